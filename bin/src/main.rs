@@ -1,0 +1,2 @@
+//! The trilith program.
+fn main() {}

@@ -1,0 +1,23 @@
+//! What trilith is: storage and protocols, written without knowing an operating system.
+//!
+//! Everything here is `no_std` and `alloc`. Clocks, files, sockets, threads and entropy do not
+//! exist in this crate; what needs them takes a [`runtime::Runtime`], and a leak of real time or
+//! real randomness is a compile error. The one room that knows `std` is [`embedded`], behind a
+//! feature of its name: the store as an ordinary Rust program opens it.
+//!
+//! Modules stand in reading order: words first, then the pure rooms, then those that touch a disk.
+//! `docs/architecture.md` has the law of who may import whom; a test enforces it.
+//!
+//! Not here: sockets and wire protocols (`trilith-net`), the simulator (`trilith-sim`), programs
+//! (`trilith`).
+#![no_std]
+
+extern crate alloc;
+#[cfg(any(feature = "embedded", test))]
+extern crate std;
+
+pub mod codec;
+pub mod limits;
+pub mod mark;
+pub mod runtime;
+pub mod types;

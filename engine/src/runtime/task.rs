@@ -1,0 +1,29 @@
+//! Tasks, as the engine may see them.
+
+use core::future::Future;
+
+/// The tasks of one core: they all run on one thread, so what they share among themselves needs
+/// no thought about parallelism, only about order.
+pub trait Task: Clone + Send + Sync + 'static {
+    /// A running task.
+    type Handle: Handle;
+
+    /// Starts a task. Its name is for people: traces, logs, the player.
+    fn spawn(
+        &self,
+        name: &'static str,
+        future: impl Future<Output = ()> + Send + 'static,
+    ) -> Self::Handle;
+
+    /// Lets the other ready tasks of this core run first.
+    fn yield_now(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// A running task. Dropping the handle cancels the task at its next await.
+pub trait Handle: Send + 'static {
+    /// Lets the task run on without a handle.
+    fn detach(self);
+
+    /// Waits until the task has ended, by itself or by a panic.
+    fn join(self) -> impl Future<Output = ()> + Send;
+}

@@ -1,0 +1,102 @@
+//! The words of the whole engine: ids and positions, each a type of its own.
+//!
+//! A function that takes two integers of one type will one day be called with them swapped, so
+//! every id and index is a newtype. None of them does arithmetic beyond "the next one".
+//!
+//! Not here: what any of them means on disk (`journal/format.rs`).
+
+use core::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident($inner:ty)) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(pub $inner);
+
+        impl $name {
+            /// The one after this one.
+            ///
+            /// # Panics
+            /// When the number space is used up, which no real store lives to see.
+            #[must_use]
+            pub const fn next(self) -> Self {
+                Self(self.0.checked_add(1).expect("the number space is used up"))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number! {
+    /// Log sequence number: the position of a record in a journal. The first record has 1; 0 means
+    /// "nothing yet".
+    Lsn(u64)
+}
+number! {
+    /// A replicated group. Never reused: bytes of an unknown group are garbage by definition.
+    GroupId(u32)
+}
+number! {
+    /// A Raft term.
+    Term(u64)
+}
+number! {
+    /// The order of the writes of one group: the Raft index of the entry, or the LSN in a lone
+    /// store. For one key the higher version is the newer value, whatever segment holds it.
+    Version(u64)
+}
+number! {
+    /// A segment of the journal or of the value plane. Never reused within a directory.
+    SegmentId(u32)
+}
+
+/// 128 random bits that name one incarnation of something: a node, a segment's content.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Uuid(pub [u8; 16]);
+
+impl Uuid {
+    /// Made of two draws of randomness.
+    #[must_use]
+    pub fn from_draws(high: u64, low: u64) -> Self {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&high.to_le_bytes());
+        bytes[8..].copy_from_slice(&low.to_le_bytes());
+        Self(bytes)
+    }
+}
+
+impl fmt::Display for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Uuid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Where one record lies. Small on purpose: the index holds one for every key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Loc {
+    /// The segment that holds the record.
+    pub segment: SegmentId,
+    /// Where the record begins in the segment, in units of 8 bytes.
+    pub offset_words: u32,
+    /// The record's length in bytes: header, key and value, without padding.
+    pub len: u32,
+}
+
+impl Loc {
+    /// Where the record begins in its segment, in bytes.
+    #[must_use]
+    pub const fn offset(self) -> u64 {
+        self.offset_words as u64 * 8
+    }
+}

@@ -1,0 +1,1 @@
+//! How trilith speaks.

@@ -1,0 +1,1 @@
+//! The world trilith is tested in.

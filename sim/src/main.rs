@@ -1,0 +1,2 @@
+//! The trilith-sim program.
+fn main() {}
