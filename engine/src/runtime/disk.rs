@@ -159,6 +159,7 @@ pub trait Disk: Clone + Send + Sync + 'static {
 
 /// An open file. Clones are the same open file. Operations take positions and owned buffers;
 /// there is no cursor and no append.
+#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
 pub trait File: Clone + Send + Sync + 'static {
     /// Fills `buffer` from `offset` on and answers it, cut to what was there: a read across the
     /// end is short, one beyond it is empty. Sees every write that has returned.
@@ -177,7 +178,7 @@ pub trait File: Clone + Send + Sync + 'static {
     /// is as long already. After `allocate` and `sync`, writes within `len` need no new space.
     fn allocate(&self, len: u64) -> impl Future<Output = DiskResult<()>> + Send;
 
-    /// The file's length.
+    /// The file's length in bytes.
     fn len(&self) -> impl Future<Output = DiskResult<u64>> + Send;
 
     /// Cuts the file, or lengthens it with zeros.
