@@ -1,1 +1,3 @@
 //! The world trilith is tested in.
+
+pub mod luck;
