@@ -1,4 +1,6 @@
 //! The world trilith is tested in.
+//!
+//! Not here: the code under test (`trilith-engine`, `trilith-net`), programs that ship (`trilith`).
 
 pub mod check;
 pub mod history;
