@@ -21,3 +21,4 @@ pub mod limits;
 pub mod mark;
 pub mod runtime;
 pub mod types;
+pub mod value;
