@@ -2,7 +2,7 @@
 //!
 //! Everything here is `no_std` and `alloc`. Clocks, files, sockets, threads and entropy do not
 //! exist in this crate; what needs them takes a [`runtime::Runtime`], and a leak of real time or
-//! real randomness is a compile error. The one room that knows `std` is [`embedded`], behind a
+//! real randomness is a compile error. The one room that knows `std` is `embedded`, behind a
 //! feature of its name: the store as an ordinary Rust program opens it.
 //!
 //! Modules stand in reading order: words first, then the pure rooms, then those that touch a disk.

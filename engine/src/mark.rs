@@ -13,6 +13,11 @@
 //! others.
 //!
 //! Not here: the catalogue of mutants and what catches them (`trilith-sim`).
+//!
+//! [`always!`]: macro@crate::always
+//! [`never!`]: macro@crate::never
+//! [`mark!`]: macro@crate::mark
+//! [`planted!`]: macro@crate::planted
 
 use alloc::boxed::Box;
 use once_cell::race::OnceBox;
@@ -34,7 +39,7 @@ pub fn install(sink: Box<dyn Sink>) -> bool {
     SINK.set(Box::new(sink)).is_ok()
 }
 
-/// Reports a mark. Use [`mark!`].
+/// Reports a mark. Use [`mark!`](macro@crate::mark).
 #[inline]
 pub fn hit(name: &'static str) {
     if let Some(sink) = SINK.get() {
@@ -42,7 +47,8 @@ pub fn hit(name: &'static str) {
     }
 }
 
-/// Reports a broken belief. Use [`always!`] or [`never!`].
+/// Reports a broken belief. Use [`always!`](macro@crate::always) or
+/// [`never!`](macro@crate::never).
 ///
 /// # Panics
 /// In a build with debug assertions when no sink is installed, so that a unit test fails.
@@ -55,7 +61,7 @@ pub fn broken(claim: &'static str, file: &'static str, line: u32) {
     }
 }
 
-/// Whether a planted bug is on. Use [`planted!`].
+/// Whether a planted bug is on. Use [`planted!`](macro@crate::planted).
 #[cfg(feature = "mutants")]
 #[inline]
 pub fn is_planted(name: &'static str) -> bool {

@@ -4,7 +4,7 @@
 //! and answers with a [`Verdict`]. It never looks at the code it judges, only at what that code
 //! did; so the same judge serves the toy, the embedded store and, later, the cluster.
 //!
-//! Every judge has a canary: the smallest input it must refuse. [`canaries`] lists them all, a
+//! Every judge has a canary: the smallest input it must refuse. `canaries` lists them all, a
 //! test runs them, and so does `trilith-sim list`: a judge that lets its canary pass is not a
 //! judge.
 //!

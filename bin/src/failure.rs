@@ -1,0 +1,129 @@
+//! How a command fails: a code that can be searched for, the cause, and the next command.
+//!
+//! Every failure of every command is a [`Failure`] of one of [`CODES`]. Its exit code tells a
+//! script what kind it was; its text tells a person what to do. Nothing else in this program ends
+//! the process.
+//!
+//! Not here: usage errors, which clap words itself and which also end with exit code 2.
+
+use std::{fmt, io};
+
+/// What the process answers to whoever started it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It was tried and did not work.
+    Failed = 1,
+    /// It was asked wrongly.
+    Usage = 2,
+    /// It works, and what it looked at is not well.
+    Unhealthy = 3,
+    /// There is no such thing.
+    NotFound = 4,
+    /// Somebody else has it.
+    Conflict = 5,
+    /// It may or may not have happened.
+    Unknown = 6,
+}
+
+/// One kind of failure.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Code {
+    /// What it is called, everywhere and forever.
+    pub name: &'static str,
+    /// How the process ends.
+    pub exit: Exit,
+    /// What it means; the line of `bin/docs/errors.md`.
+    pub meaning: &'static str,
+}
+
+macro_rules! codes {
+    ($($ident:ident = $name:literal, $exit:ident, $meaning:literal;)*) => {
+        $(#[doc = $meaning] pub const $ident: Code =
+            Code { name: $name, exit: Exit::$exit, meaning: $meaning };)*
+        /// Every kind of failure, in order of name.
+        pub const CODES: &[Code] = &[$($ident),*];
+    };
+}
+
+codes! {
+    OPEN = "TR-E101", Failed, "the data directory cannot be opened";
+    LOCKED = "TR-E102", Conflict, "another process holds the data directory";
+    CORRUPT = "TR-E103", Unhealthy, "the data directory holds damage that recovery must not guess about";
+    FOREIGN = "TR-E104", Failed, "the directory is not a trilith data directory";
+    NEWER = "TR-E105", Failed, "the data was written by a newer version";
+    FULL = "TR-E106", Failed, "the disk is full; nothing that was acknowledged is lost";
+    DISK = "TR-E107", Unknown, "the disk failed; the write may or may not have happened";
+    CLOSED = "TR-E108", Failed, "the store stopped after an earlier failure";
+    NOT_FOUND = "TR-E201", NotFound, "there is no such key";
+    TOO_LARGE = "TR-E202", Usage, "the key or the value is longer than its limit";
+    INPUT = "TR-E203", Usage, "the input is not in the form the command reads";
+    FILE = "TR-E301", Failed, "the file cannot be read";
+    FORMAT = "TR-E302", Failed, "the file is of no format trilith knows";
+    DAMAGED = "TR-E303", Unhealthy, "the file was read and holds damage";
+    REPLAY = "TR-E401", Failed, "a seed did not replay to the same digest";
+    SIMULATION = "TR-E402", Unhealthy, "a judge refused a simulated run";
+    OUTPUT = "TR-E901", Failed, "the output could not be written";
+    INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
+}
+
+/// A command that failed.
+#[derive(Debug)]
+pub struct Failure {
+    /// Which kind.
+    pub code: &'static Code,
+    /// What happened, in the words of whoever noticed.
+    pub cause: String,
+    /// What to do about it: a command, or an instruction.
+    pub next: String,
+}
+
+/// What a command answers.
+pub type Outcome<T = ()> = Result<T, Failure>;
+
+impl Failure {
+    /// A failure.
+    pub fn new(code: &'static Code, cause: impl fmt::Display, next: impl Into<String>) -> Self {
+        Self { code, cause: cause.to_string(), next: next.into() }
+    }
+
+    /// Whether the reader of our output simply went away, as `head` does. Not a failure then.
+    pub fn is_closed_pipe(&self) -> bool {
+        *self.code == OUTPUT && self.next.is_empty()
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// An error of our own output; errors of files are worded where they are known.
+    fn from(error: io::Error) -> Self {
+        let gone = error.kind() == io::ErrorKind::BrokenPipe;
+        let next = if gone { "" } else { "see where standard output leads" };
+        Self::new(&OUTPUT, error, next)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}: {}", self.code.name, self.code.meaning, self.cause)?;
+        if self.next.is_empty() { Ok(()) } else { write!(f, "\nnext: {}", self.next) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_is_unique_and_in_the_page() {
+        let page = include_str!("../docs/errors.md");
+        let mut last = "";
+        for code in CODES {
+            assert!(code.name > last, "{} is out of order or taken twice", code.name);
+            last = code.name;
+            let row = format!("| `{}` | {} | {} |", code.name, code.exit as u8, code.meaning);
+            assert!(page.contains(&row), "bin/docs/errors.md lacks: {row}");
+        }
+        let rows = page.lines().filter(|line| line.starts_with("| `TR-E")).count();
+        assert_eq!(rows, CODES.len(), "bin/docs/errors.md has rows that are no codes");
+    }
+}
