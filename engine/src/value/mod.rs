@@ -1,10 +1,28 @@
-//! The value plane: where the newest record of every key lies.
+//! The value plane: for every group, which record is the newest of each key, and where it lies.
 //!
-//! Not here: how records come to be on disk (`journal`).
+//! A value is written once, into the journal. The index of its group points at that record;
+//! compaction later moves what is still pointed at into segments sorted by key, and points there.
+//! ```text
+//!   edits, durable already ──▶ Engine::apply ──▶ index: key → place        (tree, leaf, keys)
+//!                                               ledger: segment → live, dead
+//!   segments' hints ──▶ merge ──▶ index                                     at startup
+//! ```
+//! Read in this order: `engine.rs` (what any engine promises), `memory.rs` (the model), `keys.rs`,
+//! `leaf.rs`, `tree.rs` (the index), `merge.rs`, `ledger.rs`.
+//!
+//! Not here: making records durable (`journal`), batches and conditions (`lone`).
 
+mod engine;
 mod keys;
 mod leaf;
+mod ledger;
+mod memory;
+mod merge;
 mod tree;
 
+pub use engine::{Change, Edit, Engine, Found, Item, Page, ReadError, Scan, View};
 pub use leaf::Place;
+pub use ledger::{Ledger, Line, Policy};
+pub use memory::{Memory, MemoryView};
+pub use merge::{Hint, Merge};
 pub use tree::{Builder, Cursor, Tree};

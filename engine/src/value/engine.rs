@@ -1,0 +1,188 @@
+//! What keeps the values of the groups: the trait behind which engines can be exchanged.
+//!
+//! The journal has already made an edit durable when an engine hears of it. So an edit offers both
+//! the value's bytes and the place of its record: an engine of ours keeps the place and forgets the
+//! bytes, one that writes values again (an LSM tree) does the opposite.
+//!
+//! An engine's state is a function of the edits applied, in the order of their versions. Reads go
+//! through a [`View`], a point in time that later edits do not reach.
+//!
+//! Invariants: the version of a key never goes down (I4); an edit not above `applied` is a replay
+//! and changes nothing; what is not applied cannot be read (I2).
+//!
+//! Not here: the engines (`memory.rs`, `indexed.rs`), what commands make of edits.
+
+use alloc::{string::String, vec::Vec};
+use core::{fmt, future::Future, num::NonZeroU64, ops::Bound};
+
+use crate::{
+    runtime::DiskError,
+    types::{GroupId, Loc, SegmentId, Version},
+};
+
+/// What happens to a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// It has this value now.
+    Put {
+        /// The value.
+        value: &'a [u8],
+        /// Where its record lies.
+        loc: Loc,
+        /// Until when it counts, in milliseconds of wall time.
+        expires_ms: Option<NonZeroU64>,
+    },
+    /// It has none.
+    Delete,
+}
+
+/// One durable change of one key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Edit<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The write's place in the order of its group.
+    pub version: Version,
+    /// What happens.
+    pub change: Change<'a>,
+}
+
+/// A value that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its bytes.
+    pub value: Vec<u8>,
+    /// The version of the write that put it.
+    pub version: Version,
+    /// Until when it counts.
+    pub expires_ms: Option<NonZeroU64>,
+}
+
+/// A key of a scan with what was found.
+pub type Item = (Vec<u8>, Found);
+
+/// A part of a scan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Keys in order.
+    pub items: Vec<Item>,
+    /// Where to go on: behind this key. `None` when the range is exhausted.
+    pub next: Option<Vec<u8>>,
+}
+
+/// How much of a range is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct Scan<'a> {
+    /// From here.
+    pub start: Bound<&'a [u8]>,
+    /// To here.
+    pub end: Bound<&'a [u8]>,
+    /// No more keys than this; at least one is looked at.
+    pub keys_max: usize,
+    /// Stop behind the key with which the values reach this many bytes.
+    pub bytes_max: usize,
+}
+
+/// Why a value could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReadError {
+    /// The device refused.
+    Disk(DiskError),
+    /// The bytes are not those that were written.
+    Corrupt {
+        /// The segment they lie in.
+        segment: SegmentId,
+        /// Where the record begins.
+        offset: u64,
+        /// What is wrong with it.
+        what: String,
+    },
+}
+
+impl ReadError {
+    /// Whether the same read may succeed later. Damage stays; a device may recover.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        matches!(self, Self::Disk(_))
+    }
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disk(error) => error.fmt(f),
+            Self::Corrupt { segment, offset, what } => {
+                write!(f, "segment {segment} is damaged at offset {offset}: {what}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for ReadError {}
+
+impl From<DiskError> for ReadError {
+    fn from(error: DiskError) -> Self {
+        Self::Disk(error)
+    }
+}
+
+/// A group's values at one point of its history.
+pub trait View: Clone + Send + Sync + 'static {
+    /// The value of a key at `now_ms`; one that has expired is not there.
+    fn get(
+        &self,
+        key: &[u8],
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Option<Found>, ReadError>> + Send;
+
+    /// Keys and values in order.
+    fn scan(
+        &self,
+        scan: Scan<'_>,
+        now_ms: u64,
+    ) -> impl Future<Output = Result<Page, ReadError>> + Send;
+
+    /// The version up to which edits are in it.
+    fn applied(&self) -> Version;
+}
+
+/// Keeps the values of groups.
+pub trait Engine: Send {
+    /// A point in time of one group.
+    type View: View;
+
+    /// Applies edits in the order of their versions. Those not above [`applied`](Engine::applied)
+    /// change nothing: they are a replay.
+    ///
+    /// # Errors
+    /// When an engine's own storage fails. The node stops then.
+    fn apply<'a>(
+        &mut self,
+        group: GroupId,
+        edits: impl IntoIterator<Item = Edit<'a>>,
+    ) -> Result<(), DiskError>;
+
+    /// The group as it is now. A group nobody wrote to is empty.
+    fn view(&self, group: GroupId) -> Self::View;
+
+    /// The highest version applied to the group.
+    fn applied(&self, group: GroupId) -> Version;
+
+    /// Replaces all that a group has, as a snapshot is installed: keys in order, each once, put
+    /// only, and the version that the whole stands for.
+    ///
+    /// # Errors
+    /// As for [`apply`](Engine::apply); the group is as before then.
+    fn ingest<'a>(
+        &mut self,
+        group: GroupId,
+        sorted: impl IntoIterator<Item = Edit<'a>>,
+        applied: Version,
+    ) -> Result<(), DiskError>;
+
+    /// Forgets a group. Its id never comes back.
+    ///
+    /// # Errors
+    /// As for [`apply`](Engine::apply).
+    fn drop_group(&mut self, group: GroupId) -> Result<(), DiskError>;
+}
