@@ -22,6 +22,3 @@ pub mod mark;
 pub mod runtime;
 pub mod types;
 pub mod value;
-
-#[cfg(feature = "embedded")]
-pub mod embedded;

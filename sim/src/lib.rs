@@ -4,5 +4,9 @@
 
 pub mod check;
 pub mod history;
+pub mod load;
 pub mod luck;
+pub mod scenario;
 pub mod shrink;
+pub mod subject;
+pub mod twice;
