@@ -15,3 +15,6 @@ pub const VALUE_BYTES_MAX_EMBEDDED: usize = 64 << 20;
 /// A value's length in a cluster: one entry must not hold up a peer link for longer than an
 /// election timeout at 100 MB/s.
 pub const VALUE_BYTES_MAX_CLUSTER: usize = 8 << 20;
+
+/// A file's name below the data directory: what every file system takes as one component.
+pub const NAME_BYTES_MAX: usize = 255;

@@ -18,6 +18,8 @@ use alloc::{
 use bytes::Bytes;
 use core::{fmt, future::Future};
 
+use crate::limits::NAME_BYTES_MAX;
+
 /// What a disk operation answers.
 pub type DiskResult<T> = Result<T, DiskError>;
 
@@ -92,6 +94,20 @@ pub enum Open {
     Write,
     /// A new, empty file, to be read and written; refused with `Exists` when the name is taken.
     Create,
+}
+
+/// Whether a name is one a disk takes: printable ASCII, components divided by `/`, none of them
+/// empty, `.` or `..`. The empty name is the root, which is a directory and nothing else; doors
+/// allow it where a directory is meant.
+#[must_use]
+pub fn is_valid_name(name: &str) -> bool {
+    name.len() <= NAME_BYTES_MAX
+        && name.split('/').all(|part| {
+            !part.is_empty()
+                && part != "."
+                && part != ".."
+                && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+        })
 }
 
 /// Whether a read may be answered from the operating system's cache.

@@ -28,7 +28,9 @@ mod rng;
 mod task;
 
 pub use clock::{Clock, Instant, WallTime};
-pub use disk::{Disk, DiskError, DiskErrorKind, DiskResult, Entry, File, Open, ReadMode, Space};
+pub use disk::{
+    Disk, DiskError, DiskErrorKind, DiskResult, Entry, File, Open, ReadMode, Space, is_valid_name,
+};
 pub use net::{
     Listener, Net, NetError, NetErrorKind, NetResult, NoNet, Stream, StreamRead, StreamWrite,
 };
