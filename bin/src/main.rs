@@ -1,2 +1,111 @@
-//! The trilith program.
-fn main() {}
+//! The `trilith` program: a table of commands over the embedded store, its files and its simulator.
+//!
+//! Each command is a module with one `run`; this file parses, dispatches, and turns a
+//! [`Failure`] into its exit code. Results go to standard output, everything else to standard
+//! error, so that a pipe always holds data and nothing else.
+//!
+//! Not here: the server, the router and their client, which come with replication.
+
+#![allow(dead_code, reason = "the commands land one by one")]
+#![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
+
+mod failure;
+mod load;
+mod out;
+mod progress;
+mod raw;
+
+mod bench;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::{io, process::ExitCode};
+
+use failure::{Failure, INTERNAL, Outcome};
+use out::{Cell, Format, Out};
+
+/// A key-value store whose every failure can be replayed.
+#[derive(Debug, Parser)]
+#[command(name = "trilith", version, max_term_width = 100, arg_required_else_help = true)]
+struct Arguments {
+    /// How results are printed.
+    #[arg(short, long, global = true, value_enum, default_value_t)]
+    output: Format,
+
+    /// Also logs what the store does, to standard error.
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
+    log: Option<String>,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Measures the store and, in the same run, what the machine itself can do.
+    #[command(subcommand)]
+    Bench(bench::Bench),
+
+    /// Prints a completion script: `trilith completion bash > /etc/bash_completion.d/trilith`.
+    Completion {
+        /// Which shell's.
+        shell: clap_complete::Shell,
+    },
+
+    /// Says which trilith this is.
+    Version,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let out = Out::new(arguments.output);
+    let outcome =
+        log_to_stderr(arguments.log.as_deref()).and_then(|()| run(arguments.command, out));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            ExitCode::from(failure.code.exit as u8)
+        }
+    }
+}
+
+fn run(command: Command, out: Out) -> Outcome {
+    match command {
+        Command::Bench(bench) => bench::run(&bench, out),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);
+            out.raw(&script)
+        }
+        Command::Version => out.facts(&[
+            ("version", env!("CARGO_PKG_VERSION").into()),
+            ("commit", option_env!("TRILITH_COMMIT").map_or(Cell::Absent, Cell::from)),
+            ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.into()),
+        ]),
+    }
+}
+
+/// The store's own events, for whoever asked for them.
+fn log_to_stderr(level: Option<&str>) -> Outcome {
+    let Some(level) = level else { return Ok(()) };
+    let level: tracing::Level = level.parse().map_err(|error| {
+        Failure::new(&INTERNAL, error, "report it: clap let a level through that tracing refuses")
+    })?;
+    tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(io::stderr)
+        .with_ansi(false)
+        .try_init()
+        .map_err(|error| Failure::new(&INTERNAL, error, "report it: two loggers in one process"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_of_commands_is_sound() {
+        Arguments::command().debug_assert();
+    }
+}

@@ -8,7 +8,6 @@
 
 use std::{
     env,
-    fmt::Write as _,
     io::{self, IsTerminal, Write},
 };
 
@@ -131,8 +130,7 @@ pub fn quoted(text: &str) -> String {
             '"' => all.push_str("\\\""),
             '\\' => all.push_str("\\\\"),
             sign if (sign as u32) < 0x20 => {
-                // Writing into a String cannot fail.
-                let _ = write!(all, "\\u{:04x}", sign as u32);
+                all.push_str(&format!("\\u{:04x}", sign as u32));
             }
             sign => all.push(sign),
         }
@@ -225,7 +223,7 @@ impl Out {
             Format::Table => {
                 let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
                 facts.iter().fold(String::new(), |mut all, (name, cell)| {
-                    let _ = writeln!(all, "{name:<width$}  {}", cell.to_text());
+                    all.push_str(&format!("{name:<width$}  {}\n", cell.to_text()));
                     all
                 })
             }
@@ -239,7 +237,7 @@ fn json_lines(columns: &[&str], rows: &[Vec<Cell>]) -> String {
         let pairs = columns.iter().zip(row);
         let fields: Vec<String> =
             pairs.map(|(name, cell)| format!("{}:{}", quoted(name), cell.to_json())).collect();
-        let _ = writeln!(all, "{{{}}}", fields.join(","));
+        all.push_str(&format!("{{{}}}\n", fields.join(",")));
         all
     })
 }

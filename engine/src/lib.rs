@@ -22,3 +22,6 @@ pub mod mark;
 pub mod runtime;
 pub mod types;
 pub mod value;
+
+#[cfg(feature = "embedded")]
+pub mod embedded;

@@ -7,7 +7,7 @@
 //!   └─────────┴─────────┴─────────┴─────────┴─────────┘
 //!   net/src/os    tokio, files, sockets         production
 //!   sim/src/os    one thread, virtual time      the world that tries to break it
-//!   engine/src/embedded/os.rs   std, no tokio   the embedded store
+//!   engine/src/embedded/os      std, no tokio   the embedded store
 //! ```
 //!
 //! Every method carries its contract as sentences; `contract.rs` holds the same sentences as

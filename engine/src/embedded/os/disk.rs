@@ -1,0 +1,602 @@
+//! Real files under one directory: what the disk's contract means in system calls.
+//!
+//! | contract | here |
+//! | --- | --- |
+//! | a read across the end is short | `pread` until the buffer is full or the file ends |
+//! | uncached reads come from the device | a second, direct (`O_DIRECT`) open of the same file for that read; where the file system has none, the range is dropped from the cache first |
+//! | `allocate` puts zeros on real blocks | zeros are written; `fallocate` would leave unwritten extents, and the first write into each would change metadata, which the commit path then waits for |
+//! | a synced byte survives | `fdatasync`, which covers the length that the bytes need; `fsync` after `set_len` |
+//! | after a failed sync: `Poisoned` | a flag on the open file; never a retry: the kernel has marked the lost pages clean, and a second `fsync` would lie |
+//! | names are durable after `sync_dir` | `fsync` of the directory; a made root syncs its own parents, for which the engine has no name |
+//! | a lock dies with its process | `flock` on an open file |
+//!
+//! Everything here blocks. [`NativeDisk`] and [`NativeFile`] implement the traits with futures
+//! that are ready at their first poll; the `blocking_` methods are for a door that moves slow
+//! calls elsewhere.
+//!
+//! An error carries the whole path and the system's own words: a person must be able to act on it.
+//!
+//! Not here: the simulated disk (`sim`), which is held to the same contract suite.
+
+#![expect(clippy::disallowed_methods, reason = "a door: this is where files come in")]
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec,
+    vec::Vec,
+};
+use bytes::Bytes;
+use core::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    fs,
+    io::{self, Read, Write},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use crate::runtime::{
+    Disk, DiskError, DiskErrorKind, DiskResult, Entry, File, Open, ReadMode, Space,
+};
+
+/// Zeros are written in pieces of this size: large enough that the call costs nothing, small
+/// enough to stay in the processor's cache.
+const ZEROS_BYTES: usize = 1 << 20;
+static ZEROS: [u8; ZEROS_BYTES] = [0; ZEROS_BYTES];
+
+/// No file reaches this far, and sums with it do not overflow.
+const OFFSET_MAX: u64 = 1 << 62;
+
+/// What every device's direct reads are aligned to. Devices ask for 512 or 4096.
+const DIRECT_ALIGN: usize = 4096;
+
+/// A directory of the machine.
+#[derive(Clone, Debug)]
+pub struct NativeDisk {
+    root: Arc<Path>,
+}
+
+/// An open file; a clone is the same open file.
+#[derive(Clone, Debug)]
+pub struct NativeFile(Arc<OpenFile>);
+
+#[derive(Debug)]
+struct OpenFile {
+    file: fs::File,
+    /// Where it was opened. For messages: the file may have another name by now.
+    path: PathBuf,
+    is_poisoned: AtomicBool,
+    /// Its length was set since the last sync, which `fdatasync` may think unimportant.
+    has_new_len: AtomicBool,
+}
+
+/// A held lock. Dropping it lets it go, and so does the death of the process.
+#[derive(Debug)]
+pub struct NativeLock {
+    _file: fs::File,
+}
+
+// ---------------------------------------------------------------- names and errors
+
+/// What an operating system's refusal means to the engine.
+fn kind_of(error: &io::Error) -> DiskErrorKind {
+    use rustix::io::Errno;
+    let Some(errno) = Errno::from_io_error(error) else {
+        return match error.kind() {
+            io::ErrorKind::NotFound => DiskErrorKind::NotFound,
+            io::ErrorKind::InvalidInput => DiskErrorKind::Invalid,
+            _ => DiskErrorKind::Io,
+        };
+    };
+    match errno {
+        Errno::NOENT | Errno::NOTDIR => DiskErrorKind::NotFound,
+        Errno::EXIST | Errno::NOTEMPTY => DiskErrorKind::Exists,
+        // A file larger than its file system or the process's limit allows: no room, too.
+        Errno::NOSPC | Errno::DQUOT | Errno::FBIG => DiskErrorKind::NoSpace,
+        Errno::ACCESS
+        | Errno::PERM
+        | Errno::ROFS
+        | Errno::MFILE
+        | Errno::NFILE
+        | Errno::BUSY
+        | Errno::TXTBSY
+        | Errno::NOLCK
+        | Errno::OPNOTSUPP => DiskErrorKind::Denied,
+        Errno::INVAL | Errno::ISDIR | Errno::NAMETOOLONG | Errno::LOOP | Errno::XDEV => {
+            DiskErrorKind::Invalid
+        }
+        _ => DiskErrorKind::Io,
+    }
+}
+
+#[cold]
+fn refusal(operation: &'static str, path: &Path, error: &io::Error) -> DiskError {
+    refusal_of(kind_of(error), operation, path, &error.to_string())
+}
+
+#[cold]
+fn refusal_of(
+    kind: DiskErrorKind,
+    operation: &'static str,
+    path: &Path,
+    detail: &str,
+) -> DiskError {
+    DiskError::new(kind, operation, &path.to_string_lossy(), detail)
+}
+
+/// Whether a name is one of the engine's own: relative, without `.` and `..`, short ASCII.
+fn is_name(name: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    name.split('/').all(is_part)
+}
+
+// ---------------------------------------------------------------- the directory
+
+impl NativeDisk {
+    /// The disk rooted at a directory, which need not exist yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into().into() }
+    }
+
+    /// Where it is rooted.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The path of a file.
+    fn path_of(&self, operation: &'static str, name: &str) -> DiskResult<PathBuf> {
+        let path = self.root.join(name);
+        if is_name(name) {
+            return Ok(path);
+        }
+        let detail = "a name is relative, without `.` or `..`";
+        Err(DiskError::new(DiskErrorKind::Invalid, operation, name, detail))
+    }
+
+    /// The path of a directory; `""` is the root.
+    fn dir_of(&self, operation: &'static str, name: &str) -> DiskResult<PathBuf> {
+        if name.is_empty() { Ok(self.root.to_path_buf()) } else { self.path_of(operation, name) }
+    }
+
+    /// [`Disk::open`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_open(&self, name: &str, how: Open) -> DiskResult<NativeFile> {
+        let operation = match how {
+            Open::Read | Open::Write => "open",
+            Open::Create => "create",
+        };
+        let path = self.path_of(operation, name)?;
+        let refused = |error: io::Error| refusal(operation, &path, &error);
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        match how {
+            Open::Read => {}
+            Open::Write => _ = options.write(true),
+            Open::Create => _ = options.write(true).create_new(true),
+        }
+        // Somebody's named pipe in our directory would block the open for ever.
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        let file = options.open(&path).map_err(refused)?;
+        // A directory can be opened for reading, and would fail at the first read only.
+        if how != Open::Create && !file.metadata().map_err(refused)?.is_file() {
+            return Err(refusal_of(DiskErrorKind::Invalid, operation, &path, "not a regular file"));
+        }
+        Ok(NativeFile(Arc::new(OpenFile {
+            file,
+            path,
+            is_poisoned: AtomicBool::new(false),
+            has_new_len: AtomicBool::new(false),
+        })))
+    }
+
+    /// [`Disk::create_dir`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_create_dir(&self, name: &str) -> DiskResult<()> {
+        let path = self.dir_of("create directory", name)?;
+        let made = if name.is_empty() { make_root(&path) } else { fs::create_dir(&path) };
+        match made {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+            other => other.map_err(|error| refusal("create directory", &path, &error)),
+        }
+    }
+
+    /// [`Disk::lock`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_lock(&self, name: &str) -> DiskResult<NativeLock> {
+        let path = self.path_of("lock", name)?;
+        let refused = |error: io::Error| refusal("lock", &path, &error);
+        let mut file = fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed())
+            .open(&path)
+            .map_err(refused)?;
+        match file.try_lock() {
+            Ok(()) => {
+                write_holder(&mut file);
+                Ok(NativeLock { _file: file })
+            }
+            Err(fs::TryLockError::WouldBlock) => {
+                let holder = read_holder(&mut file);
+                Err(refusal_of(DiskErrorKind::Locked, "lock", &path, &holder))
+            }
+            Err(fs::TryLockError::Error(error)) => Err(refused(error)),
+        }
+    }
+
+    /// [`Disk::list`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_list(&self, dir: &str) -> DiskResult<Vec<Entry>> {
+        let path = self.dir_of("list", dir)?;
+        let refused = |error: io::Error| refusal("list", &path, &error);
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(&path).map_err(refused)? {
+            let entry = entry.map_err(refused)?;
+            let kind = entry.file_type().map_err(refused)?;
+            // A directory moved to another volume and linked back is still a directory.
+            let is_dir = kind.is_dir() || (kind.is_symlink() && entry.path().is_dir());
+            entries.push(Entry { name: entry.file_name().to_string_lossy().into_owned(), is_dir });
+        }
+        entries.sort_unstable();
+        Ok(entries)
+    }
+
+    /// [`Disk::rename`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_rename(&self, from: &str, to: &str) -> DiskResult<()> {
+        let (old, new) = (self.path_of("rename", from)?, self.path_of("rename", to)?);
+        fs::rename(&old, &new).map_err(|error| {
+            let both = PathBuf::from(format!("{} to {}", old.display(), new.display()));
+            refusal("rename", &both, &error)
+        })
+    }
+
+    /// [`Disk::remove`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_remove(&self, name: &str) -> DiskResult<()> {
+        let path = self.path_of("remove", name)?;
+        fs::remove_file(&path).map_err(|error| refusal("remove", &path, &error))
+    }
+
+    /// [`Disk::sync_dir`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_sync_dir(&self, dir: &str) -> DiskResult<()> {
+        let path = self.dir_of("sync directory", dir)?;
+        sync_dir(&path).map_err(|error| refusal("sync directory", &path, &error))
+    }
+
+    /// [`Disk::space`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_space(&self) -> DiskResult<Space> {
+        let of = rustix::fs::statvfs(&*self.root)
+            .map_err(|error| refusal("measure", &self.root, &error.into()))?;
+        Ok(Space {
+            free_bytes: of.f_bavail.saturating_mul(of.f_frsize),
+            total_bytes: of.f_blocks.saturating_mul(of.f_frsize),
+        })
+    }
+}
+
+fn sync_dir(path: &Path) -> io::Result<()> {
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::DIRECTORY.bits().cast_signed())
+        .open(path)?
+        .sync_all()
+}
+
+/// Makes a directory with its parents, each durable in its own parent: a data directory that a
+/// power loss takes away takes everything synced in it along.
+fn make_root(path: &Path) -> io::Result<()> {
+    let parent = match path.parent() {
+        None => return Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    match fs::create_dir(path) {
+        Ok(()) => sync_dir(parent),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent != Path::new(".") => {
+            make_root(parent)?;
+            fs::create_dir(path)?;
+            sync_dir(parent)
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Leaves our process id in a lock's file, for whoever is refused. Only a hint: a full disk must
+/// not stop a store from opening.
+fn write_holder(file: &mut fs::File) {
+    let line = format!("{}\n", std::process::id());
+    let _best_effort = file.set_len(0).and_then(|()| file.write_all(line.as_bytes()));
+}
+
+/// Who holds a lock, as far as its file says.
+fn read_holder(file: &mut fs::File) -> String {
+    let mut line = String::new();
+    match file.take(32).read_to_string(&mut line) {
+        Ok(_) if line.trim().parse::<u32>().is_ok() => format!("process {}", line.trim()),
+        _ => String::new(),
+    }
+}
+
+impl Disk for NativeDisk {
+    type File = NativeFile;
+    type Lock = NativeLock;
+
+    async fn open(&self, name: &str, how: Open) -> DiskResult<NativeFile> {
+        self.blocking_open(name, how)
+    }
+
+    async fn create_dir(&self, name: &str) -> DiskResult<()> {
+        self.blocking_create_dir(name)
+    }
+
+    async fn lock(&self, name: &str) -> DiskResult<NativeLock> {
+        self.blocking_lock(name)
+    }
+
+    async fn list(&self, dir: &str) -> DiskResult<Vec<Entry>> {
+        self.blocking_list(dir)
+    }
+
+    async fn rename(&self, from: &str, to: &str) -> DiskResult<()> {
+        self.blocking_rename(from, to)
+    }
+
+    async fn remove(&self, name: &str) -> DiskResult<()> {
+        self.blocking_remove(name)
+    }
+
+    async fn sync_dir(&self, dir: &str) -> DiskResult<()> {
+        self.blocking_sync_dir(dir)
+    }
+
+    async fn space(&self) -> DiskResult<Space> {
+        self.blocking_space()
+    }
+}
+
+// ---------------------------------------------------------------- the file
+
+impl NativeFile {
+    /// Refuses everything once a sync has failed.
+    #[inline]
+    fn sound(&self, operation: &'static str) -> DiskResult<&fs::File> {
+        if self.0.is_poisoned.load(Ordering::Acquire) {
+            return Err(refusal_of(DiskErrorKind::Poisoned, operation, &self.0.path, ""));
+        }
+        Ok(&self.0.file)
+    }
+
+    #[cold]
+    fn refused(&self, operation: &'static str, error: &io::Error) -> DiskError {
+        refusal(operation, &self.0.path, error)
+    }
+
+    /// [`File::read_at`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    #[inline]
+    pub fn blocking_read_at(
+        &self,
+        offset: u64,
+        mut buffer: Vec<u8>,
+        mode: ReadMode,
+    ) -> DiskResult<Vec<u8>> {
+        let file = self.sound("read")?;
+        if offset > OFFSET_MAX {
+            // Beyond the end of every file; the system would call it a bad argument.
+            buffer.clear();
+            return Ok(buffer);
+        }
+        let read = match mode {
+            ReadMode::Cached => read_full(file, offset, &mut buffer),
+            ReadMode::Uncached => read_uncached(file, offset, &mut buffer),
+        };
+        buffer.truncate(read.map_err(|error| self.refused("read", &error))?);
+        Ok(buffer)
+    }
+
+    /// [`File::write_at`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_write_at(&self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
+        let file = self.sound("write")?;
+        file.write_all_at(bytes, offset).map_err(|error| self.refused("write", &error))
+    }
+
+    /// [`File::allocate`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_allocate(&self, len: u64) -> DiskResult<()> {
+        let file = self.sound("allocate")?;
+        let refused = |error: io::Error| self.refused("allocate", &error);
+        let mut end = file.metadata().map_err(refused)?.len();
+        while end < len {
+            // To the next multiple first: the pieces after it are aligned.
+            let piece = (ZEROS_BYTES as u64 - end % ZEROS_BYTES as u64).min(len - end);
+            let zeros = usize::try_from(piece).map_or(&ZEROS[..], |piece| &ZEROS[..piece]);
+            file.write_all_at(zeros, end).map_err(refused)?;
+            end += piece;
+        }
+        Ok(())
+    }
+
+    /// [`File::len`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_len(&self) -> DiskResult<u64> {
+        let metadata = self.sound("measure")?.metadata();
+        metadata.map(|of| of.len()).map_err(|error| self.refused("measure", &error))
+    }
+
+    /// [`File::set_len`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_set_len(&self, len: u64) -> DiskResult<()> {
+        let file = self.sound("set length of")?;
+        file.set_len(len).map_err(|error| self.refused("set length of", &error))?;
+        self.0.has_new_len.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// [`File::sync`], on this thread.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn blocking_sync(&self) -> DiskResult<()> {
+        let file = self.sound("sync")?;
+        let has_new_len = self.0.has_new_len.swap(false, Ordering::AcqRel);
+        let synced = if has_new_len { file.sync_all() } else { file.sync_data() };
+        synced.map_err(|error| {
+            self.0.is_poisoned.store(true, Ordering::Release);
+            self.refused("sync", &error)
+        })
+    }
+}
+
+/// Reads until the buffer is full or the file ends; answers how much that was.
+#[inline]
+fn read_full(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Reads what the device holds. The direct way does not only pass the cache by, it also leaves it
+/// as it is: scrubbing a store does not make its readers slow.
+fn read_uncached(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let direct = open_direct(file);
+    let done = direct.map_or(0, |direct| read_direct(&direct, offset, buffer).unwrap_or(0));
+    // What is missing now lies beyond the end, or the direct way could not serve it: then the
+    // ordinary one does, or says why not.
+    let (offset, rest) = (offset + done as u64, &mut buffer[done..]);
+    if rest.is_empty() {
+        return Ok(done);
+    }
+    drop_cached(file, offset, rest.len());
+    Ok(done + read_full(file, offset, rest)?)
+}
+
+/// The same file once more, past the cache. By way of the descriptor and not of the name: the
+/// name may belong to another file by now.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn open_direct(file: &fs::File) -> Option<fs::File> {
+    use std::os::fd::AsRawFd;
+    fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(rustix::fs::OFlags::DIRECT.bits().cast_signed())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .ok()
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn open_direct(_file: &fs::File) -> Option<fs::File> {
+    None
+}
+
+/// A direct read: position, length and memory are aligned, so it goes through a larger buffer.
+fn read_direct(direct: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+    let lead = usize::try_from(offset % DIRECT_ALIGN as u64).unwrap_or(0);
+    let whole = (lead + buffer.len()).next_multiple_of(DIRECT_ALIGN);
+    let mut room = vec![0; whole + DIRECT_ALIGN];
+    let start = room.as_ptr().align_offset(DIRECT_ALIGN).min(DIRECT_ALIGN);
+    let aligned = &mut room[start..start + whole];
+    let mut done = 0;
+    // A direct read ends at the end of the file; only there may it be no multiple.
+    while done < whole {
+        match direct.read_at(&mut aligned[done..], offset - lead as u64 + done as u64) {
+            Ok(0) => break,
+            Ok(read) if read % DIRECT_ALIGN == 0 => done += read,
+            Ok(read) => {
+                done += read;
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    let read = done.saturating_sub(lead).min(buffer.len());
+    buffer[..read].copy_from_slice(&aligned[lead..lead + read]);
+    Ok(read)
+}
+
+/// Asks the system to forget the clean pages of a range; best effort.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn drop_cached(file: &fs::File, offset: u64, len: usize) {
+    // Whole pages: those that a range covers in part are kept.
+    let from = offset - offset % DIRECT_ALIGN as u64;
+    let to = (offset + len as u64).next_multiple_of(DIRECT_ALIGN as u64);
+    let len = core::num::NonZeroU64::new(to - from);
+    let _best_effort = rustix::fs::fadvise(file, from, len, rustix::fs::Advice::DontNeed);
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn drop_cached(_file: &fs::File, _offset: u64, _len: usize) {}
+
+impl File for NativeFile {
+    #[inline]
+    async fn read_at(&self, offset: u64, buffer: Vec<u8>, mode: ReadMode) -> DiskResult<Vec<u8>> {
+        self.blocking_read_at(offset, buffer, mode)
+    }
+
+    async fn write_at(&self, offset: u64, bytes: Bytes) -> DiskResult<()> {
+        self.blocking_write_at(offset, &bytes)
+    }
+
+    async fn allocate(&self, len: u64) -> DiskResult<()> {
+        self.blocking_allocate(len)
+    }
+
+    async fn len(&self) -> DiskResult<u64> {
+        self.blocking_len()
+    }
+
+    async fn set_len(&self, len: u64) -> DiskResult<()> {
+        self.blocking_set_len(len)
+    }
+
+    async fn sync(&self) -> DiskResult<()> {
+        self.blocking_sync()
+    }
+}
