@@ -396,6 +396,12 @@ impl NativeFile {
         Ok(&self.0.file)
     }
 
+    /// Where it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
     #[cold]
     fn refused(&self, operation: &'static str, error: &io::Error) -> DiskError {
         refusal(operation, &self.0.path, error)
@@ -424,6 +430,21 @@ impl NativeFile {
         };
         buffer.truncate(read.map_err(|error| self.refused("read", &error))?);
         Ok(buffer)
+    }
+
+    /// [`File::read_at`] as far as it goes without waiting for the device: for a door whose thread
+    /// has other things to do. Answers whether that was all there is; otherwise the buffer is as
+    /// long as before, for a reading that may wait.
+    ///
+    /// # Errors
+    /// As the trait says.
+    pub fn try_read_at(&self, offset: u64, buffer: &mut Vec<u8>) -> DiskResult<bool> {
+        let file = self.sound("read")?;
+        let read = if offset > OFFSET_MAX { Some(0) } else { read_present(file, offset, buffer) };
+        if let Some(read) = read {
+            buffer.truncate(read);
+        }
+        Ok(read.is_some())
     }
 
     /// [`File::write_at`], on this thread.
@@ -501,6 +522,30 @@ fn read_full(file: &fs::File, offset: u64, buffer: &mut [u8]) -> io::Result<usiz
         }
     }
     Ok(done)
+}
+
+/// Reads until the buffer is full or the file ends, if all of it is in memory.
+#[cfg(target_os = "linux")]
+fn read_present(file: &fs::File, offset: u64, buffer: &mut [u8]) -> Option<usize> {
+    use rustix::io::{Errno, ReadWriteFlags, preadv2};
+    let mut done = 0;
+    while done < buffer.len() {
+        let mut rest = [io::IoSliceMut::new(&mut buffer[done..])];
+        match preadv2(file, &mut rest, offset + done as u64, ReadWriteFlags::NOWAIT) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(Errno::INTR) => {}
+            // Not in memory, or a file system that cannot tell; an error shows again in the
+            // reading that waits.
+            Err(_) => return None,
+        }
+    }
+    Some(done)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_present(_file: &fs::File, _offset: u64, _buffer: &mut [u8]) -> Option<usize> {
+    None
 }
 
 /// Reads what the device holds. The direct way does not only pass the cache by, it also leaves it

@@ -1,0 +1,178 @@
+//! TCP, as the runtime's network.
+//!
+//! - Every connection sends at once (`TCP_NODELAY`): requests are whole when they are written, and
+//!   waiting for more of them costs 40 ms.
+//! - There is no keepalive: a peer that lost its power is silent, and only a deadline ends the
+//!   wait. That is the contract, so that nobody comes to rely on a kernel's two hours.
+//! - What went wrong on an established connection is `Reset`, whatever the kernel calls it: the
+//!   caller can only connect again.
+//!
+//! Not here: protocols, links between peers, encryption.
+
+#![expect(clippy::disallowed_methods, reason = "a door: this is where sockets come in")]
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+};
+use trilith_engine::runtime::{
+    Clock, Instant, Listener, Net, NetError, NetErrorKind, NetResult, Stream, StreamRead,
+    StreamWrite, timeout,
+};
+
+use super::OsClock;
+
+/// How long a listener that cannot accept waits before it says so. It cannot for lack of
+/// descriptors or memory, and whoever asks again at once would keep a processor busy with it.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// The machine's network.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsNet;
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct OsListener {
+    socket: TcpListener,
+    local: SocketAddr,
+}
+
+/// A connection.
+#[derive(Debug)]
+pub struct OsStream(TcpStream);
+
+/// The receiving half of a connection.
+#[derive(Debug)]
+pub struct OsReader(OwnedReadHalf);
+
+/// The sending half of a connection.
+#[derive(Debug)]
+pub struct OsWriter(OwnedWriteHalf);
+
+/// A refusal while a connection or a listener is being made.
+fn refused(error: &io::Error) -> NetError {
+    let kind = match error.kind() {
+        io::ErrorKind::ConnectionRefused => NetErrorKind::Refused,
+        io::ErrorKind::TimedOut => NetErrorKind::TimedOut,
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => NetErrorKind::Reset,
+        io::ErrorKind::AddrInUse => NetErrorKind::AddressInUse,
+        // Privileged ports and protocols the machine does not speak are addresses we cannot use.
+        io::ErrorKind::AddrNotAvailable
+        | io::ErrorKind::PermissionDenied
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::Unsupported => NetErrorKind::AddressUnavailable,
+        _ => NetErrorKind::Other,
+    };
+    NetError::new(kind, &error.to_string())
+}
+
+/// The end of an established connection.
+fn ended(error: &io::Error) -> NetError {
+    NetError::new(NetErrorKind::Reset, &error.to_string())
+}
+
+impl Net for OsNet {
+    type Listener = OsListener;
+    type Stream = OsStream;
+
+    async fn listen(&self, at: SocketAddr) -> NetResult<OsListener> {
+        let socket = TcpListener::bind(at).await.map_err(|error| refused(&error))?;
+        let local = socket.local_addr().map_err(|error| refused(&error))?;
+        Ok(OsListener { socket, local })
+    }
+
+    async fn connect(&self, to: SocketAddr, deadline: Instant) -> NetResult<OsStream> {
+        // Not even tried when it is too late: the first poll of a connect may succeed.
+        if OsClock.now() >= deadline {
+            return Err(NetError::new(NetErrorKind::TimedOut, ""));
+        }
+        match timeout(&OsClock, deadline, TcpStream::connect(to)).await {
+            Ok(Ok(stream)) => OsStream::new(stream),
+            Ok(Err(error)) => Err(refused(&error)),
+            Err(_elapsed) => Err(NetError::new(NetErrorKind::TimedOut, "")),
+        }
+    }
+}
+
+impl OsStream {
+    fn new(stream: TcpStream) -> NetResult<Self> {
+        match stream.set_nodelay(true) {
+            Ok(()) => Ok(Self(stream)),
+            Err(error) => Err(ended(&error)),
+        }
+    }
+}
+
+impl Listener for OsListener {
+    type Stream = OsStream;
+
+    /// An error is not the listener's end: the next call may find what this one lacked.
+    async fn accept(&mut self) -> NetResult<(OsStream, SocketAddr)> {
+        loop {
+            match self.socket.accept().await {
+                // A connection that ended before it was accepted is nobody's business.
+                Ok((stream, from)) => {
+                    if let Ok(stream) = OsStream::new(stream) {
+                        return Ok((stream, from));
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    OsClock.sleep_until(OsClock.now() + ACCEPT_PAUSE).await;
+                    return Err(refused(&error));
+                }
+            }
+        }
+    }
+
+    fn local(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+impl StreamRead for OsStream {
+    async fn read(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        self.0.read(buffer).await.map_err(|error| ended(&error))
+    }
+}
+
+impl StreamWrite for OsStream {
+    async fn write(&mut self, buffer: &[u8]) -> NetResult<usize> {
+        self.0.write(buffer).await.map_err(|error| ended(&error))
+    }
+
+    async fn shutdown(&mut self) -> NetResult<()> {
+        self.0.shutdown().await.map_err(|error| ended(&error))
+    }
+}
+
+impl Stream for OsStream {
+    type Reader = OsReader;
+    type Writer = OsWriter;
+
+    fn split(self) -> (OsReader, OsWriter) {
+        let (reader, writer) = self.0.into_split();
+        (OsReader(reader), OsWriter(writer))
+    }
+}
+
+impl StreamRead for OsReader {
+    async fn read(&mut self, buffer: &mut [u8]) -> NetResult<usize> {
+        self.0.read(buffer).await.map_err(|error| ended(&error))
+    }
+}
+
+impl StreamWrite for OsWriter {
+    async fn write(&mut self, buffer: &[u8]) -> NetResult<usize> {
+        self.0.write(buffer).await.map_err(|error| ended(&error))
+    }
+
+    async fn shutdown(&mut self) -> NetResult<()> {
+        self.0.shutdown().await.map_err(|error| ended(&error))
+    }
+}
