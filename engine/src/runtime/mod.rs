@@ -20,6 +20,7 @@
 //! Not here: any implementation.
 
 mod clock;
+pub mod contract;
 mod disk;
 mod net;
 mod queue;
