@@ -37,7 +37,7 @@ use std::{
 };
 
 use crate::runtime::{
-    Disk, DiskError, DiskErrorKind, DiskResult, Entry, File, Open, ReadMode, Space,
+    Disk, DiskError, DiskErrorKind, DiskResult, Entry, File, Open, ReadMode, Space, is_valid_name,
 };
 
 /// Zeros are written in pieces of this size: large enough that the call costs nothing, small
@@ -66,6 +66,7 @@ struct OpenFile {
     file: fs::File,
     /// Where it was opened. For messages: the file may have another name by now.
     path: PathBuf,
+    is_writable: bool,
     is_poisoned: AtomicBool,
     /// Its length was set since the last sync, which `fdatasync` may think unimportant.
     has_new_len: AtomicBool,
@@ -115,6 +116,15 @@ fn refusal(operation: &'static str, path: &Path, error: &io::Error) -> DiskError
     refusal_of(kind_of(error), operation, path, &error.to_string())
 }
 
+/// A refusal of what is done to a directory. To the system it is all the same whether the name
+/// itself or one above it is a file.
+#[cold]
+fn refusal_of_dir(operation: &'static str, path: &Path, error: &io::Error) -> DiskError {
+    let is_file = error.kind() == io::ErrorKind::NotADirectory && path.symlink_metadata().is_ok();
+    let kind = if is_file { DiskErrorKind::Invalid } else { kind_of(error) };
+    refusal_of(kind, operation, path, &error.to_string())
+}
+
 #[cold]
 fn refusal_of(
     kind: DiskErrorKind,
@@ -125,24 +135,15 @@ fn refusal_of(
     DiskError::new(kind, operation, &path.to_string_lossy(), detail)
 }
 
-/// Whether a name is one of the engine's own: relative, without `.` and `..`, short ASCII.
-fn is_name(name: &str) -> bool {
-    let is_part = |part: &str| {
-        !part.is_empty()
-            && part != "."
-            && part != ".."
-            && part.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
-    };
-    name.split('/').all(is_part)
-}
-
 // ---------------------------------------------------------------- the directory
 
 impl NativeDisk {
     /// The disk rooted at a directory, which need not exist yet.
     #[must_use]
     pub fn new(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into().into() }
+        let root = root.into();
+        // The empty path is no directory to the system.
+        Self { root: if root.as_os_str().is_empty() { Path::new(".").into() } else { root.into() } }
     }
 
     /// Where it is rooted.
@@ -154,10 +155,10 @@ impl NativeDisk {
     /// The path of a file.
     fn path_of(&self, operation: &'static str, name: &str) -> DiskResult<PathBuf> {
         let path = self.root.join(name);
-        if is_name(name) {
+        if is_valid_name(name) {
             return Ok(path);
         }
-        let detail = "a name is relative, without `.` or `..`";
+        let detail = "a name is short, relative, ASCII, without `.` or `..`";
         Err(DiskError::new(DiskErrorKind::Invalid, operation, name, detail))
     }
 
@@ -194,6 +195,7 @@ impl NativeDisk {
         Ok(NativeFile(Arc::new(OpenFile {
             file,
             path,
+            is_writable: how != Open::Read,
             is_poisoned: AtomicBool::new(false),
             has_new_len: AtomicBool::new(false),
         })))
@@ -246,7 +248,7 @@ impl NativeDisk {
     /// As the trait says.
     pub fn blocking_list(&self, dir: &str) -> DiskResult<Vec<Entry>> {
         let path = self.dir_of("list", dir)?;
-        let refused = |error: io::Error| refusal("list", &path, &error);
+        let refused = |error: io::Error| refusal_of_dir("list", &path, &error);
         let mut entries = Vec::new();
         for entry in fs::read_dir(&path).map_err(refused)? {
             let entry = entry.map_err(refused)?;
@@ -265,10 +267,11 @@ impl NativeDisk {
     /// As the trait says.
     pub fn blocking_rename(&self, from: &str, to: &str) -> DiskResult<()> {
         let (old, new) = (self.path_of("rename", from)?, self.path_of("rename", to)?);
-        fs::rename(&old, &new).map_err(|error| {
-            let both = PathBuf::from(format!("{} to {}", old.display(), new.display()));
-            refusal("rename", &both, &error)
-        })
+        let both = || PathBuf::from(format!("{} to {}", old.display(), new.display()));
+        if old.is_dir() {
+            return Err(refusal_of(DiskErrorKind::Invalid, "rename", &both(), "a directory"));
+        }
+        fs::rename(&old, &new).map_err(|error| refusal("rename", &both(), &error))
     }
 
     /// [`Disk::remove`], on this thread.
@@ -286,7 +289,7 @@ impl NativeDisk {
     /// As the trait says.
     pub fn blocking_sync_dir(&self, dir: &str) -> DiskResult<()> {
         let path = self.dir_of("sync directory", dir)?;
-        sync_dir(&path).map_err(|error| refusal("sync directory", &path, &error))
+        sync_dir(&path).map_err(|error| refusal_of_dir("sync directory", &path, &error))
     }
 
     /// [`Disk::space`], on this thread.
@@ -294,12 +297,24 @@ impl NativeDisk {
     /// # Errors
     /// As the trait says.
     pub fn blocking_space(&self) -> DiskResult<Space> {
-        let of = rustix::fs::statvfs(&*self.root)
-            .map_err(|error| refusal("measure", &self.root, &error.into()))?;
-        Ok(Space {
-            free_bytes: of.f_bavail.saturating_mul(of.f_frsize),
-            total_bytes: of.f_blocks.saturating_mul(of.f_frsize),
-        })
+        // A root that is still to be made will have the room of the directory it is made in.
+        let mut place: &Path = &self.root;
+        loop {
+            match rustix::fs::statvfs(place) {
+                Ok(of) => return Ok(space_of(&of)),
+                Err(rustix::io::Errno::NOENT) if parent_of(place) != place => {
+                    place = parent_of(place);
+                }
+                Err(error) => return Err(refusal("measure", &self.root, &error.into())),
+            }
+        }
+    }
+}
+
+fn space_of(of: &rustix::fs::StatVfs) -> Space {
+    Space {
+        free_bytes: of.f_bavail.saturating_mul(of.f_frsize),
+        total_bytes: of.f_blocks.saturating_mul(of.f_frsize),
     }
 }
 
@@ -314,20 +329,24 @@ fn sync_dir(path: &Path) -> io::Result<()> {
 /// Makes a directory with its parents, each durable in its own parent: a data directory that a
 /// power loss takes away takes everything synced in it along.
 fn make_root(path: &Path) -> io::Result<()> {
-    let parent = match path.parent() {
-        None => return Ok(()),
-        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
-        Some(parent) => parent,
-    };
     match fs::create_dir(path) {
-        Ok(()) => sync_dir(parent),
-        Err(error) if error.kind() == io::ErrorKind::NotFound && parent != Path::new(".") => {
-            make_root(parent)?;
+        Ok(()) => sync_dir(parent_of(path)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && parent_of(path) != path => {
+            make_root(parent_of(path))?;
             fs::create_dir(path)?;
-            sync_dir(parent)
+            sync_dir(parent_of(path))
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// The directory a path is in; the process's own for a path of one part, and for itself.
+fn parent_of(path: &Path) -> &Path {
+    match path.parent() {
+        None => path,
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
     }
 }
 
@@ -396,6 +415,17 @@ impl NativeFile {
         Ok(&self.0.file)
     }
 
+    /// Refuses also what was opened to be read.
+    #[inline]
+    fn writable(&self, operation: &'static str) -> DiskResult<&fs::File> {
+        let file = self.sound(operation)?;
+        if !self.0.is_writable {
+            let detail = "opened to be read";
+            return Err(refusal_of(DiskErrorKind::Denied, operation, &self.0.path, detail));
+        }
+        Ok(file)
+    }
+
     /// Where it was opened.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -452,7 +482,7 @@ impl NativeFile {
     /// # Errors
     /// As the trait says.
     pub fn blocking_write_at(&self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
-        let file = self.sound("write")?;
+        let file = self.writable("write")?;
         file.write_all_at(bytes, offset).map_err(|error| self.refused("write", &error))
     }
 
@@ -461,17 +491,26 @@ impl NativeFile {
     /// # Errors
     /// As the trait says.
     pub fn blocking_allocate(&self, len: u64) -> DiskResult<()> {
-        let file = self.sound("allocate")?;
-        let refused = |error: io::Error| self.refused("allocate", &error);
-        let mut end = file.metadata().map_err(refused)?.len();
-        while end < len {
-            // To the next multiple first: the pieces after it are aligned.
-            let piece = (ZEROS_BYTES as u64 - end % ZEROS_BYTES as u64).min(len - end);
-            let zeros = usize::try_from(piece).map_or(&ZEROS[..], |piece| &ZEROS[..piece]);
-            file.write_all_at(zeros, end).map_err(refused)?;
-            end += piece;
+        let file = self.writable("allocate")?;
+        let refused = |error: &io::Error| self.refused("allocate", error);
+        let end = file.metadata().map_err(|error| refused(&error))?.len();
+        if end >= len {
+            return Ok(());
         }
-        Ok(())
+        // Asked first: filling the device to the brim before being refused would take the room
+        // from everybody else on it.
+        let room = rustix::fs::fstatvfs(file).map_err(|error| refused(&error.into()))?;
+        let free = space_of(&room).free_bytes;
+        if len - end > free {
+            let detail = format!("{} more bytes are needed, {free} are free", len - end);
+            let kind = DiskErrorKind::NoSpace;
+            return Err(refusal_of(kind, "allocate", &self.0.path, &detail));
+        }
+        write_zeros(file, end, len).map_err(|error| {
+            // What was written so far serves nobody, and the device is short of it.
+            let _best_effort = file.set_len(end);
+            refused(&error)
+        })
     }
 
     /// [`File::len`], on this thread.
@@ -488,7 +527,7 @@ impl NativeFile {
     /// # Errors
     /// As the trait says.
     pub fn blocking_set_len(&self, len: u64) -> DiskResult<()> {
-        let file = self.sound("set length of")?;
+        let file = self.writable("set length of")?;
         file.set_len(len).map_err(|error| self.refused("set length of", &error))?;
         self.0.has_new_len.store(true, Ordering::Release);
         Ok(())
@@ -499,7 +538,7 @@ impl NativeFile {
     /// # Errors
     /// As the trait says.
     pub fn blocking_sync(&self) -> DiskResult<()> {
-        let file = self.sound("sync")?;
+        let file = self.writable("sync")?;
         let has_new_len = self.0.has_new_len.swap(false, Ordering::AcqRel);
         let synced = if has_new_len { file.sync_all() } else { file.sync_data() };
         synced.map_err(|error| {
@@ -507,6 +546,18 @@ impl NativeFile {
             self.refused("sync", &error)
         })
     }
+}
+
+/// Writes zeros from one position to another.
+fn write_zeros(file: &fs::File, mut from: u64, to: u64) -> io::Result<()> {
+    while from < to {
+        // To the next multiple first: the pieces after it are aligned.
+        let piece = (ZEROS_BYTES as u64 - from % ZEROS_BYTES as u64).min(to - from);
+        let zeros = usize::try_from(piece).map_or(&ZEROS[..], |piece| &ZEROS[..piece]);
+        file.write_all_at(zeros, from)?;
+        from += piece;
+    }
+    Ok(())
 }
 
 /// Reads until the buffer is full or the file ends; answers how much that was.
