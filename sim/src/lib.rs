@@ -3,12 +3,18 @@
 //! Not here: the code under test (`trilith-engine`, `trilith-net`), programs that ship (`trilith`).
 
 pub mod check;
+pub mod digest;
+pub mod fault;
 pub mod history;
+pub mod ledger;
 pub mod load;
 pub mod luck;
+pub mod os;
 pub mod platter;
 pub mod scenario;
 pub mod shrink;
 pub mod still;
 pub mod subject;
+pub mod trace;
 pub mod twice;
+pub mod world;
