@@ -12,8 +12,11 @@ use std::{
 use crate::{
     failure::{Failure, OPEN, Outcome},
     out::{Cell, Out},
-    raw,
 };
+
+mod load;
+mod meter;
+mod raw;
 
 /// What is measured.
 #[derive(Debug, Subcommand)]
@@ -28,27 +31,34 @@ pub struct Engine {
     /// Where; a directory of its own is made there and removed afterwards.
     #[arg(long, default_value_os_t = env::temp_dir())]
     dir: PathBuf,
+    /// Bytes of a value.
+    #[arg(long, default_value_t = 100)]
+    value_bytes: usize,
 }
+
+/// Enough for a steady median of each limit.
+const RAW_TIME: Duration = Duration::from_millis(500);
 
 /// Measures.
 pub fn run(bench: &Bench, out: Out) -> Outcome {
     let Bench::Engine(engine) = bench;
     let scratch = Scratch::new(&engine.dir)?;
-    let limits = raw::measure(&scratch.0).map_err(|error| opening(&engine.dir, &error))?;
+    let limits = raw::measure(&scratch.0, engine.value_bytes, RAW_TIME)
+        .map_err(|error| opening(&engine.dir, &error))?;
     out.title("What this machine can do")?;
     out.table(&["limit", "value", "unit"], &limit_rows(&limits))
 }
 
 fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
-    let micros = |time: Duration| Cell::Measure(time.as_secs_f64() * 1e6);
-    let row = |name: &str, value: Cell, unit: &str| vec![name.into(), value, unit.into()];
+    let row =
+        |name: &str, value: f64, unit: &str| vec![name.into(), Cell::Measure(value), unit.into()];
     vec![
-        row("append 128 B and fdatasync, growing file, p50", micros(limits.sync_growing), "us"),
-        row("append 128 B and fdatasync, written file, p50", micros(limits.sync_written), "us"),
-        row("append 128 B and fdatasync, written file, p99", micros(limits.sync_written_p99), "us"),
-        row("pread 128 cached bytes", micros(limits.pread), "us"),
-        row("memcpy", Cell::Measure(limits.memcpy_bytes / 1e9), "GB/s"),
-        row("CRC-32", Cell::Measure(limits.crc_bytes / 1e9), "GB/s"),
+        row("write and fdatasync, written file, p50", limits.sync_p50_us, "us"),
+        row("write and fdatasync, written file, p99", limits.sync_p99_us, "us"),
+        row("write and fdatasync, growing file, p50", limits.sync_growing_us, "us"),
+        row("pread of cached bytes", limits.pread_ns / 1e3, "us"),
+        row("memcpy", limits.memcpy_gbps, "GB/s"),
+        row("CRC-32", limits.crc_gbps, "GB/s"),
     ]
 }
 

@@ -10,10 +10,8 @@
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
 mod failure;
-mod load;
 mod out;
 mod progress;
-mod raw;
 
 mod bench;
 
