@@ -51,7 +51,7 @@ pub struct DiskError {
     pub kind: DiskErrorKind,
     /// The operation.
     pub operation: &'static str,
-    /// The file or directory.
+    /// The file or directory; a door to real files gives the whole path.
     pub name: String,
     /// What the operating system said, for a person.
     pub detail: String,
@@ -88,7 +88,7 @@ impl core::error::Error for DiskError {}
 /// How a file is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Open {
-    /// An existing file, to be read only.
+    /// An existing file, to be read only: whatever would change it, or sync it, is `Denied`.
     Read,
     /// An existing file, to be read and written.
     Write,

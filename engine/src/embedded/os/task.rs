@@ -22,8 +22,10 @@
 
 use alloc::{boxed::Box, collections::VecDeque, sync::Arc, task::Wake};
 use core::{
+    cell::Cell,
     fmt,
     future::{Future, poll_fn},
+    mem,
     pin::Pin,
     sync::atomic::{AtomicBool, Ordering},
     task::{Context, Poll, Waker},
@@ -31,7 +33,7 @@ use core::{
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
-    thread,
+    thread, thread_local,
 };
 
 use super::{
@@ -81,6 +83,11 @@ struct End {
     waiter: Option<Waker>,
 }
 
+thread_local! {
+    /// The core this thread belongs to; zero for a thread that is none's.
+    static CORE: Cell<usize> = const { Cell::new(0) };
+}
+
 /// A task's panic is caught before it can leave anything behind these locks half done.
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -127,7 +134,7 @@ impl Task for NativeTask {
         let must_start = {
             let mut state = locked(&core.state);
             state.alive += 1;
-            !core::mem::replace(&mut state.is_started, true)
+            !mem::replace(&mut state.is_started, true)
         };
         Arc::clone(&running).wake();
         if must_start {
@@ -141,23 +148,35 @@ impl Task for NativeTask {
     }
 
     async fn yield_now(&self) {
-        let mut has_yielded = false;
-        poll_fn(|context| {
-            if core::mem::replace(&mut has_yielded, true) {
-                return Poll::Ready(());
-            }
-            // To the end of the queue: every other ready task comes first.
-            context.waker().wake_by_ref();
-            Poll::Pending
-        })
-        .await;
+        let core = &self.0.0;
+        if CORE.get() == core.address() {
+            let mut has_yielded = false;
+            poll_fn(|context| {
+                if mem::replace(&mut has_yielded, true) {
+                    return Poll::Ready(());
+                }
+                // To the end of the queue: every other ready task comes first.
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+            .await;
+        } else if locked(&core.state).alive > 0 {
+            // From outside, the end of the queue is a task of its own.
+            self.spawn("yield", async {}).join().await;
+        }
     }
 }
 
 impl Core {
+    /// What tells one core from another.
+    fn address(&self) -> usize {
+        core::ptr::from_ref(self).addr()
+    }
+
     /// What the core's thread does.
     fn run(&self) {
         let _watched = Watched::enter();
+        CORE.set(self.address());
         while let Some(task) = self.next() {
             task.advance();
         }

@@ -233,6 +233,10 @@ async fn directory_is_no_file<R: Runtime>(place: &Place<'_, R::Disk>, _rt: &R) -
     place.create("f", b"").await?;
     demand!(disk.rename(&place.name("f"), &dir).await.is_err(), "a file replaced it");
     demand!(disk.list(&place.name("f")).await.is_err(), "a file was listed");
+    demand!(disk.sync_dir(&place.name("f")).await.is_err(), "a file was synced as a directory");
+    demand!(disk.lock(&dir).await.is_err(), "it was locked like a file");
+    let renamed = kind(&disk.rename(&dir, &place.name("e")).await);
+    demand!(renamed == Some(DiskErrorKind::Invalid), "it was renamed like a file: {renamed:?}");
     Ok(())
 }
 
@@ -376,7 +380,7 @@ async fn error_names<R: Runtime>(place: &Place<'_, R::Disk>, _rt: &R) -> Outcome
     let Err(error) = place.disk.open(&name, Open::Read).await else {
         return Err(Broken("it was opened".into()));
     };
-    demand!(error.name == name, "it names {:?}", error.name);
+    demand!(error.name.ends_with(&name), "it names {:?}", error.name);
     demand!(!error.operation.is_empty(), "it names no operation");
     let text = error.to_string();
     demand!(text.contains(&name), "it says: {text}");
@@ -524,6 +528,8 @@ async fn read_only<R: Runtime>(place: &Place<'_, R::Disk>, _rt: &R) -> Outcome {
     demand!(write(&file, 0, b"y").await.is_err(), "it was written");
     demand!(file.set_len(0).await.is_err(), "it was cut");
     demand!(file.allocate(100).await.is_err(), "it was lengthened");
+    let synced = kind(&file.sync().await);
+    demand!(synced == Some(DiskErrorKind::Denied), "there is nothing to sync: {synced:?}");
     demand!(whole(&file).await? == b"x", "it has changed");
     Ok(())
 }

@@ -19,6 +19,7 @@ pub async fn task<R: Runtime>(rt: &R) -> Report {
     report.check(rt, "a task may start tasks", nested(rt)).await;
     report.check(rt, "many tasks all end", many(rt)).await;
     report.check(rt, "yielding lets others run", yields(rt)).await;
+    report.check(rt, "tasks of a core never run at once", alone(rt)).await;
     report.check(rt, "a full queue refuses and gives back", full(rt)).await;
     report.check(rt, "a queue keeps its order between tasks", order(rt)).await;
     report.check(rt, "a queue without its other end says so", closed(rt)).await;
@@ -147,6 +148,31 @@ async fn yields<R: Runtime>(rt: &R) -> Outcome {
     }
     demand!(ran.load(Ordering::SeqCst), "the other task never ran");
     task.join().await;
+    Ok(())
+}
+
+async fn alone<R: Runtime>(rt: &R) -> Outcome {
+    let (inside, met) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let (world, inside, met) = (rt.clone(), Arc::clone(&inside), Arc::clone(&met));
+        tasks.push(rt.task().spawn("alone", async move {
+            for _ in 0..200 {
+                met.fetch_add(inside.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                // Long enough for another thread to come in, if there is one.
+                for _ in 0..200 {
+                    core::hint::spin_loop();
+                }
+                inside.fetch_sub(1, Ordering::SeqCst);
+                world.task().yield_now().await;
+            }
+        }));
+    }
+    for task in tasks {
+        task.join().await;
+    }
+    let met = met.load(Ordering::SeqCst);
+    demand!(met == 0, "between two awaits, a task met others {met} times");
     Ok(())
 }
 
