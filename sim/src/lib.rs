@@ -10,6 +10,7 @@ pub mod ledger;
 pub mod load;
 pub mod luck;
 pub mod os;
+pub mod plan;
 pub mod platter;
 pub mod scenario;
 pub mod shrink;

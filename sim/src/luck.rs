@@ -37,6 +37,8 @@ pub enum Domain {
     Load(u64),
     /// The plan of faults, drawn before the run.
     Faults,
+    /// One entry of that plan, by its number.
+    Fault(u64),
     /// How a run is configured: swarm's choice of sizes, rates and limits.
     Options,
     /// The dice of one room of the engine, in one life of one node. `stream` counts how often that
@@ -73,6 +75,7 @@ impl Domain {
                 hash.number(9).number(node).number(life).text(room).number(stream)
             }
             Self::Named(name) => hash.number(10).text(name),
+            Self::Fault(number) => hash.number(11).number(number),
         };
         hash.0
     }
@@ -185,6 +188,8 @@ mod tests {
             Domain::Lives(0),
             Domain::Load(0),
             Domain::Faults,
+            Domain::Fault(0),
+            Domain::Fault(1),
             Domain::Options,
             room("journal", 0),
             room("journal", 1),
