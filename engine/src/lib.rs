@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+pub mod journal;
 pub mod limits;
 pub mod mark;
 pub mod runtime;

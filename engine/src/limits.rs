@@ -18,3 +18,42 @@ pub const VALUE_BYTES_MAX_CLUSTER: usize = 8 << 20;
 
 /// A file's name below the data directory: what every file system takes as one component.
 pub const NAME_BYTES_MAX: usize = 255;
+
+/// A record's value: the larger of the two limits above.
+pub const RECORD_VALUE_BYTES_MAX: usize = VALUE_BYTES_MAX_EMBEDDED;
+
+/// One frame's records: a batch is written and verified as one piece, so it is held in memory as
+/// one piece. Room for the largest value and a batch around it.
+pub const FRAME_BYTES_MAX: usize = 128 << 20;
+
+/// How many groups one frame may speak of; its header counts them in 16 bits.
+pub const FRAME_GROUPS_MAX: usize = u16::MAX as usize;
+
+/// The smallest segment: a header and a page of frames. Only tests want it that small.
+pub const SEGMENT_BYTES_MIN: u64 = 8 << 10;
+
+/// The largest file that recovery is willing to read into memory as a segment: the largest frame,
+/// its directory, map and footer.
+pub const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// How much recovery and scrubbing read at once.
+pub const READ_CHUNK_BYTES: usize = 4 << 20;
+
+/// A data segment's frame: large enough that headers vanish, small enough that verifying one stays
+/// in the cache.
+pub const DATA_FRAME_BYTES: usize = 256 << 10;
+
+/// A footer's block: damage costs the hints of one block's worth of trust, and checking one block
+/// stays in the cache.
+pub const FOOTER_BLOCK_BYTES: usize = 64 << 10;
+
+/// The smallest manifest file. A roll makes room for four times what must be in it.
+pub const MANIFEST_BYTES_MIN: u64 = 8 << 10;
+
+/// How many zeros a recycled segment gets at once: enough for the device's speed, little enough
+/// that commits get their turn in between.
+pub const ZERO_CHUNK_BYTES: usize = 1 << 20;
+
+/// How many bytes of unsealed segments recovery keeps between judging and using them; beyond it
+/// they are read a second time.
+pub const RECOVERY_BYTES_MAX: usize = 192 << 20;

@@ -1,0 +1,456 @@
+//! Background work, in three steps: *plan* looks at the journal and takes what the work needs,
+//! *run* does it without the journal, *install* takes the result in.
+//!
+//! ```text
+//! journal.plan()  ─►  Chore  ─►  chore.run().await  ─►  Done  ─►  journal.install(done).await
+//!   &mut, at once                no borrow, may be long              &mut, one manifest edit
+//! ```
+//!
+//! Chores: prepare a spare segment (from nothing, or from a dropped file that is zeroed again),
+//! seal a rotated segment with its footer, remove dropped files that nobody reads, scrub.
+//!
+//! A chore that fails before its install has changed nothing that counts, except a failed write
+//! into a segment that holds data: that stops the journal, like any other.
+//!
+//! Not here: compaction (`value`).
+
+use alloc::{sync::Arc, vec, vec::Vec};
+use bytes::Bytes;
+use core::fmt;
+
+use super::{
+    edits::{Change, FooterRef, Listed, Sealed},
+    files::{JOURNAL_DIR, SegmentFile, segment_name},
+    footer,
+    format::{FormatError, SECTOR_BYTES, Seed, SegmentKind},
+    manifest::remove_quietly,
+    report::JournalError,
+    sealed::{HintSource, check_front, load_footer, walk_sealed, FrontError, whole_file},
+    verdict::{Damage, Verdict},
+    write::{Journal, Retired, Spare, has_room, prepare_file},
+};
+use crate::{
+    limits,
+    runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, ReadMode, Runtime},
+    types::{SegmentId, Uuid},
+};
+
+/// Which chores are on their way.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    preparing: bool,
+    sealing: Option<SegmentId>,
+    reclaiming: bool,
+    /// Preparing found no room; it waits until something has changed.
+    pub(super) hold_prepare: bool,
+    /// Segments whose footer cannot be made: their frames are damaged.
+    unsealable: Vec<SegmentId>,
+}
+
+/// Work that needs no journal while it runs.
+pub struct Chore<R: Runtime> {
+    disk: R::Disk,
+    work: Work<R>,
+}
+
+enum Work<R: Runtime> {
+    Prepare { id: SegmentId, uuid: Uuid, bytes: u64, reserve_bytes: u64, recycle: Option<Retired<R>> },
+    Seal { segment: Arc<SegmentFile<R>>, listed: Listed, sealed: Sealed },
+    Reclaim { files: Vec<Retired<R>> },
+    Scrub { segment: Arc<SegmentFile<R>>, listed: Listed, sealed: Sealed, node: Uuid },
+}
+
+impl<R: Runtime> fmt::Debug for Chore<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.work {
+            Work::Prepare { id, bytes, .. } => write!(f, "prepare {:08x}, {bytes} bytes", id.0),
+            Work::Seal { listed, .. } => write!(f, "seal {:08x}", listed.id.0),
+            Work::Reclaim { files } => write!(f, "reclaim {} file(s)", files.len()),
+            Work::Scrub { listed, .. } => write!(f, "scrub {:08x}", listed.id.0),
+        }
+    }
+}
+
+/// What a chore did.
+pub struct Done<R: Runtime>(Outcome<R>);
+
+impl<R: Runtime> fmt::Debug for Done<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Done")
+    }
+}
+
+enum Outcome<R: Runtime> {
+    Prepared(DiskResult<Spare<R>>),
+    Sealed(SegmentId, Result<(u64, Sealed), SealError>),
+    Reclaimed { bytes: u64, left: Vec<Retired<R>> },
+    Scrubbed(ScrubReport),
+}
+
+enum SealError {
+    /// Reading failed: not fatal.
+    Read(DiskError),
+    /// The frames are damaged: not fatal.
+    Damaged(Damage),
+    /// Writing into the segment failed: fatal.
+    Write(DiskError),
+}
+
+/// What installing a chore changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// Another segment is ready.
+    Prepared(SegmentId),
+    /// No segment could be made; it is tried again when something has changed.
+    NotPrepared(DiskError),
+    /// A segment is sealed with its footer.
+    Sealed(SegmentId),
+    /// A footer could not be made; the segment works without one.
+    NotSealed(SegmentId),
+    /// So many bytes went back to the device.
+    Reclaimed(u64),
+    /// A segment was read from end to end.
+    Scrubbed(ScrubReport),
+}
+
+/// What reading a whole segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// The segment.
+    pub segment: SegmentId,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// Every damaged place.
+    pub damages: Vec<Damage>,
+    /// What is wrong with its header or its footer: harmless while the frames are whole.
+    pub edges: Vec<FormatError>,
+    /// The disk refused to read it.
+    pub failed: Option<DiskError>,
+}
+
+impl<R: Runtime> Journal<R> {
+    /// The next piece of background work, if there is any. Must be followed by `run` and
+    /// [`Journal::install`].
+    pub fn plan(&mut self) -> Option<Chore<R>> {
+        if self.is_stopped() {
+            return None;
+        }
+        let work = self
+            .plan_prepare()
+            .or_else(|| self.plan_seal())
+            .or_else(|| self.plan_reclaim())?;
+        Some(Chore { disk: self.rt.disk().clone(), work })
+    }
+
+    /// Reading one sealed segment from end to end, uncached.
+    #[must_use]
+    pub fn plan_scrub(&self, id: SegmentId) -> Option<Chore<R>> {
+        let source = self.hint_source(id)?;
+        let HintSource { segment, listed, sealed } = source;
+        let work = Work::Scrub { segment, listed, sealed, node: self.node };
+        Some(Chore { disk: self.rt.disk().clone(), work })
+    }
+
+    /// Where to get a full segment's hints from.
+    #[must_use]
+    pub fn hint_source(&self, id: SegmentId) -> Option<HintSource<R>> {
+        let listed = self.state.segments.get(&id)?.clone();
+        let sealed = self.rotated.get(&id).or(listed.sealed.as_ref())?.clone();
+        let segment = self.files.get(id)?.clone();
+        Some(HintSource { segment, listed, sealed })
+    }
+
+    fn plan_prepare(&mut self) -> Option<Work<R>> {
+        let wanted = self.spares.len() < self.options.spares && self.active.is_some();
+        if !wanted || self.busy.preparing || self.busy.hold_prepare {
+            return None;
+        }
+        self.busy.preparing = true;
+        let bytes = self.take_next_bytes();
+        let (id, uuid) = (self.new_segment_id(), self.new_uuid());
+        let fits = |retired: &Retired<R>| {
+            retired.bytes == bytes
+                && retired.segment.kind == SegmentKind::Journal
+                && is_unread(&retired.segment)
+        };
+        let recycle = self.retired.iter().position(fits).map(|index| self.retired.remove(index));
+        let reserve_bytes = self.options.reserve_bytes;
+        Some(Work::Prepare { id, uuid, bytes, reserve_bytes, recycle })
+    }
+
+    fn plan_seal(&mut self) -> Option<Work<R>> {
+        if self.busy.sealing.is_some() {
+            return None;
+        }
+        let without_footer = self.state.segments.values().filter(|listed| {
+            listed.kind == SegmentKind::Journal
+                && !listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some())
+                && !self.busy.unsealable.contains(&listed.id)
+        });
+        let source =
+            without_footer.map(|listed| listed.id).find_map(|id| self.hint_source(id))?;
+        self.busy.sealing = Some(source.listed.id);
+        let HintSource { segment, listed, sealed } = source;
+        Some(Work::Seal { segment, listed, sealed })
+    }
+
+    fn plan_reclaim(&mut self) -> Option<Work<R>> {
+        if self.busy.reclaiming {
+            return None;
+        }
+        let (files, pinned): (Vec<_>, Vec<_>) =
+            self.retired.drain(..).partition(|retired| is_unread(&retired.segment));
+        self.retired = pinned;
+        if files.is_empty() {
+            return None;
+        }
+        self.busy.reclaiming = true;
+        Some(Work::Reclaim { files })
+    }
+
+    /// Takes a chore's result in.
+    ///
+    /// # Errors
+    /// [`JournalError::Failed`] stops the journal for good.
+    pub async fn install(&mut self, done: Done<R>) -> Result<Installed, JournalError> {
+        match done.0 {
+            Outcome::Prepared(Ok(spare)) => {
+                self.busy.preparing = false;
+                let id = spare.segment.id;
+                match self.record_spare(spare).await {
+                    Ok(()) => Ok(Installed::Prepared(id)),
+                    Err(JournalError::NoSpace) => {
+                        self.busy.hold_prepare = true;
+                        let name = segment_name(SegmentKind::Journal, id);
+                        remove_quietly(self.rt.disk(), &name).await;
+                        let kind = DiskErrorKind::NoSpace;
+                        Ok(Installed::NotPrepared(DiskError::new(kind, "prepare", &name, "")))
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+            Outcome::Prepared(Err(error)) => {
+                self.busy.preparing = false;
+                self.busy.hold_prepare = true;
+                Ok(Installed::NotPrepared(error))
+            }
+            Outcome::Sealed(id, result) => {
+                self.busy.sealing = None;
+                self.install_seal(id, result).await
+            }
+            Outcome::Reclaimed { bytes, left } => {
+                self.busy.reclaiming = false;
+                self.busy.hold_prepare = false;
+                self.retired.extend(left);
+                Ok(Installed::Reclaimed(bytes))
+            }
+            Outcome::Scrubbed(report) => {
+                if !report.damages.is_empty() {
+                    mark!("journal_scrub_found_damage");
+                }
+                Ok(Installed::Scrubbed(report))
+            }
+        }
+    }
+
+    async fn install_seal(
+        &mut self,
+        id: SegmentId,
+        result: Result<(u64, Sealed), SealError>,
+    ) -> Result<Installed, JournalError> {
+        // An edit may have dropped the segment meanwhile; then its footer is of no interest.
+        if !self.state.segments.contains_key(&id) {
+            mark!("journal_sealed_after_drop");
+            return Ok(Installed::NotSealed(id));
+        }
+        match result {
+            Ok((bytes, sealed)) => match self.record(vec![Change::Seal { id, bytes, sealed }]).await {
+                Ok(()) => {
+                    self.rotated.remove(&id);
+                    Ok(Installed::Sealed(id))
+                }
+                Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),
+                Err(error) => Err(error),
+            },
+            Err(SealError::Read(error)) => {
+                tracing::warn!(%error, "a segment could not be read to be sealed");
+                self.busy.unsealable.push(id);
+                Ok(Installed::NotSealed(id))
+            }
+            Err(SealError::Damaged(damage)) => {
+                tracing::error!(%damage, "a full segment is damaged");
+                self.busy.unsealable.push(id);
+                Ok(Installed::NotSealed(id))
+            }
+            Err(SealError::Write(error)) => Err(self.stop(error)),
+        }
+    }
+
+    /// Seals everything with footers, so that the next opening walks nothing, and lets the
+    /// directory go.
+    ///
+    /// # Errors
+    /// [`JournalError`]; what was durable stays so.
+    pub async fn close(mut self) -> Result<(), JournalError> {
+        self.rotate().await?;
+        self.busy = Busy::default();
+        while let Some(work) = self.plan_seal() {
+            let chore = Chore { disk: self.rt.disk().clone(), work };
+            let done = chore.run().await;
+            if let Installed::NotSealed(id) = self.install(done).await? {
+                self.busy.unsealable.push(id);
+            }
+        }
+        match self.record(vec![Change::Closed]).await {
+            Ok(()) | Err(JournalError::NoSpace) => {}
+            Err(error) => return Err(error),
+        }
+        drop(self.lock);
+        Ok(())
+    }
+}
+
+/// Whether only the journal holds this handle.
+fn is_unread<R: Runtime>(segment: &Arc<SegmentFile<R>>) -> bool {
+    Arc::strong_count(segment) == 1 || planted!("recycle_pinned")
+}
+
+impl<R: Runtime> Chore<R> {
+    /// Does the work.
+    pub async fn run(self) -> Done<R> {
+        let disk = self.disk;
+        Done(match self.work {
+            Work::Prepare { id, uuid, bytes, reserve_bytes, recycle } => {
+                Outcome::Prepared(match recycle {
+                    Some(old) => recycle_file(&disk, old, id, uuid).await,
+                    None => prepare_spare::<R>(&disk, id, uuid, bytes, reserve_bytes).await,
+                })
+            }
+            Work::Seal { segment, listed, sealed } => {
+                let result = write_footer(&segment, &listed, sealed).await;
+                Outcome::Sealed(listed.id, result)
+            }
+            Work::Reclaim { files } => reclaim(&disk, files).await,
+            Work::Scrub { segment, listed, sealed, node } => {
+                Outcome::Scrubbed(scrub(&segment.file, &listed, &sealed, node).await)
+            }
+        })
+    }
+}
+
+async fn prepare_spare<R: Runtime>(
+    disk: &R::Disk,
+    id: SegmentId,
+    uuid: Uuid,
+    bytes: u64,
+    reserve_bytes: u64,
+) -> DiskResult<Spare<R>> {
+    if !has_room(disk, bytes, reserve_bytes).await {
+        let name = segment_name(SegmentKind::Journal, id);
+        return Err(DiskError::new(DiskErrorKind::NoSpace, "prepare", &name, "the reserve is kept"));
+    }
+    let segment = prepare_file::<R>(disk, id, uuid, bytes).await?;
+    Ok(Spare { segment, bytes })
+}
+
+/// Makes a dropped file blank again and gives it its new name. It belongs to nothing meanwhile, so
+/// a crash in between leaves an orphan.
+async fn recycle_file<R: Runtime>(
+    disk: &R::Disk,
+    old: Retired<R>,
+    id: SegmentId,
+    uuid: Uuid,
+) -> DiskResult<Spare<R>> {
+    mark!("journal_recycled");
+    let file = old.segment.file.clone();
+    let mut at = 0;
+    while at < old.bytes && !planted!("recycled_without_zeroing") {
+        let chunk = (old.bytes - at).min(limits::ZERO_CHUNK_BYTES as u64) as usize;
+        file.write_at(at, Bytes::from(vec![0; chunk])).await?;
+        at += chunk as u64;
+    }
+    file.sync().await?;
+    let from = segment_name(SegmentKind::Journal, old.segment.id);
+    disk.rename(&from, &segment_name(SegmentKind::Journal, id)).await?;
+    if !planted!("no_dir_sync_recycle") {
+        disk.sync_dir(JOURNAL_DIR).await?;
+    }
+    let segment = Arc::new(SegmentFile { id, uuid, kind: SegmentKind::Journal, file });
+    Ok(Spare { segment, bytes: old.bytes })
+}
+
+async fn write_footer<R: Runtime>(
+    segment: &SegmentFile<R>,
+    listed: &Listed,
+    sealed: Sealed,
+) -> Result<(u64, Sealed), SealError> {
+    let walked = walk_sealed(&segment.file, listed, &sealed, ReadMode::Cached).await;
+    let walked = walked.map_err(SealError::Read)?;
+    if let Some(damage) = walked.damages.into_iter().next() {
+        return Err(SealError::Damaged(damage));
+    }
+    let offset = sealed.frames_end.next_multiple_of(SECTOR_BYTES as u64);
+    let builder = footer::build(listed.id, &walked.bytes, &walked.frames);
+    let bytes = builder.finish(listed.id, Seed::of(listed.uuid), offset);
+    let footer = FooterRef { offset, bytes: bytes.len() as u64 };
+    let end = offset + footer.bytes;
+    segment.file.write_at(offset, Bytes::from(bytes)).await.map_err(SealError::Write)?;
+    if !planted!("seal_before_sync") {
+        segment.file.sync().await.map_err(SealError::Write)?;
+    }
+    Ok((listed.bytes.max(end), Sealed { footer: Some(footer), ..sealed }))
+}
+
+async fn reclaim<R: Runtime>(disk: &R::Disk, files: Vec<Retired<R>>) -> Outcome<R> {
+    let (mut bytes, mut left) = (0, Vec::new());
+    for retired in files {
+        let name = segment_name(retired.segment.kind, retired.segment.id);
+        if remove_quietly(disk, &name).await {
+            bytes += retired.bytes;
+        } else {
+            left.push(retired);
+        }
+    }
+    // Not a matter of safety: a name that comes back after a crash is an orphan.
+    for dir in [JOURNAL_DIR, super::files::DATA_DIR] {
+        if let Err(error) = disk.sync_dir(dir).await {
+            tracing::debug!(%error, "removed names are not durable yet");
+        }
+    }
+    Outcome::Reclaimed { bytes, left }
+}
+
+async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) -> ScrubReport {
+    let mut report = ScrubReport {
+        segment: listed.id,
+        bytes: 0,
+        damages: Vec::new(),
+        edges: Vec::new(),
+        failed: None,
+    };
+    let walked = match walk_sealed(file, listed, sealed, ReadMode::Uncached).await {
+        Ok(walked) => walked,
+        Err(error) => {
+            report.damages.push(whole_file(listed, Verdict::Rot, FormatError::Truncated));
+            report.failed = Some(error);
+            return report;
+        }
+    };
+    report.bytes = walked.bytes.len() as u64;
+    report.damages = walked.damages;
+    if let Err(why) = check_front(&walked.bytes, listed, node) {
+        report.edges.push(match why {
+            FrontError::Newer(found) => FormatError::Newer { found },
+            FrontError::OtherNode(_) => FormatError::Field("node"),
+            FrontError::Damaged(why) => why,
+        });
+    }
+    if let Some(footer) = sealed.footer {
+        match load_footer(file, listed, sealed, ReadMode::Uncached).await {
+            Ok(Ok(_)) => report.bytes += footer.bytes,
+            Ok(Err(why)) => report.edges.push(why),
+            Err(error) => report.failed = Some(error),
+        }
+    }
+    report
+}

@@ -1,0 +1,268 @@
+//! Building one frame: records stream into one buffer, everything else is added at the end.
+//!
+//! A builder is where a group commit gathers. Records are encoded once, straight into the bytes
+//! that go to the device; directory, sector map and header follow when the place of the frame is
+//! known. The buffer comes back after the write and is used again, so a steady stream of commits
+//! allocates only the list of places that it answers.
+//!
+//! Invariants: LSNs are given out without gaps from the builder's first; the buffer always begins
+//! with room for the header and ends on a multiple of 8; a refused push leaves the builder as it
+//! was.
+//!
+//! Not here: where the frame goes and when it is synced (`write.rs`).
+
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use core::fmt;
+
+use super::format::{
+    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
+    FrameLayout, RECORD_ALIGN, Record, RecordKind, Seed, covered_sectors,
+};
+use crate::{
+    codec,
+    limits::{FRAME_BYTES_MAX, FRAME_GROUPS_MAX, KEY_BYTES_MAX, RECORD_VALUE_BYTES_MAX},
+    types::{GroupId, Lsn, SegmentId},
+};
+
+/// Why a record cannot be part of this frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PushError {
+    /// The key is longer than the format can hold: the caller's mistake, for good.
+    KeyTooLong,
+    /// The value is longer than the format can hold: the caller's mistake, for good.
+    ValueTooLong,
+    /// This frame is full; the next one may take it.
+    Full,
+}
+
+impl PushError {
+    /// Whether another frame may take the record.
+    #[must_use]
+    pub const fn is_retryable(self) -> bool {
+        matches!(self, Self::Full)
+    }
+}
+
+impl fmt::Display for PushError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyTooLong => write!(f, "the key is longer than {KEY_BYTES_MAX} bytes"),
+            Self::ValueTooLong => write!(f, "the value is longer than {RECORD_VALUE_BYTES_MAX} bytes"),
+            Self::Full => write!(f, "the frame is full ({FRAME_BYTES_MAX} bytes)"),
+        }
+    }
+}
+
+impl core::error::Error for PushError {}
+
+/// Where a record lies in its frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Spot {
+    /// From the frame's beginning, in units of 8 bytes.
+    pub(super) words: u32,
+    /// Its length without padding.
+    pub(super) len: u32,
+}
+
+/// Gathers the records of one frame.
+#[derive(Debug)]
+pub struct FrameBuilder {
+    buffer: BytesMut,
+    first_lsn: Lsn,
+    spots: Vec<Spot>,
+    groups: Vec<DirectoryEntry>,
+    last_group: usize,
+    hint_bytes: usize,
+    only_deletes: bool,
+}
+
+/// A frame's place and what it must say about its surroundings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) segment: SegmentId,
+    pub(super) seed: Seed,
+    pub(super) offset: u64,
+    pub(super) durable_lsn: Lsn,
+    pub(super) previous_crc: u32,
+}
+
+/// A finished frame.
+pub(super) struct BuiltFrame {
+    pub(super) bytes: Bytes,
+    pub(super) header: FrameHeader,
+    pub(super) spots: Vec<Spot>,
+}
+
+impl FrameBuilder {
+    /// An empty frame whose first record gets `first_lsn`. `buffer` is used for its memory.
+    #[must_use]
+    pub fn new(first_lsn: Lsn, mut buffer: BytesMut) -> Self {
+        buffer.clear();
+        buffer.extend_from_slice(&[0; FRAME_HEADER_BYTES]);
+        Self {
+            buffer,
+            first_lsn,
+            spots: Vec::new(),
+            groups: Vec::new(),
+            last_group: 0,
+            hint_bytes: 0,
+            only_deletes: true,
+        }
+    }
+
+    /// Adds a record and answers its LSN.
+    ///
+    /// # Errors
+    /// [`PushError`]; the frame is as it was.
+    #[inline]
+    pub fn push(&mut self, record: &Record<'_>) -> Result<Lsn, PushError> {
+        if record.key.len() > KEY_BYTES_MAX {
+            return Err(PushError::KeyTooLong);
+        }
+        if record.value.len() > RECORD_VALUE_BYTES_MAX {
+            return Err(PushError::ValueTooLong);
+        }
+        let (start, len) = (self.buffer.len(), record.encoded_bytes());
+        // The bound leaves room for directory and map, so that a frame's length fits in 32 bits.
+        if start + len + RECORD_ALIGN > FRAME_BYTES_MAX {
+            return Err(PushError::Full);
+        }
+        if !self.count_in_directory(record) {
+            return Err(PushError::Full);
+        }
+        record.encode(&mut self.buffer);
+        let lsn = self.next_lsn();
+        self.spots.push(Spot { words: (start / RECORD_ALIGN) as u32, len: len as u32 });
+        self.hint_bytes += super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());
+        self.only_deletes &= record.kind == RecordKind::Tombstone;
+        debug_assert!(self.buffer.len().is_multiple_of(RECORD_ALIGN));
+        Ok(lsn)
+    }
+
+    /// Counts the record for its group; false when there are too many groups. Neighbouring
+    /// records are mostly of one group, so the last line is tried first.
+    #[inline]
+    fn count_in_directory(&mut self, record: &Record<'_>) -> bool {
+        let known = match self.groups.get(self.last_group) {
+            Some(entry) if entry.group == record.group => Some(self.last_group),
+            _ => self.groups.iter().position(|entry| entry.group == record.group),
+        };
+        match known {
+            Some(index) => {
+                self.last_group = index;
+                let entry = &mut self.groups[index];
+                entry.records += 1;
+                entry.version_min = entry.version_min.min(record.version);
+                entry.version_max = entry.version_max.max(record.version);
+                entry.term = entry.term.max(record.term);
+                true
+            }
+            None if self.groups.len() >= FRAME_GROUPS_MAX => false,
+            None => {
+                self.last_group = self.groups.len();
+                self.groups.push(DirectoryEntry {
+                    group: record.group,
+                    records: 1,
+                    version_min: record.version,
+                    version_max: record.version,
+                    term: record.term,
+                });
+                true
+            }
+        }
+    }
+
+    /// The LSN of its first record.
+    #[must_use]
+    pub const fn first_lsn(&self) -> Lsn {
+        self.first_lsn
+    }
+
+    /// The LSN that the next pushed record gets.
+    #[must_use]
+    pub const fn next_lsn(&self) -> Lsn {
+        Lsn(self.first_lsn.0 + self.spots.len() as u64)
+    }
+
+    /// How many records it has.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.spots.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.spots.is_empty()
+    }
+
+    /// How many bytes of records it has: what a caller compares with its own idea of a full frame.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.buffer.len() - FRAME_HEADER_BYTES
+    }
+
+    /// Whether every record takes something away: such a frame may use the reserve of a full disk.
+    #[must_use]
+    pub const fn only_deletes(&self) -> bool {
+        self.only_deletes
+    }
+
+    /// The groups its records belong to.
+    pub(super) fn groups(&self) -> impl Iterator<Item = GroupId> {
+        self.groups.iter().map(|entry| entry.group)
+    }
+
+    /// The most that its records can add to a footer.
+    pub(super) const fn hint_bytes(&self) -> usize {
+        self.hint_bytes
+    }
+
+    /// How long the frame will be at `offset`.
+    pub(super) fn frame_bytes(&self, offset: u64) -> u64 {
+        FrameLayout::of(offset, self.bytes(), self.groups.len()).end as u64
+    }
+
+    /// Adds directory, map and header.
+    ///
+    /// # Panics
+    /// When the place is not one for frames: that would be a bug of the writer.
+    pub(super) fn finish(self, place: Place) -> BuiltFrame {
+        assert!(place.offset.is_multiple_of(FRAME_ALIGN as u64), "frames are aligned");
+        assert!(place.durable_lsn < self.first_lsn, "I1: durable ends before what is being written");
+        let Self { mut buffer, first_lsn, spots, groups, .. } = self;
+        let body_bytes = buffer.len() - FRAME_HEADER_BYTES;
+        let layout = FrameLayout::of(place.offset, body_bytes, groups.len());
+        buffer.reserve(layout.end - buffer.len());
+        let mut directory_crc = codec::crc(0, &[]);
+        for entry in &groups {
+            let line: [u8; DIRECTORY_ENTRY_BYTES] = entry.encode();
+            directory_crc = codec::crc(directory_crc, &line);
+            buffer.extend_from_slice(&line);
+        }
+        for (start, end) in covered_sectors(place.offset, layout.map_at) {
+            let crc = codec::crc(0, &buffer[start..end]);
+            buffer.extend_from_slice(&crc.to_le_bytes());
+        }
+        assert!(buffer.len() == layout.map_end, "the layout is what was written");
+        let mut header = FrameHeader {
+            kind: if spots.is_empty() { FrameKind::Seal } else { FrameKind::Data },
+            body_bytes: body_bytes as u32,
+            records: spots.len() as u32,
+            groups: groups.len() as u16,
+            first_lsn,
+            durable_lsn: place.durable_lsn,
+            previous_crc: place.previous_crc,
+            directory_crc,
+            map_crc: codec::crc(0, &buffer[layout.map_at..layout.map_end]),
+            segment: place.segment,
+            crc: 0,
+        };
+        let front = header.encode(place.seed, place.offset);
+        header.crc = u32::from_le_bytes([front[4], front[5], front[6], front[7]]);
+        buffer[..FRAME_HEADER_BYTES].copy_from_slice(&front);
+        buffer.resize(layout.end, 0);
+        BuiltFrame { bytes: buffer.freeze(), header, spots }
+    }
+}

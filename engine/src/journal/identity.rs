@@ -1,0 +1,117 @@
+//! The two small files that say whose directory this is: `NODE` and `CURRENT`. Pure.
+//!
+//! Both are 64 bytes: magic, checksum, version, and little else. `NODE` is written once, when the
+//! directory is made, and names the node; every segment header repeats the name, so a file copied
+//! from another node shows. `CURRENT` names the manifest that counts; it is replaced by renaming,
+//! and that rename is the moment in which a new manifest takes over.
+//!
+//! Not here: writing and replacing them (`manifest.rs`, `open.rs`).
+
+use super::format::{FORMAT_VERSION, FormatError, is_zero};
+use crate::{
+    codec::{self, Reader},
+    types::{SegmentId, Uuid},
+};
+
+/// The length of both files.
+pub const IDENTITY_BYTES: usize = 64;
+/// `89 4B 56 4E`.
+pub const NODE_MAGIC: u32 = 0x4e56_4b89;
+/// `89 4B 56 43`.
+pub const CURRENT_MAGIC: u32 = 0x4356_4b89;
+
+/// Whose directory this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NodeFile {
+    /// The node.
+    pub node: Uuid,
+}
+
+/// Which manifest counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CurrentFile {
+    /// Its number.
+    pub manifest: SegmentId,
+    /// Its incarnation.
+    pub uuid: Uuid,
+    /// How long its file is.
+    pub bytes: u64,
+}
+
+fn front(magic: u32) -> [u8; IDENTITY_BYTES] {
+    let mut out = [0; IDENTITY_BYTES];
+    out[0..4].copy_from_slice(&magic.to_le_bytes());
+    out[8..10].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+    out
+}
+
+fn close(mut out: [u8; IDENTITY_BYTES]) -> [u8; IDENTITY_BYTES] {
+    let crc = codec::crc(0, &out[8..]);
+    out[4..8].copy_from_slice(&crc.to_le_bytes());
+    out
+}
+
+fn open(bytes: &[u8], magic: u32) -> Result<Reader<'_>, FormatError> {
+    let front = bytes.get(..IDENTITY_BYTES).ok_or(FormatError::Truncated)?;
+    let mut reader = Reader::new(front);
+    if reader.u32()? != magic {
+        return Err(FormatError::NotOurs);
+    }
+    if reader.u32()? != codec::crc(0, &front[8..]) {
+        return Err(FormatError::Checksum);
+    }
+    let format = reader.u16()?;
+    if format > FORMAT_VERSION {
+        return Err(FormatError::Newer { found: format });
+    }
+    if format == 0 || reader.take(6)? != [0; 6] || bytes.len() != IDENTITY_BYTES {
+        return Err(FormatError::Field("reserved"));
+    }
+    Ok(reader)
+}
+
+impl NodeFile {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; IDENTITY_BYTES] {
+        let mut out = front(NODE_MAGIC);
+        out[16..32].copy_from_slice(&self.node.0);
+        close(out)
+    }
+
+    /// Reads a `NODE` file.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = open(bytes, NODE_MAGIC)?;
+        let node = Uuid(reader.array()?);
+        if is_zero(reader.rest()) { Ok(Self { node }) } else { Err(FormatError::Field("reserved")) }
+    }
+}
+
+impl CurrentFile {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> [u8; IDENTITY_BYTES] {
+        let mut out = front(CURRENT_MAGIC);
+        out[16..20].copy_from_slice(&self.manifest.0.to_le_bytes());
+        out[24..40].copy_from_slice(&self.uuid.0);
+        out[40..48].copy_from_slice(&self.bytes.to_le_bytes());
+        close(out)
+    }
+
+    /// Reads a `CURRENT` file.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
+        let mut reader = open(bytes, CURRENT_MAGIC)?;
+        let (manifest, gap) = (SegmentId(reader.u32()?), reader.u32()?);
+        let (uuid, bytes) = (Uuid(reader.array()?), reader.u64()?);
+        if gap != 0 || !is_zero(reader.rest()) {
+            return Err(FormatError::Field("reserved"));
+        }
+        Ok(Self { manifest, uuid, bytes })
+    }
+}

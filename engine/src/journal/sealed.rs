@@ -1,0 +1,191 @@
+//! Reading a sealed segment: its footer, or its frames when the footer is of no use.
+//!
+//! Everything in a sealed segment was durable when it was sealed, so there is no tail here: what
+//! is not whole is rot.
+//!
+//! Not here: who asks (`open.rs`, `chores.rs`, compaction).
+
+use alloc::{sync::Arc, vec::Vec};
+
+use super::{
+    edits::{Listed, Sealed},
+    files::{SegmentFile, read_range},
+    footer::SegmentHints,
+    format::{FormatError, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
+    report::ReadError,
+    verdict::{Damage, Decision, Front, Scanned, Verdict, decide_from},
+    walk::{FrameAt, Start, walk},
+};
+use crate::{
+    limits,
+    runtime::{DiskResult, File, ReadMode, Runtime},
+    types::{Lsn, Uuid},
+};
+
+/// What walking a sealed segment gave.
+pub(super) struct WalkedSegment {
+    pub(super) bytes: Vec<u8>,
+    pub(super) frames: Vec<FrameAt>,
+    /// Damage whose loss nobody accepted yet.
+    pub(super) damages: Vec<Damage>,
+    /// All ranges that cannot be read, accepted or not.
+    pub(super) lost: Vec<(Lsn, Lsn)>,
+}
+
+/// Loads a footer.
+pub(super) async fn load_footer<F: File>(
+    file: &F,
+    listed: &Listed,
+    sealed: &Sealed,
+    mode: ReadMode,
+) -> DiskResult<Result<SegmentHints, FormatError>> {
+    let Some(footer) = sealed.footer else { return Ok(Err(FormatError::Truncated)) };
+    let end = footer.offset.saturating_add(footer.bytes).min(limits::SEGMENT_FILE_BYTES_MAX);
+    let bytes = read_range(file, footer.offset, end, mode).await?;
+    Ok(SegmentHints::decode(bytes, listed.id, Seed::of(listed.uuid), footer.offset))
+}
+
+/// Walks the frames of a sealed segment.
+pub(super) async fn walk_sealed<F: File>(
+    file: &F,
+    listed: &Listed,
+    sealed: &Sealed,
+    mode: ReadMode,
+) -> DiskResult<WalkedSegment> {
+    let end = sealed.frames_end.min(limits::SEGMENT_FILE_BYTES_MAX);
+    let bytes = read_range(file, 0, end, mode).await?;
+    Ok(walk_bytes(bytes, listed, sealed))
+}
+
+/// The same for bytes that are there already.
+pub(super) fn walk_bytes(bytes: Vec<u8>, listed: &Listed, sealed: &Sealed) -> WalkedSegment {
+    let decision = decide_sealed(&bytes, listed, sealed);
+    let mut frames = Vec::new();
+    let mut lost = Vec::new();
+    for kept in &decision.kept {
+        frames.extend_from_slice(&kept.frames);
+        lost.extend_from_slice(&kept.lost);
+    }
+    let is_accepted = |damage: &Damage| {
+        damage.last_lsn.is_some_and(|last| {
+            sealed.lost.iter().any(|(from, to)| *from <= damage.first_lsn && last <= *to)
+        })
+    };
+    let damages = decision.damages.into_iter().filter(|damage| !is_accepted(damage)).collect();
+    WalkedSegment { bytes, frames, damages, lost }
+}
+
+fn decide_sealed(bytes: &[u8], listed: &Listed, sealed: &Sealed) -> Decision {
+    let start = Start {
+        id: listed.id,
+        uuid: listed.uuid,
+        first_lsn: Some(sealed.base_lsn),
+        previous_crc: None,
+        end: Some(sealed.frames_end),
+    };
+    let walk = walk(bytes, &start);
+    let header = SegmentHeader {
+        kind: listed.kind,
+        id: listed.id,
+        uuid: listed.uuid,
+        node: Uuid::default(),
+        base_lsn: sealed.base_lsn,
+        previous: Uuid::default(),
+        previous_crc: 0,
+    };
+    let scan = Scanned {
+        id: listed.id,
+        front: Front::Whole(header),
+        walk,
+        blank: false,
+        cut_short_bytes: 0,
+    };
+    let floor = Lsn(sealed.base_lsn.0.saturating_sub(1));
+    decide_from(&[scan], floor, sealed.last_lsn)
+}
+
+/// What is at the front of a segment file, compared with what the manifest says.
+pub(super) fn check_front(
+    bytes: &[u8],
+    listed: &Listed,
+    node: Uuid,
+) -> Result<SegmentHeader, FrontError> {
+    let header = SegmentHeader::decode(bytes).map_err(|why| match why {
+        FormatError::Newer { found } => FrontError::Newer(found),
+        other => FrontError::Damaged(other),
+    })?;
+    if planted!("header_not_checked") {
+        return Ok(header);
+    }
+    if header.node != node {
+        return Err(FrontError::OtherNode(header.node));
+    }
+    if header.kind != listed.kind {
+        return Err(FrontError::Damaged(FormatError::Field("kind")));
+    }
+    if header.id != listed.id {
+        return Err(FrontError::Damaged(FormatError::Field("id")));
+    }
+    if header.uuid != listed.uuid {
+        return Err(FrontError::Damaged(FormatError::Field("uuid")));
+    }
+    Ok(header)
+}
+
+/// Why a front is not the one the manifest promises.
+pub(super) enum FrontError {
+    Newer(u16),
+    OtherNode(Uuid),
+    Damaged(FormatError),
+}
+
+/// Where to get a sealed segment's hints from: independent of the journal, so that a chore can
+/// hold it.
+pub struct HintSource<R: Runtime> {
+    pub(super) segment: Arc<SegmentFile<R>>,
+    pub(super) listed: Listed,
+    pub(super) sealed: Sealed,
+}
+
+impl<R: Runtime> HintSource<R> {
+    /// The hints, from the footer or from the frames.
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when frames are damaged and nobody accepted their loss.
+    pub async fn load(&self) -> Result<SegmentHints, ReadError> {
+        let file = &self.segment.file;
+        if self.sealed.footer.is_some() {
+            let loaded = load_footer(file, &self.listed, &self.sealed, ReadMode::Cached).await;
+            if let Ok(hints) = loaded.map_err(ReadError::Disk)? {
+                return Ok(hints);
+            }
+        }
+        let walked = walk_sealed(file, &self.listed, &self.sealed, ReadMode::Cached).await;
+        let walked = walked.map_err(ReadError::Disk)?;
+        if let Some(damage) = walked.damages.first() {
+            let (segment, offset, why) = (damage.segment, damage.offset, damage.why);
+            return Err(ReadError::Damaged { segment, offset, why });
+        }
+        Ok(SegmentHints::of_frames(self.listed.id, &walked.bytes, &walked.frames))
+    }
+}
+
+/// A damage that is a whole missing or unusable file.
+pub(super) fn whole_file(listed: &Listed, verdict: Verdict, why: FormatError) -> Damage {
+    let (first_lsn, last_lsn) = match (&listed.sealed, listed.kind) {
+        (Some(sealed), SegmentKind::Journal | SegmentKind::Data) => {
+            (sealed.base_lsn, Some(sealed.last_lsn))
+        }
+        (Some(_) | None, _) => (Lsn(0), None),
+    };
+    Damage {
+        segment: listed.id,
+        offset: 0,
+        bytes: listed.bytes.max(SEGMENT_HEADER_BYTES as u64),
+        verdict,
+        first_lsn,
+        last_lsn,
+        why,
+        groups: Vec::new(),
+    }
+}

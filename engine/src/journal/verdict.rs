@@ -1,0 +1,397 @@
+//! Torn, rot or ambiguous: what recovery may conclude from the walks of all unsealed segments.
+//! Pure.
+//!
+//! The writer hands frame N+1 to the device only after frame N was synced (or says, by its
+//! `durable_lsn`, that it was not), syncs a segment before it writes the header of the next, and
+//! writes in that header where the next begins. So there is one number, *proven*: the highest LSN
+//! of which some whole frame, header or the manifest says that it was durable. Then, for the first
+//! missing LSN `E`:
+//!
+//! ```text
+//! E ≤ proven                         rot        it was durable, perhaps acknowledged: never cut
+//! E > proven, hole looks old         torn       its sync never returned: nobody was told: cut
+//! E > proven, hole looks strange     ambiguous  written, then changed: before or after its sync?
+//! ```
+//!
+//! "Old" is decided sector by sector (`walk.rs`), so the answer is exact for every subset of
+//! sectors that a power loss can leave behind.
+//!
+//! Whole frames above *proven* may have been acknowledged (the last one has nobody after it to
+//! prove it), so they are kept; but they are *unproven* and must be written again elsewhere before
+//! anything follows them.
+//!
+//! Invariant (I6): every LSN up to the answered `next_lsn` is kept, or stands in a damage.
+//!
+//! Not here: what to do about it (`open.rs`).
+
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::{
+    format::{DirectoryEntry, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader},
+    walk::{Evidence, FrameAt, Hole, Piece, Walk},
+};
+use crate::types::{Lsn, SegmentId};
+
+/// What happened to bytes that are not what they should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// A write that never completed; nobody was told that it had.
+    Torn,
+    /// Damage to something that had been durable.
+    Rot,
+    /// Written and changed; whether it had been acknowledged cannot be known from this disk.
+    Ambiguous,
+    /// The file is not there, though the manifest lists it.
+    Missing,
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Torn => "a write that never completed",
+            Self::Rot => "damage to durable data",
+            Self::Ambiguous => "damage to the last write, which may have been acknowledged",
+            Self::Missing => "a missing file",
+        })
+    }
+}
+
+/// One damaged place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The segment.
+    pub segment: SegmentId,
+    /// Where it begins.
+    pub offset: u64,
+    /// How much of the file is affected.
+    pub bytes: u64,
+    /// What happened.
+    pub verdict: Verdict,
+    /// The first record that cannot be read.
+    pub first_lsn: Lsn,
+    /// The last one, when anything says so.
+    pub last_lsn: Option<Lsn>,
+    /// What is wrong with the bytes.
+    pub why: FormatError,
+    /// Who is affected, when the directory can be read.
+    pub groups: Vec<DirectoryEntry>,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { segment, offset, bytes, verdict, first_lsn, last_lsn, why, groups } = self;
+        write!(f, "segment {:08x}, {bytes} bytes at {offset}: {verdict}; {why}; records ", segment.0)?;
+        match last_lsn {
+            Some(last) if last < first_lsn => write!(f, "none")?,
+            Some(last) => write!(f, "{first_lsn} to {last}")?,
+            None => write!(f, "from {first_lsn} on")?,
+        }
+        if let Some(first) = groups.first() {
+            write!(f, ", group {}", first.group)?;
+            if groups.len() > 1 {
+                write!(f, " and {} more", groups.len() - 1)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What stands at the front of an unsealed segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Front {
+    /// Its header, as the manifest says it must be.
+    Whole(SegmentHeader),
+    /// Nothing: the sector was never written.
+    Old,
+    /// Something else.
+    Strange(FormatError),
+}
+
+/// One unsealed segment as it was found.
+#[derive(Clone, Debug)]
+pub struct Scanned {
+    /// Its number.
+    pub id: SegmentId,
+    /// Its front.
+    pub front: Front,
+    /// Its frames and holes.
+    pub walk: Walk,
+    /// Whether every byte is zero: prepared and never used.
+    pub blank: bool,
+    /// How much of the file the manifest promises is not there.
+    pub cut_short_bytes: u64,
+}
+
+/// What is kept of one segment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// Which of the scanned ones.
+    pub index: usize,
+    /// The LSN of its first record.
+    pub base_lsn: Lsn,
+    /// The last proven LSN in it; below `base_lsn` when nothing in it is proven.
+    pub last_lsn: Lsn,
+    /// Where its proven frames end.
+    pub frames_end: u64,
+    /// The checksum of the last proven frame's header.
+    pub last_crc: u32,
+    /// The frames, proven and unproven, in order.
+    pub frames: Vec<FrameAt>,
+    /// How many of them are proven.
+    pub proven_frames: usize,
+    /// Ranges of LSNs that are missing between them.
+    pub lost: Vec<(Lsn, Lsn)>,
+}
+
+/// What recovery concludes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// What is kept, in the order of LSNs.
+    pub kept: Vec<Kept>,
+    /// What cannot be kept and must not be cut without leave: rot and ambiguity.
+    pub damages: Vec<Damage>,
+    /// What was cut, because nobody was told about it.
+    pub torn: Option<Damage>,
+    /// The first LSN that is free.
+    pub next_lsn: Lsn,
+    /// The highest LSN known to be durable.
+    pub proven: Lsn,
+}
+
+/// Concludes. `floor` is the highest LSN that the manifest's sealed segments hold.
+#[must_use]
+pub fn decide(scans: &[Scanned], floor: Lsn) -> Decision {
+    decide_from(scans, floor, floor)
+}
+
+/// Concludes, when something outside the segments says that everything up to `known` was durable.
+#[must_use]
+pub fn decide_from(scans: &[Scanned], floor: Lsn, known: Lsn) -> Decision {
+    let proven = proven(scans, floor.max(known));
+    let mut judge = Judge {
+        decision: Decision { next_lsn: floor.next(), proven, ..Decision::default() },
+        pending: None,
+    };
+    for index in order(scans) {
+        if !judge.segment(index, &scans[index]) {
+            break;
+        }
+    }
+    judge.finish()
+}
+
+fn proven(scans: &[Scanned], floor: Lsn) -> Lsn {
+    let mut proven = floor;
+    for scan in scans {
+        if !planted!("rot_taken_for_a_tail") {
+            proven = proven.max(scan.walk.proven);
+        }
+        if let Front::Whole(header) = scan.front {
+            proven = proven.max(Lsn(header.base_lsn.0.saturating_sub(1)));
+        }
+    }
+    proven
+}
+
+/// The used segments in the order they were written. Numbers do not say it: a segment made for one
+/// large batch is used before spares that were prepared earlier.
+fn order(scans: &[Scanned]) -> Vec<usize> {
+    let base = |scan: &Scanned| match scan.front {
+        Front::Whole(header) => header.base_lsn,
+        Front::Old | Front::Strange(_) => {
+            scan.walk.frames().next().map_or(Lsn(u64::MAX), |frame| frame.header.first_lsn)
+        }
+    };
+    let mut order: Vec<usize> = (0..scans.len()).filter(|index| !scans[*index].blank).collect();
+    order.sort_by_key(|index| (base(&scans[*index]), scans[*index].id));
+    order
+}
+
+struct Judge {
+    decision: Decision,
+    /// A hole in proven territory whose extent is not known yet.
+    pending: Option<Damage>,
+}
+
+impl Judge {
+    /// Takes one segment in; false when nothing behind it can count.
+    fn segment(&mut self, index: usize, scan: &Scanned) -> bool {
+        let expected = self.decision.next_lsn;
+        let (base_lsn, front_why) = match scan.front {
+            Front::Whole(header) => (header.base_lsn, None),
+            Front::Old => (expected, Some((Evidence::Old, FormatError::Field("header")))),
+            Front::Strange(why) => (expected, Some((Evidence::Strange, why))),
+        };
+        if base_lsn < expected {
+            // Two segments claim the same LSNs: no writer of ours does that.
+            self.damage(scan.id, Verdict::Rot, Some(Lsn(0)), FormatError::Field("base_lsn"));
+            return true;
+        }
+        self.reached(scan.id, base_lsn);
+        let last_crc = match scan.front {
+            Front::Whole(header) => header.previous_crc,
+            Front::Old | Front::Strange(_) => 0,
+        };
+        self.decision.kept.push(Kept {
+            index,
+            base_lsn,
+            last_lsn: Lsn(base_lsn.0.saturating_sub(1)),
+            frames_end: SEGMENT_HEADER_BYTES as u64,
+            last_crc,
+            frames: Vec::new(),
+            proven_frames: 0,
+            lost: Vec::new(),
+        });
+        if let Some((evidence, why)) = front_why {
+            if expected > self.decision.proven {
+                self.tail(scan.id, evidence, why, None);
+                return false;
+            }
+            self.damage(scan.id, Verdict::Rot, Some(Lsn(0)), why);
+        }
+        if scan.cut_short_bytes > 0 {
+            self.damage(scan.id, Verdict::Rot, None, FormatError::Truncated);
+        }
+        self.pieces(scan)
+    }
+
+    fn pieces(&mut self, scan: &Scanned) -> bool {
+        let mut pieces = scan.walk.pieces.iter().peekable();
+        while let Some(piece) = pieces.next() {
+            match piece {
+                Piece::Frame(frame) => self.frame(scan.id, frame),
+                Piece::Hole(hole) => {
+                    let expected = self.decision.next_lsn;
+                    let follows = matches!(pieces.peek(), Some(Piece::Frame(frame))
+                        if frame.header.first_lsn == expected);
+                    if follows {
+                        // What was there carried no records: a seal.
+                        mark!("journal_lost_seal_frame");
+                    } else if expected > self.decision.proven {
+                        self.tail(scan.id, hole.evidence, hole.why, Some(hole));
+                        return false;
+                    } else if self.pending.is_none() {
+                        self.pending = Some(Damage {
+                            segment: scan.id,
+                            offset: hole.offset,
+                            bytes: hole.end - hole.offset,
+                            verdict: Verdict::Rot,
+                            first_lsn: expected,
+                            last_lsn: None,
+                            why: hole.why,
+                            groups: hole.groups.clone(),
+                        });
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn frame(&mut self, segment: SegmentId, frame: &FrameAt) {
+        let header = &frame.header;
+        if header.first_lsn < self.decision.next_lsn {
+            self.damage(segment, Verdict::Rot, Some(Lsn(0)), FormatError::Field("first_lsn"));
+            return;
+        }
+        self.reached(segment, header.first_lsn);
+        self.decision.next_lsn = header.next_lsn();
+        let is_proven = header.next_lsn().0 <= self.decision.proven.0 + 1;
+        let Some(kept) = self.decision.kept.last_mut() else { return };
+        kept.frames.push(*frame);
+        if is_proven {
+            kept.proven_frames = kept.frames.len();
+            kept.frames_end = frame.end;
+            kept.last_lsn = Lsn(header.next_lsn().0 - 1);
+            kept.last_crc = header.crc;
+        }
+    }
+
+    /// The log goes on at `lsn`: whatever lies between it and what was expected is lost.
+    fn reached(&mut self, segment: SegmentId, lsn: Lsn) {
+        let expected = self.decision.next_lsn;
+        if lsn > expected {
+            let lost = (expected, Lsn(lsn.0 - 1));
+            let pending = self.pending.take().unwrap_or(Damage {
+                segment,
+                offset: 0,
+                bytes: 0,
+                verdict: Verdict::Rot,
+                first_lsn: expected,
+                last_lsn: None,
+                why: FormatError::Field("first_lsn"),
+                groups: Vec::new(),
+            });
+            self.decision.damages.push(Damage { last_lsn: Some(lost.1), ..pending });
+            if let Some(kept) = self.decision.kept.last_mut() {
+                kept.lost.push(lost);
+            }
+            self.decision.next_lsn = lsn;
+        } else if let Some(pending) = self.pending.take() {
+            let last_lsn = Some(Lsn(pending.first_lsn.0 - 1));
+            self.decision.damages.push(Damage { last_lsn, ..pending });
+        }
+    }
+
+    /// The end of the log is not clean.
+    fn tail(&mut self, segment: SegmentId, evidence: Evidence, why: FormatError, hole: Option<&Hole>) {
+        let first_lsn = self.decision.next_lsn;
+        let claimed = hole.and_then(|hole| hole.header.as_ref());
+        let damage = Damage {
+            segment,
+            offset: hole.map_or(0, |hole| hole.offset),
+            bytes: hole.map_or(SEGMENT_HEADER_BYTES as u64, |hole| hole.end - hole.offset),
+            verdict: Verdict::Torn,
+            first_lsn,
+            last_lsn: claimed.map(|header| Lsn(header.next_lsn().0 - 1)),
+            why,
+            groups: hole.map(|hole| hole.groups.clone()).unwrap_or_default(),
+        };
+        match evidence {
+            Evidence::Old => {
+                mark!("journal_torn_tail");
+                self.decision.torn = Some(damage);
+            }
+            Evidence::Strange if planted!("ambiguous_taken_for_torn") => {
+                self.decision.torn = Some(damage);
+            }
+            Evidence::Strange => {
+                mark!("journal_ambiguous_tail");
+                self.decision.damages.push(Damage { verdict: Verdict::Ambiguous, ..damage });
+            }
+        }
+    }
+
+    fn damage(&mut self, segment: SegmentId, verdict: Verdict, last: Option<Lsn>, why: FormatError) {
+        let first_lsn = self.decision.next_lsn;
+        self.decision.damages.push(Damage {
+            segment,
+            offset: 0,
+            bytes: SEGMENT_HEADER_BYTES as u64,
+            verdict,
+            first_lsn,
+            last_lsn: last,
+            why,
+            groups: Vec::new(),
+        });
+    }
+
+    fn finish(mut self) -> Decision {
+        let proven = self.decision.proven;
+        if self.decision.torn.is_none() && self.decision.next_lsn <= proven {
+            // Proven records at the very end are gone: what proved them was not a frame of theirs.
+            let segment = self.pending.as_ref().map_or(SegmentId(0), |damage| damage.segment);
+            self.reached(segment, proven.next());
+        }
+        if let Some(pending) = self.pending.take() {
+            self.decision.damages.push(pending);
+        }
+        if self.decision.damages.iter().any(|damage| damage.verdict == Verdict::Rot) {
+            mark!("journal_rot_found");
+        }
+        let decision = self.decision;
+        assert!(decision.next_lsn > proven || !decision.damages.is_empty(), "I6: proven is kept");
+        decision
+    }
+}
