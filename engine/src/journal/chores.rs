@@ -25,12 +25,12 @@ use super::{
     format::{FormatError, SECTOR_BYTES, Seed, SegmentKind},
     manifest::remove_quietly,
     report::JournalError,
-    sealed::{HintSource, check_front, load_footer, walk_sealed, FrontError, whole_file},
+    sealed::{FrontError, HintSource, check_front, load_footer, walk_sealed, whole_file},
     verdict::{Damage, Verdict},
     write::{Journal, Retired, Spare, has_room, prepare_file},
 };
 use crate::{
-    limits,
+    limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, ReadMode, Runtime},
     types::{SegmentId, Uuid},
 };
@@ -43,8 +43,10 @@ pub(super) struct Busy {
     reclaiming: bool,
     /// Preparing found no room; it waits until something has changed.
     pub(super) hold_prepare: bool,
-    /// Segments whose footer cannot be made: their frames are damaged.
-    unsealable: Vec<SegmentId>,
+    /// Removing failed; it waits until something has changed.
+    pub(super) hold_reclaim: bool,
+    /// Segments whose footer cannot be made for now.
+    pub(super) unsealable: Vec<SegmentId>,
 }
 
 /// Work that needs no journal while it runs.
@@ -54,10 +56,27 @@ pub struct Chore<R: Runtime> {
 }
 
 enum Work<R: Runtime> {
-    Prepare { id: SegmentId, uuid: Uuid, bytes: u64, reserve_bytes: u64, recycle: Option<Retired<R>> },
-    Seal { segment: Arc<SegmentFile<R>>, listed: Listed, sealed: Sealed },
-    Reclaim { files: Vec<Retired<R>> },
-    Scrub { segment: Arc<SegmentFile<R>>, listed: Listed, sealed: Sealed, node: Uuid },
+    Prepare {
+        id: SegmentId,
+        uuid: Uuid,
+        bytes: u64,
+        reserve_bytes: u64,
+        recycle: Option<Retired<R>>,
+    },
+    Seal {
+        segment: Arc<SegmentFile<R>>,
+        listed: Listed,
+        sealed: Sealed,
+    },
+    Reclaim {
+        files: Vec<Retired<R>>,
+    },
+    Scrub {
+        segment: Arc<SegmentFile<R>>,
+        listed: Listed,
+        sealed: Sealed,
+        node: Uuid,
+    },
 }
 
 impl<R: Runtime> fmt::Debug for Chore<R> {
@@ -135,10 +154,8 @@ impl<R: Runtime> Journal<R> {
         if self.is_stopped() {
             return None;
         }
-        let work = self
-            .plan_prepare()
-            .or_else(|| self.plan_seal())
-            .or_else(|| self.plan_reclaim())?;
+        let work =
+            self.plan_prepare().or_else(|| self.plan_seal()).or_else(|| self.plan_reclaim())?;
         Some(Chore { disk: self.rt.disk().clone(), work })
     }
 
@@ -184,18 +201,17 @@ impl<R: Runtime> Journal<R> {
         }
         let without_footer = self.state.segments.values().filter(|listed| {
             listed.kind == SegmentKind::Journal
-                && !listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some())
+                && listed.sealed.as_ref().is_none_or(|sealed| sealed.footer.is_none())
                 && !self.busy.unsealable.contains(&listed.id)
         });
-        let source =
-            without_footer.map(|listed| listed.id).find_map(|id| self.hint_source(id))?;
+        let source = without_footer.map(|listed| listed.id).find_map(|id| self.hint_source(id))?;
         self.busy.sealing = Some(source.listed.id);
         let HintSource { segment, listed, sealed } = source;
         Some(Work::Seal { segment, listed, sealed })
     }
 
     fn plan_reclaim(&mut self) -> Option<Work<R>> {
-        if self.busy.reclaiming {
+        if self.busy.reclaiming || self.busy.hold_reclaim {
             return None;
         }
         let (files, pinned): (Vec<_>, Vec<_>) =
@@ -241,6 +257,7 @@ impl<R: Runtime> Journal<R> {
             Outcome::Reclaimed { bytes, left } => {
                 self.busy.reclaiming = false;
                 self.busy.hold_prepare = false;
+                self.busy.hold_reclaim = !left.is_empty();
                 self.retired.extend(left);
                 Ok(Installed::Reclaimed(bytes))
             }
@@ -264,14 +281,16 @@ impl<R: Runtime> Journal<R> {
             return Ok(Installed::NotSealed(id));
         }
         match result {
-            Ok((bytes, sealed)) => match self.record(vec![Change::Seal { id, bytes, sealed }]).await {
-                Ok(()) => {
-                    self.rotated.remove(&id);
-                    Ok(Installed::Sealed(id))
+            Ok((bytes, sealed)) => {
+                match self.record(vec![Change::Seal { id, bytes, sealed }]).await {
+                    Ok(()) => {
+                        self.rotated.remove(&id);
+                        Ok(Installed::Sealed(id))
+                    }
+                    Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),
+                    Err(error) => Err(error),
                 }
-                Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),
-                Err(error) => Err(error),
-            },
+            }
             Err(SealError::Read(error)) => {
                 tracing::warn!(%error, "a segment could not be read to be sealed");
                 self.busy.unsealable.push(id);
@@ -347,7 +366,12 @@ async fn prepare_spare<R: Runtime>(
 ) -> DiskResult<Spare<R>> {
     if !has_room(disk, bytes, reserve_bytes).await {
         let name = segment_name(SegmentKind::Journal, id);
-        return Err(DiskError::new(DiskErrorKind::NoSpace, "prepare", &name, "the reserve is kept"));
+        return Err(DiskError::new(
+            DiskErrorKind::NoSpace,
+            "prepare",
+            &name,
+            "the reserve is kept",
+        ));
     }
     let segment = prepare_file::<R>(disk, id, uuid, bytes).await?;
     Ok(Spare { segment, bytes })

@@ -26,7 +26,7 @@ use super::{
     write::Journal,
 };
 use crate::{
-    limits,
+    limits, planted,
     runtime::{Disk, DiskError, DiskErrorKind, File, Runtime},
     types::{GroupId, Loc, Lsn, SegmentId, Uuid},
 };
@@ -178,9 +178,10 @@ impl<R: Runtime> DataWriter<R> {
     /// # Errors
     /// [`DataError`]; call [`DataWriter::abort`] then.
     pub async fn push(&mut self, record: &Record<'_>) -> Result<Loc, DataError> {
-        let is_after = self.last_key.as_ref().is_none_or(|(group, key)| {
-            (*group, key.as_slice()) < (record.group, record.key)
-        });
+        let is_after = self
+            .last_key
+            .as_ref()
+            .is_none_or(|(group, key)| (*group, key.as_slice()) < (record.group, record.key));
         if !is_after {
             return Err(DataError::Order);
         }

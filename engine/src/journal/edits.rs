@@ -195,10 +195,7 @@ impl Change {
             4 => Self::Drop { id: SegmentId(reader.u32()?) },
             5 => Self::AddGroup { group: GroupId(reader.u32()?) },
             6 => Self::DropGroup { group: GroupId(reader.u32()?) },
-            7 => Self::Floor {
-                next_segment: SegmentId(reader.u32()?),
-                lsn: Lsn(reader.u64()?),
-            },
+            7 => Self::Floor { next_segment: SegmentId(reader.u32()?), lsn: Lsn(reader.u64()?) },
             8 => Self::Closed,
             _ => return Err(FormatError::Field("change")),
         };
@@ -381,7 +378,8 @@ impl ManifestState {
     #[must_use]
     pub fn sealed_lsn(&self) -> Lsn {
         let sealed = self.segments.values().filter(|listed| listed.kind == SegmentKind::Journal);
-        let highest = sealed.filter_map(|listed| listed.sealed.as_ref()).map(|sealed| sealed.last_lsn);
+        let highest =
+            sealed.filter_map(|listed| listed.sealed.as_ref()).map(|sealed| sealed.last_lsn);
         highest.max().unwrap_or_default().max(self.floor_lsn)
     }
 }

@@ -18,7 +18,7 @@ use super::{
     report::ReadError,
 };
 use crate::{
-    limits,
+    limits, mark, planted,
     runtime::{Disk, DiskResult, File, ReadMode, Runtime},
     types::{GroupId, Loc, SegmentId, Uuid, Version},
 };

@@ -27,6 +27,7 @@ use super::{
 use crate::{
     codec::{self, Reader},
     limits::FOOTER_BLOCK_BYTES,
+    planted,
     types::{GroupId, Loc, SegmentId, Version},
 };
 
@@ -156,7 +157,8 @@ impl SegmentHints {
     ) -> Result<Self, FormatError> {
         let header = FooterHeader::decode(&bytes, segment, seed, offset)?;
         let stats_end = FOOTER_HEADER_BYTES + header.groups as usize * FOOTER_GROUP_BYTES;
-        let stats_bytes = bytes.get(FOOTER_HEADER_BYTES..stats_end).ok_or(FormatError::Truncated)?;
+        let stats_bytes =
+            bytes.get(FOOTER_HEADER_BYTES..stats_end).ok_or(FormatError::Truncated)?;
         if codec::crc(0, stats_bytes) != header.stats_crc {
             return Err(FormatError::Checksum);
         }
@@ -221,7 +223,8 @@ impl FooterHeader {
         if reader.u32()? != FOOTER_MAGIC {
             return Err(FormatError::NotOurs);
         }
-        if reader.u32()? != codec::crc(seed.at(offset), &front[8..]) && !planted!("hint_unchecked") {
+        if reader.u32()? != codec::crc(seed.at(offset), &front[8..]) && !planted!("hint_unchecked")
+        {
             return Err(FormatError::Checksum);
         }
         let format = reader.u16()?;
@@ -402,7 +405,8 @@ impl FooterBuilder {
         for line in self.stats.values() {
             stats.extend_from_slice(&line.group.0.to_le_bytes());
             stats.extend_from_slice(&[0; 4]);
-            let SegmentStats { records, bytes, tombstones, version_min, version_max, keys, .. } = line;
+            let SegmentStats { records, bytes, tombstones, version_min, version_max, keys, .. } =
+                line;
             for number in [*records, *bytes, *tombstones, version_min.0, version_max.0, *keys] {
                 stats.extend_from_slice(&number.to_le_bytes());
             }

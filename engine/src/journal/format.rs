@@ -36,7 +36,7 @@ use core::fmt;
 
 use crate::{
     codec::{self, Reader, Truncated},
-    limits,
+    limits, planted,
     types::{GroupId, Lsn, SegmentId, Term, Uuid, Version},
 };
 
@@ -438,6 +438,14 @@ pub fn covered_sectors(offset: u64, map_at: usize) -> impl Iterator<Item = (usiz
     })
 }
 
+/// A sector map's entry: the checksum of the covered part of one sector. Two bits of its last byte
+/// are always set, so a map that ends in a zero byte was never written to its end, and no single
+/// flipped bit can make it look so.
+#[must_use]
+pub fn sector_entry(covered: &[u8]) -> u32 {
+    codec::crc(0, covered) | 0x8100_0000
+}
+
 /// One group's line in a frame's directory: damage in the records still has an identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryEntry {
@@ -549,7 +557,8 @@ impl<'a> Record<'a> {
     /// Whether key and value are within the limits that the format can hold.
     #[must_use]
     pub const fn fits(&self) -> bool {
-        self.key.len() <= limits::KEY_BYTES_MAX && self.value.len() <= limits::RECORD_VALUE_BYTES_MAX
+        self.key.len() <= limits::KEY_BYTES_MAX
+            && self.value.len() <= limits::RECORD_VALUE_BYTES_MAX
     }
 
     /// Appends its bytes and the padding.

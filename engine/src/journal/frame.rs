@@ -17,7 +17,7 @@ use core::fmt;
 
 use super::format::{
     DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
-    FrameLayout, RECORD_ALIGN, Record, RecordKind, Seed, covered_sectors,
+    FrameLayout, RECORD_ALIGN, Record, RecordKind, Seed, covered_sectors, sector_entry,
 };
 use crate::{
     codec,
@@ -48,7 +48,9 @@ impl fmt::Display for PushError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::KeyTooLong => write!(f, "the key is longer than {KEY_BYTES_MAX} bytes"),
-            Self::ValueTooLong => write!(f, "the value is longer than {RECORD_VALUE_BYTES_MAX} bytes"),
+            Self::ValueTooLong => {
+                write!(f, "the value is longer than {RECORD_VALUE_BYTES_MAX} bytes")
+            }
             Self::Full => write!(f, "the frame is full ({FRAME_BYTES_MAX} bytes)"),
         }
     }
@@ -134,7 +136,8 @@ impl FrameBuilder {
         record.encode(&mut self.buffer);
         let lsn = self.next_lsn();
         self.spots.push(Spot { words: (start / RECORD_ALIGN) as u32, len: len as u32 });
-        self.hint_bytes += super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());
+        self.hint_bytes +=
+            super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());
         self.only_deletes &= record.kind == RecordKind::Tombstone;
         debug_assert!(self.buffer.len().is_multiple_of(RECORD_ALIGN));
         Ok(lsn)
@@ -230,7 +233,10 @@ impl FrameBuilder {
     /// When the place is not one for frames: that would be a bug of the writer.
     pub(super) fn finish(self, place: Place) -> BuiltFrame {
         assert!(place.offset.is_multiple_of(FRAME_ALIGN as u64), "frames are aligned");
-        assert!(place.durable_lsn < self.first_lsn, "I1: durable ends before what is being written");
+        assert!(
+            place.durable_lsn < self.first_lsn,
+            "I1: durable ends before what is being written"
+        );
         let Self { mut buffer, first_lsn, spots, groups, .. } = self;
         let body_bytes = buffer.len() - FRAME_HEADER_BYTES;
         let layout = FrameLayout::of(place.offset, body_bytes, groups.len());
@@ -242,8 +248,8 @@ impl FrameBuilder {
             buffer.extend_from_slice(&line);
         }
         for (start, end) in covered_sectors(place.offset, layout.map_at) {
-            let crc = codec::crc(0, &buffer[start..end]);
-            buffer.extend_from_slice(&crc.to_le_bytes());
+            let entry = sector_entry(&buffer[start..end]);
+            buffer.extend_from_slice(&entry.to_le_bytes());
         }
         assert!(buffer.len() == layout.map_end, "the layout is what was written");
         let mut header = FrameHeader {

@@ -18,20 +18,15 @@
 //!
 //! Not here: what the changes mean (`edits.rs`).
 
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec,
-    vec::Vec,
-};
+use alloc::{string::ToString, vec, vec::Vec};
 use bytes::{Bytes, BytesMut};
 
 use super::{
     edits::{Change, ManifestState},
     files::{FileOf, read_range, segment_name},
     format::{
-        FormatError, FrameHeader, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
-        SegmentKind, records,
+        FormatError, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind,
+        records,
     },
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, IDENTITY_BYTES},
@@ -40,7 +35,7 @@ use super::{
     walk::{Start, Walk, walk},
 };
 use crate::{
-    limits,
+    limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, Open, ReadMode, Runtime},
     types::{GroupId, Lsn, SegmentId, Term, Uuid, Version},
 };
@@ -88,7 +83,8 @@ impl<R: Runtime> ManifestLog<R> {
     ) -> DiskResult<Self> {
         let name = segment_name(SegmentKind::Manifest, id);
         let frame = edit_frame(&state.snapshot(), Lsn(1));
-        let needed = SEGMENT_HEADER_BYTES as u64 + 4 * frame.frame_bytes(SEGMENT_HEADER_BYTES as u64);
+        let needed =
+            SEGMENT_HEADER_BYTES as u64 + 4 * frame.frame_bytes(SEGMENT_HEADER_BYTES as u64);
         let bytes = needed.max(bytes_min).max(limits::MANIFEST_BYTES_MIN).next_multiple_of(4096);
         let file = create_over(disk, &name).await?;
         file.allocate(bytes).await?;
@@ -377,17 +373,4 @@ pub(super) fn is_manifest_name(name: &str) -> bool {
     name.strip_prefix("MANIFEST-").is_some_and(|number| {
         number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
     })
-}
-
-/// What a header looks like to a person.
-pub(super) fn describe(header: &FrameHeader) -> String {
-    format!(
-        "LSN {} to {}, {} record(s) of {} group(s), {} bytes, durable {}",
-        header.first_lsn,
-        header.next_lsn().0 - 1,
-        header.records,
-        header.groups,
-        header.body_bytes,
-        header.durable_lsn
-    )
 }

@@ -49,7 +49,7 @@ pub use footer::{HintRef, SegmentHints, SegmentStats};
 pub use format::{Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
 pub use open::Recovered;
-pub use sealed::HintSource;
 pub use report::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync};
+pub use sealed::HintSource;
 pub use verdict::{Damage, Verdict};
 pub use write::{Journal, ManifestEdit, Persisted, SegmentInfo};

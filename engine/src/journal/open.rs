@@ -31,8 +31,8 @@ use super::{
     files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, read_range, segment_name},
     footer::{self, SegmentHints},
     format::{
-        FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind, is_zero,
-        records,
+        FRAME_HEADER_BYTES, FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+        SegmentKind, is_zero, records,
     },
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, NodeFile},
@@ -47,7 +47,7 @@ use super::{
     write::{Journal, Spare},
 };
 use crate::{
-    limits,
+    limits, mark, planted,
     runtime::{Disk, DiskErrorKind, File, Open, ReadMode, Rng, Runtime},
     types::{Lsn, SegmentId, Uuid},
 };
@@ -70,10 +70,7 @@ impl<R: Runtime> Journal<R> {
     ///
     /// # Errors
     /// [`OpenError`]; nothing of the directory's content was changed.
-    pub async fn open(
-        rt: &R,
-        options: JournalOptions,
-    ) -> Result<(Self, Recovered), OpenError> {
+    pub async fn open(rt: &R, options: JournalOptions) -> Result<(Self, Recovered), OpenError> {
         let options = sane(options);
         let disk = rt.disk().clone();
         disk.create_dir("").await?;
@@ -351,7 +348,11 @@ impl<R: Runtime> Recovery<'_, R> {
             let file = match self.disk.open(&name, Open::Write).await {
                 Ok(file) => file,
                 Err(error) if error.kind == DiskErrorKind::NotFound => {
-                    self.damages.push(whole_file(&listed, Verdict::Missing, FormatError::Truncated));
+                    self.damages.push(whole_file(
+                        &listed,
+                        Verdict::Missing,
+                        FormatError::Truncated,
+                    ));
                     self.changes.push(Change::Drop { id: listed.id });
                     continue;
                 }
@@ -445,15 +446,22 @@ impl<R: Runtime> Recovery<'_, R> {
         };
         self.report.bytes_read += bytes.len() as u64;
         let blank = is_zero(&bytes) && len == listed.bytes;
-        if blank {
+        if blank && self.report.clean {
             let bytes = listed.bytes;
             self.spares.push(Spare { segment, bytes });
+            return Ok(());
+        }
+        if blank {
+            // The device shows zeros, but the cache may still hold what a killed process wrote
+            // there last; it would come to light between our own frames.
+            mark!("journal_spare_distrusted");
+            self.changes.push(Change::Drop { id: listed.id });
             return Ok(());
         }
         self.report.segments_walked += 1;
         let front = match self.front(&bytes, &listed)? {
             Ok(header) => Front::Whole(header),
-            Err(_) if is_zero(&bytes[..bytes.len().min(SECTOR_BYTES)]) => Front::Old,
+            Err(_) if was_never_begun(&bytes) => Front::Old,
             Err(why) => Front::Strange(why),
         };
         let uuid = match front {
@@ -548,13 +556,12 @@ impl<R: Runtime> Recovery<'_, R> {
                 self.rewrite(rng, unproven, decision, (previous.1, previous.2)).await?;
             previous = (first, uuid, crc);
         }
-        let blank: Vec<SegmentId> = self.spares.iter().map(|spare| spare.segment.id).collect();
-        debug_assert!(blank.iter().all(|id| self.state.segments.contains_key(id)));
         Ok((previous.1, previous.2))
     }
 
     fn last_sealed(&self) -> (Lsn, Uuid, u32) {
-        let sealed = self.state.segments.values().filter(|listed| listed.kind == SegmentKind::Journal);
+        let sealed =
+            self.state.segments.values().filter(|listed| listed.kind == SegmentKind::Journal);
         sealed
             .filter_map(|listed| {
                 let sealed = listed.sealed.as_ref()?;
@@ -656,9 +663,7 @@ impl<R: Runtime> Recovery<'_, R> {
     /// Removes files that belong to nothing: what a crash left behind, and what was just replaced.
     async fn remove_orphans(&mut self, manifest: &ManifestLog<R>) -> Result<(), OpenError> {
         let mut removed = 0;
-        for (dir, kind) in
-            [(JOURNAL_DIR, SegmentKind::Journal), (DATA_DIR, SegmentKind::Data)]
-        {
+        for (dir, kind) in [(JOURNAL_DIR, SegmentKind::Journal), (DATA_DIR, SegmentKind::Data)] {
             let before = removed;
             for entry in self.disk.list(dir).await? {
                 let name = alloc::format!("{dir}/{}", entry.name);
@@ -683,6 +688,14 @@ impl<R: Runtime> Recovery<'_, R> {
         self.report.orphans_removed = removed;
         Ok(())
     }
+}
+
+/// The header and the first frame are made durable by one sync: without either of them, nothing in
+/// the segment was ever acknowledged.
+fn was_never_begun(bytes: &[u8]) -> bool {
+    let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
+    let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
+    is_zero(front) || frame.is_some_and(is_zero)
 }
 
 fn sealed_of(kept: &Kept, proven: &[FrameAt]) -> Sealed {

@@ -180,7 +180,9 @@ fn fmt_damages(f: &mut fmt::Formatter<'_>, damages: &[Damage]) -> fmt::Result {
     let ambiguous = damages.iter().any(|damage| damage.verdict == Verdict::Ambiguous);
     let rot = damages.iter().any(|damage| damage.verdict != Verdict::Ambiguous);
     match (ambiguous, rot) {
-        (true, true) => f.write_str("accept_rot and accept_tail_loss to go on without what is lost"),
+        (true, true) => {
+            f.write_str("accept_rot and accept_tail_loss to go on without what is lost")
+        }
         (true, false) => f.write_str("accept_tail_loss to go on without the last write"),
         (false, _) => f.write_str("accept_rot to go on without what is lost"),
     }

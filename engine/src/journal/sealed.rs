@@ -17,7 +17,7 @@ use super::{
     walk::{FrameAt, Start, walk},
 };
 use crate::{
-    limits,
+    limits, planted,
     runtime::{DiskResult, File, ReadMode, Runtime},
     types::{Lsn, Uuid},
 };

@@ -31,7 +31,10 @@ use super::{
     format::{DirectoryEntry, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader},
     walk::{Evidence, FrameAt, Hole, Piece, Walk},
 };
-use crate::types::{Lsn, SegmentId};
+use crate::{
+    mark, planted,
+    types::{Lsn, SegmentId},
+};
 
 /// What happened to bytes that are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +84,11 @@ pub struct Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segment, offset, bytes, verdict, first_lsn, last_lsn, why, groups } = self;
-        write!(f, "segment {:08x}, {bytes} bytes at {offset}: {verdict}; {why}; records ", segment.0)?;
+        write!(
+            f,
+            "segment {:08x}, {bytes} bytes at {offset}: {verdict}; {why}; records ",
+            segment.0
+        )?;
         match last_lsn {
             Some(last) if last < first_lsn => write!(f, "none")?,
             Some(last) => write!(f, "{first_lsn} to {last}")?,
@@ -335,7 +342,13 @@ impl Judge {
     }
 
     /// The end of the log is not clean.
-    fn tail(&mut self, segment: SegmentId, evidence: Evidence, why: FormatError, hole: Option<&Hole>) {
+    fn tail(
+        &mut self,
+        segment: SegmentId,
+        evidence: Evidence,
+        why: FormatError,
+        hole: Option<&Hole>,
+    ) {
         let first_lsn = self.decision.next_lsn;
         let claimed = hole.and_then(|hole| hole.header.as_ref());
         let damage = Damage {
@@ -363,7 +376,13 @@ impl Judge {
         }
     }
 
-    fn damage(&mut self, segment: SegmentId, verdict: Verdict, last: Option<Lsn>, why: FormatError) {
+    fn damage(
+        &mut self,
+        segment: SegmentId,
+        verdict: Verdict,
+        last: Option<Lsn>,
+        why: FormatError,
+    ) {
         let first_lsn = self.decision.next_lsn;
         self.decision.damages.push(Damage {
             segment,

@@ -28,10 +28,10 @@ use alloc::vec::Vec;
 use super::format::{
     DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FormatError, FrameHeader,
     FrameLayout, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, covered_sectors, decode_directory,
-    is_zero, records,
+    is_zero, records, sector_entry,
 };
 use crate::{
-    codec,
+    codec, planted,
     types::{Lsn, SegmentId, Uuid},
 };
 
@@ -234,7 +234,7 @@ impl Walker<'_> {
         }
         let covered = covered_sectors(at as u64, layout.map_at);
         for ((start, end), entry) in covered.zip(map.as_chunks::<4>().0) {
-            if codec::crc(0, &frame[start..end]) != u32::from_le_bytes(*entry)
+            if sector_entry(&frame[start..end]) != u32::from_le_bytes(*entry)
                 && !planted!("frame_body_not_checked")
             {
                 return Err(FormatError::Checksum);
@@ -284,11 +284,16 @@ impl Walker<'_> {
         (examine_sectors(frame, at as u64, &header, layout), Some(header), groups)
     }
 
-    /// Without a header only its own sector can be judged.
+    /// Without a header only two places can be judged: the rest of its own sector, and the bytes
+    /// behind it, where the first record of a whole frame is never zero. (A seal has no record;
+    /// taking a damaged one for torn loses nothing.)
     fn examine_unknown(&self, at: usize) -> Evidence {
         let sector_end = (at / SECTOR_BYTES + 1) * SECTOR_BYTES;
         let rest_of_sector = &self.bytes[at..sector_end.min(self.bytes.len())];
-        if is_zero(rest_of_sector) { Evidence::Old } else { Evidence::Strange }
+        let behind = at + FRAME_HEADER_BYTES;
+        let first_record = self.bytes.get(behind..behind + FRAME_ALIGN);
+        let never_written = is_zero(rest_of_sector) || first_record.is_some_and(is_zero);
+        if never_written { Evidence::Old } else { Evidence::Strange }
     }
 }
 
@@ -329,18 +334,21 @@ fn examine_sectors(
         let end = ((sector + 1) * SECTOR_BYTES - in_sector).min(layout.map_end);
         &frame[start..end]
     };
+    // Entries never end in a zero byte: a map that does was cut short, within an entry perhaps.
+    let written = map.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let written_end = if written < map.len() { layout.map_at + written } else { usize::MAX };
     let (mut old, mut strange) = (false, false);
     for (index, (start, end)) in covered_sectors(offset, layout.map_at).enumerate() {
         let at = layout.map_at + 4 * index;
         // Entries are 4 bytes on multiples of 4: none crosses a sector.
-        let lost = !map_whole && is_zero(map_in_sector_of(at));
+        let lost = !map_whole && (at + 4 >= written_end || is_zero(map_in_sector_of(at)));
         if lost {
             old = true;
             continue;
         }
         let Some(entry) = frame[at..].first_chunk::<4>() else { continue };
         let data = &frame[start..end];
-        if codec::crc(0, data) == u32::from_le_bytes(*entry) {
+        if sector_entry(data) == u32::from_le_bytes(*entry) {
             continue;
         }
         if is_zero(data) {

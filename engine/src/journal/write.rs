@@ -30,7 +30,7 @@ use super::{
     report::{JournalError, JournalOptions, Sync},
 };
 use crate::{
-    limits,
+    always, limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, Rng, Runtime},
     types::{GroupId, Loc, Lsn, SegmentId, Uuid},
 };
@@ -280,12 +280,12 @@ impl<R: Runtime> Journal<R> {
             return Err(JournalError::Stopped);
         };
         let first = frame.first_lsn();
-        let durable_lsn = if planted!("durable_lsn_too_high") && self.next_lsn.0 > 1 && frame.len() > 0
-        {
-            Lsn(first.0 - 1)
-        } else {
-            self.durable_lsn
-        };
+        let durable_lsn =
+            if planted!("durable_lsn_too_high") && self.next_lsn.0 > 1 && frame.len() > 0 {
+                Lsn(first.0 - 1)
+            } else {
+                self.durable_lsn
+            };
         let hint_bytes = frame.hint_bytes() as u64;
         let built = frame.finish(Place {
             segment: active.segment.id,
@@ -397,9 +397,8 @@ impl<R: Runtime> Journal<R> {
         }
         let groups = frame.groups().count() as u64;
         let start = SEGMENT_HEADER_BYTES as u64;
-        let needed = start
-            + frame.frame_bytes(start)
-            + footer_bytes_max(frame.hint_bytes() as u64, groups);
+        let needed =
+            start + frame.frame_bytes(start) + footer_bytes_max(frame.hint_bytes() as u64, groups);
         if !self.spares.iter().any(|spare| spare.bytes >= needed) {
             mark!("journal_rotation_without_spare");
             self.prepare_now(needed, frame.only_deletes()).await?;
@@ -591,7 +590,10 @@ impl<R: Runtime> Journal<R> {
                 self.retired.push(Retired { segment, bytes });
             }
         }
+        // Something has changed: what could not be done before may be possible now.
         self.busy.hold_prepare = false;
+        self.busy.hold_reclaim = false;
+        self.busy.unsealable.clear();
         self.check_invariants();
         Ok(())
     }
@@ -621,7 +623,7 @@ impl<R: Runtime> Journal<R> {
         self.check_invariants();
         if let Some(active) = &self.active {
             let listed = self.state.segments.get(&active.segment.id);
-            if !listed.is_some_and(|listed| listed.sealed.is_none()) {
+            if listed.is_none_or(|listed| listed.sealed.is_some()) {
                 return Err("I3: the active segment is listed and not sealed");
             }
         }
@@ -641,7 +643,8 @@ impl<R: Runtime> Journal<R> {
         if self.rotated.keys().any(|id| !self.state.segments.contains_key(id)) {
             return Err("I5: a rotated segment is listed until it is dropped");
         }
-        if self.retired.iter().any(|retired| self.state.segments.contains_key(&retired.segment.id)) {
+        if self.retired.iter().any(|retired| self.state.segments.contains_key(&retired.segment.id))
+        {
             return Err("I5: a retired file is no longer listed");
         }
         if self.state.sealed_lsn() >= self.next_lsn {
