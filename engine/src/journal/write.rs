@@ -281,11 +281,7 @@ impl<R: Runtime> Journal<R> {
         };
         let first = frame.first_lsn();
         let durable_lsn =
-            if planted!("durable_lsn_too_high") && self.next_lsn.0 > 1 && frame.len() > 0 {
-                Lsn(first.0 - 1)
-            } else {
-                self.durable_lsn
-            };
+            if planted!("durable_lsn_too_high") { Lsn(first.0 - 1) } else { self.durable_lsn };
         let hint_bytes = frame.hint_bytes() as u64;
         let built = frame.finish(Place {
             segment: active.segment.id,
