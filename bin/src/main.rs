@@ -14,6 +14,7 @@ mod out;
 mod progress;
 
 mod bench;
+mod inspect;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::{io, process::ExitCode};
@@ -43,6 +44,9 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
 
+    /// Reads a file of a store, or a whole directory, without opening the store.
+    Inspect(inspect::Inspect),
+
     /// Prints a completion script: `trilith completion bash > /etc/bash_completion.d/trilith`.
     Completion {
         /// Which shell's.
@@ -71,6 +75,7 @@ fn main() -> ExitCode {
 fn run(command: Command, out: Out) -> Outcome {
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
+        Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);

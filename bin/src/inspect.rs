@@ -1,0 +1,385 @@
+//! `trilith inspect`: reads a file of a store, or a whole directory, without opening the store.
+//!
+//! It takes no lock and changes nothing, so it may look at a store that runs or that does not open
+//! any more. A file's kind is known by its first bytes, not by its name: a journal or data segment,
+//! a manifest, `CURRENT`, `NODE`. What does not decode is shown as
+//! what it is, with its offset; damage ends with exit code 3.
+//!
+//! Not here: whether damage matters (recovery decides, with all segments in view), repair.
+
+use clap::Args;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+use trilith_engine::journal::{
+    edits::Change,
+    footer::{FooterHeader, SegmentHints},
+    format::{self, FormatError, FrameKind, Record, Seed, SegmentHeader, SegmentKind},
+    identity::{self, CurrentFile, NodeFile},
+    walk::{Evidence, Piece, Start, Walk, walk},
+};
+
+use crate::{
+    failure::{self, Failure, Outcome},
+    out::{Cell, Out, lossy},
+};
+
+/// A file or a directory to look into.
+#[derive(Args, Debug)]
+pub struct Inspect {
+    /// A file of a store, or a data directory.
+    path: PathBuf,
+
+    /// Every record, not only every frame.
+    #[arg(long)]
+    records: bool,
+}
+
+/// More than any file a store makes with its largest segments; what is larger is not read whole.
+const FILE_BYTES_MAX: u64 = 1 << 30;
+
+/// Footers begin at a multiple of this.
+const FOOTER_ALIGN: usize = 512;
+
+/// Looks.
+pub fn run(inspect: &Inspect, out: Out) -> Outcome {
+    if inspect.path.is_dir() { directory(&inspect.path, out) } else { file(inspect, out) }
+}
+
+fn read(path: &Path) -> Outcome<Vec<u8>> {
+    let failed = |error: std::io::Error| {
+        let next = format!("ls -l {}", path.display());
+        Failure::new(&failure::FILE, format!("{}: {error}", path.display()), next)
+    };
+    let len = fs::metadata(path).map_err(failed)?.len();
+    if len > FILE_BYTES_MAX {
+        let cause = format!("{}: {len} bytes", path.display());
+        return Err(Failure::new(&failure::FORMAT, cause, "no file of a store is so large"));
+    }
+    fs::read(path).map_err(failed)
+}
+
+/// What the first bytes of a file say that it is.
+enum Kind {
+    Segment,
+    Node,
+    Current,
+    Unknown,
+}
+
+fn kind(bytes: &[u8]) -> Kind {
+    let Some((magic, _)) = bytes.split_first_chunk::<4>() else { return Kind::Unknown };
+    match u32::from_le_bytes(*magic) {
+        format::SEGMENT_MAGIC => Kind::Segment,
+        identity::NODE_MAGIC => Kind::Node,
+        identity::CURRENT_MAGIC => Kind::Current,
+        _ => Kind::Unknown,
+    }
+}
+
+fn refused(path: &Path, error: FormatError) -> Failure {
+    let (code, next) = match error {
+        FormatError::Newer { .. } => {
+            (&failure::NEWER, "use the trilith that wrote it, or a later one")
+        }
+        FormatError::NotOurs => (&failure::FORMAT, "give a file of a data directory"),
+        _ => (
+            &failure::DAMAGED,
+            "restore it from a copy, or see what recovery says: trilith kv DIR verify",
+        ),
+    };
+    Failure::new(code, format!("{}: {error}", path.display()), next)
+}
+
+fn file(inspect: &Inspect, out: Out) -> Outcome {
+    let path = &inspect.path;
+    let bytes = read(path)?;
+    match kind(&bytes) {
+        Kind::Segment => segment(inspect, &bytes, out),
+        Kind::Node => {
+            let node = NodeFile::decode(&bytes).map_err(|error| refused(path, error))?;
+            out.facts(&[("kind", "node".into()), ("node", node.node.to_string().into())])
+        }
+        Kind::Current => {
+            let current = CurrentFile::decode(&bytes).map_err(|error| refused(path, error))?;
+            out.facts(&[
+                ("kind", "current".into()),
+                ("manifest", current.manifest.0.into()),
+                ("uuid", current.uuid.to_string().into()),
+                ("bytes", current.bytes.into()),
+            ])
+        }
+        Kind::Unknown => Err(refused(path, FormatError::NotOurs)),
+    }
+}
+
+/// A segment, read as far as it can be.
+struct Looked {
+    header: SegmentHeader,
+    walk: Walk,
+    /// Where the footer begins, and what it says.
+    footer: Option<(usize, Result<SegmentHints, FormatError>)>,
+}
+
+fn look(path: &Path, bytes: &[u8]) -> Outcome<Looked> {
+    let header = SegmentHeader::decode(bytes).map_err(|error| refused(path, error))?;
+    let seed = Seed::of(header.uuid);
+    let places = (FOOTER_ALIGN..bytes.len()).step_by(FOOTER_ALIGN);
+    let footer = places.into_iter().find_map(|at| {
+        let footer = FooterHeader::decode(&bytes[at..], header.id, seed, at as u64).ok()?;
+        let end = at.saturating_add(usize::try_from(footer.bytes).unwrap_or(usize::MAX));
+        let body = bytes.get(at..end).unwrap_or(&bytes[at..]);
+        Some((at, SegmentHints::decode(body.to_vec(), header.id, seed, at as u64)))
+    });
+    let start = Start {
+        id: header.id,
+        uuid: header.uuid,
+        first_lsn: None,
+        previous_crc: None,
+        end: footer.as_ref().map(|(at, _)| *at as u64),
+    };
+    Ok(Looked { walk: walk(bytes, &start), header, footer })
+}
+
+impl Looked {
+    /// How many places hold something other than what was written.
+    fn damages(&self) -> usize {
+        let strange = self.walk.holes().filter(|hole| hole.evidence == Evidence::Strange).count();
+        let footer = matches!(self.footer, Some((_, Err(_))));
+        strange + usize::from(footer)
+    }
+
+    fn records(&self) -> u64 {
+        self.walk.frames().map(|frame| u64::from(frame.header.records)).sum()
+    }
+}
+
+fn segment(inspect: &Inspect, bytes: &[u8], out: Out) -> Outcome {
+    let path = &inspect.path;
+    let looked = look(path, bytes)?;
+    if !out.is_json() {
+        out.facts(&[
+            ("kind", looked.header.kind.to_string().into()),
+            ("segment", looked.header.id.0.into()),
+            ("uuid", looked.header.uuid.to_string().into()),
+            ("node", looked.header.node.to_string().into()),
+            ("base_lsn", looked.header.base_lsn.0.into()),
+            ("bytes", bytes.len().into()),
+            ("frames", looked.walk.frames().count().into()),
+            ("records", looked.records().into()),
+            ("proven_lsn", looked.walk.proven.0.into()),
+        ])?;
+        out.say("")?;
+    }
+    if looked.header.kind == SegmentKind::Manifest {
+        out.table(&["offset", "lsn", "change"], &changes(&looked, bytes))?;
+    } else if inspect.records {
+        out.table(
+            &["offset", "lsn", "group", "version", "kind", "key", "value_bytes", "state"],
+            &records(&looked, bytes),
+        )?;
+    } else {
+        out.table(
+            &["offset", "bytes", "what", "first_lsn", "records", "durable_lsn", "state"],
+            &pieces(&looked),
+        )?;
+    }
+    verdict(path, looked.damages())
+}
+
+fn verdict(path: &Path, damages: usize) -> Outcome {
+    if damages == 0 {
+        return Ok(());
+    }
+    let cause = format!("{}: {damages} damaged place(s), listed above", path.display());
+    Err(Failure::new(
+        &failure::DAMAGED,
+        cause,
+        "see what recovery makes of it: trilith kv DIR verify",
+    ))
+}
+
+fn pieces(looked: &Looked) -> Vec<Vec<Cell>> {
+    let mut rows: Vec<Vec<Cell>> = Vec::new();
+    for piece in &looked.walk.pieces {
+        rows.push(match piece {
+            Piece::Frame(frame) => {
+                let what = match frame.header.kind {
+                    FrameKind::Data => "frame",
+                    FrameKind::Seal => "seal",
+                };
+                vec![
+                    frame.offset.into(),
+                    (frame.end - frame.offset).into(),
+                    what.into(),
+                    frame.header.first_lsn.0.into(),
+                    frame.header.records.into(),
+                    frame.header.durable_lsn.0.into(),
+                    "whole".into(),
+                ]
+            }
+            Piece::Hole(hole) => {
+                let state = match hole.evidence {
+                    Evidence::Old => format!("never fully written: {}", hole.why),
+                    Evidence::Strange => format!("damaged: {}", hole.why),
+                };
+                vec![
+                    hole.offset.into(),
+                    (hole.end - hole.offset).into(),
+                    "hole".into(),
+                    hole.expected_lsn.0.into(),
+                    Cell::Absent,
+                    Cell::Absent,
+                    state.into(),
+                ]
+            }
+        });
+    }
+    if let Some((at, hints)) = &looked.footer {
+        let (keys, state) = match hints {
+            Ok(hints) => (Cell::Number(hints.len()), "whole".to_owned()),
+            Err(why) => (Cell::Absent, format!("damaged: {why}")),
+        };
+        let absent = Cell::Absent;
+        rows.push(vec![
+            (*at).into(),
+            absent.clone(),
+            "footer".into(),
+            absent.clone(),
+            keys,
+            absent,
+            state.into(),
+        ]);
+    }
+    rows
+}
+
+fn records(looked: &Looked, bytes: &[u8]) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for frame in looked.walk.frames() {
+        let body = frame.body(bytes);
+        let mut lsn = frame.header.first_lsn;
+        for record in format::records(body) {
+            let offset = |at: usize| frame.offset + format::FRAME_HEADER_BYTES as u64 + at as u64;
+            match record {
+                Err(why) => {
+                    let mut row = vec![Cell::from(frame.offset), Cell::from(lsn.0)];
+                    row.resize(7, Cell::Absent);
+                    row.push(format!("damaged: {why}").into());
+                    rows.push(row);
+                }
+                Ok((at, record)) => {
+                    // The frame's own checksums are whole; the record's must be too.
+                    let state = match body.get(at..).map(Record::decode) {
+                        Some(Ok(_)) => "whole".to_owned(),
+                        Some(Err(why)) => format!("damaged: {why}"),
+                        None => "damaged: ends too early".to_owned(),
+                    };
+                    rows.push(vec![
+                        offset(at).into(),
+                        lsn.0.into(),
+                        record.group.0.into(),
+                        record.version.0.into(),
+                        format!("{:?}", record.kind).to_lowercase().into(),
+                        lossy(record.key).into(),
+                        record.value.len().into(),
+                        state.into(),
+                    ]);
+                }
+            }
+            lsn = lsn.next();
+        }
+    }
+    rows
+}
+
+fn changes(looked: &Looked, bytes: &[u8]) -> Vec<Vec<Cell>> {
+    let mut rows = Vec::new();
+    for frame in looked.walk.frames() {
+        let mut lsn = frame.header.first_lsn;
+        for record in format::records(frame.body(bytes)) {
+            let change = record.and_then(|(_, record)| Change::decode(record.value));
+            let text = match change {
+                Ok(change) => say(&change),
+                Err(why) => format!("damaged: {why}"),
+            };
+            rows.push(vec![frame.offset.into(), lsn.0.into(), text.into()]);
+            lsn = lsn.next();
+        }
+    }
+    rows
+}
+
+fn say(change: &Change) -> String {
+    match change {
+        Change::Prepare { id, bytes, .. } => format!("prepare journal segment {id}, {bytes} bytes"),
+        Change::Seal { id, bytes, .. } => format!("seal segment {id}, {bytes} bytes"),
+        Change::AddData { id, bytes, .. } => format!("add data segment {id}, {bytes} bytes"),
+        Change::Drop { id } => format!("drop segment {id}"),
+        Change::AddGroup { group } => format!("add group {group}"),
+        Change::DropGroup { group } => format!("drop group {group}"),
+        Change::Closed => "closed cleanly".to_owned(),
+        Change::Floor { next_segment, lsn } => {
+            format!("numbers used up: segments below {next_segment}, LSN {lsn}")
+        }
+    }
+}
+
+/// Every file below a directory, in order of name.
+fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| {
+        let next = format!("ls -ld {}", dir.display());
+        Failure::new(&failure::FILE, format!("{}: {error}", dir.display()), next)
+    };
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry.file_type().map_err(failed)?.is_dir() {
+            found.extend(files(&entry.path())?);
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn directory(dir: &Path, out: Out) -> Outcome {
+    let mut rows = Vec::new();
+    let mut damages = 0;
+    for path in files(dir)? {
+        let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
+        let bytes = read(&path)?;
+        let mut row = vec![Cell::from(name)];
+        let looked = match kind(&bytes) {
+            Kind::Segment => Some(look(&path, &bytes)),
+            Kind::Node | Kind::Current | Kind::Unknown => None,
+        };
+        match looked {
+            Some(Ok(looked)) => {
+                damages += looked.damages();
+                let state = if looked.damages() == 0 { "whole" } else { "damaged" };
+                row.push(looked.header.kind.to_string().into());
+                row.extend([bytes.len().into(), looked.records().into(), state.into()]);
+            }
+            Some(Err(failure)) => {
+                damages += 1;
+                row.extend(["segment".into(), bytes.len().into(), Cell::Absent]);
+                row.push(failure.cause.into());
+            }
+            None => {
+                let what = match kind(&bytes) {
+                    Kind::Node => "node",
+                    Kind::Current => "current",
+                    Kind::Segment | Kind::Unknown if format::is_zero(&bytes) => "empty",
+                    Kind::Segment | Kind::Unknown => "unknown",
+                };
+                row.extend([what.into(), bytes.len().into(), Cell::Absent, Cell::Absent]);
+            }
+        }
+        rows.push(row);
+    }
+    out.table(&["file", "kind", "bytes", "records", "state"], &rows)?;
+    verdict(dir, damages)
+}
