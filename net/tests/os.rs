@@ -43,6 +43,30 @@ impl Drop for Scratch {
     }
 }
 
+#[test]
+fn a_lock_outlives_the_calls_made_under_it() {
+    let scratch = Scratch::new();
+    run_core(&scratch.0, async |os| {
+        let lock = os.disk().lock("LOCK").await.unwrap();
+        let file = os.disk().open("a", Open::Create).await.unwrap();
+        let zeros = Bytes::from(vec![0; 64 << 20]);
+        // Started, and left: it is under way on another thread.
+        let started = os.clock().now() + Duration::from_millis(1);
+        let write = file.write_at(0, zeros);
+        let _left = trilith_engine::runtime::timeout(os.clock(), started, write).await;
+        drop(lock);
+        let next = loop {
+            match os.disk().lock("LOCK").await {
+                Ok(next) => break next,
+                Err(error) => assert_eq!(error.kind, DiskErrorKind::Locked),
+            }
+        };
+        assert_eq!(file.len().await.unwrap(), 64 << 20, "the lock was let go before the end");
+        drop(next);
+    })
+    .unwrap();
+}
+
 fn any_port() -> SocketAddr {
     "127.0.0.1:0".parse().unwrap()
 }

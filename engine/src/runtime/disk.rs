@@ -142,7 +142,8 @@ pub struct Space {
 pub trait Disk: Clone + Send + Sync + 'static {
     /// An open file.
     type File: File;
-    /// A held lock; dropping it, or the process's death, lets it go.
+    /// A held lock; dropping it, or the process's death, lets it go. What was under way on the disk
+    /// by then ends first, so that the next holder sees nothing change.
     type Lock: Send + 'static;
 
     /// Opens or creates a file.

@@ -9,11 +9,16 @@
 //! | everything else | elsewhere: sync, allocate, uncached and large reads, whatever touches a directory |
 //!
 //! A future that is dropped while its call is elsewhere leaves the call to finish: the contract
-//! says so, and a journal that is torn down may not assume otherwise.
+//! says so. A write that lands after the next owner of the directory has looked would be the end
+//! of both, so a call elsewhere holds the locks that were held when it was made, and a dropped
+//! lock is let go when the last of these calls has ended.
 //!
 //! Not here: what the calls mean (`trilith_engine::embedded::os`).
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
 use bytes::Bytes;
 use tokio::runtime;
@@ -40,14 +45,34 @@ pub struct OsFile {
     elsewhere: Elsewhere,
 }
 
-/// A held lock.
-pub type OsLock = NativeLock;
+/// A held lock. Dropping it lets it go as soon as no call made under it is under way any more.
+#[derive(Debug)]
+pub struct OsLock {
+    _lock: Arc<NativeLock>,
+}
 
 /// The threads that may wait.
 #[derive(Clone, Debug)]
-struct Elsewhere(runtime::Handle);
+struct Elsewhere {
+    handle: runtime::Handle,
+    /// The locks held through this disk: one, as a rule.
+    locks: Arc<Mutex<Vec<Weak<NativeLock>>>>,
+}
 
 impl Elsewhere {
+    fn held(&self) -> Vec<Arc<NativeLock>> {
+        let locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.iter().filter_map(Weak::upgrade).collect()
+    }
+
+    fn hold(&self, lock: NativeLock) -> OsLock {
+        let lock = Arc::new(lock);
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|lock| lock.strong_count() > 0);
+        locks.push(Arc::downgrade(&lock));
+        OsLock { _lock: lock }
+    }
+
     /// Runs a call on a thread that may wait.
     async fn run<T: Send + 'static>(
         &self,
@@ -55,7 +80,13 @@ impl Elsewhere {
         path: &Path,
         call: impl FnOnce() -> DiskResult<T> + Send + 'static,
     ) -> DiskResult<T> {
-        match self.0.spawn_blocking(call).await {
+        let held = self.held();
+        let call = move || {
+            let answer = call();
+            drop(held);
+            answer
+        };
+        match self.handle.spawn_blocking(call).await {
             Ok(answer) => answer,
             // The core is being torn down, or the call panicked: what it did is not known.
             Err(lost) => {
@@ -68,7 +99,10 @@ impl Elsewhere {
 
 impl OsDisk {
     pub(super) fn new(root: impl Into<PathBuf>, handle: runtime::Handle) -> Self {
-        Self { files: NativeDisk::new(root), elsewhere: Elsewhere(handle) }
+        Self {
+            files: NativeDisk::new(root),
+            elsewhere: Elsewhere { handle, locks: Arc::default() },
+        }
     }
 
     async fn run<T: Send + 'static>(
@@ -98,7 +132,8 @@ impl Disk for OsDisk {
 
     async fn lock(&self, name: &str) -> DiskResult<OsLock> {
         let name = name.to_owned();
-        self.run("lock", move |files| files.blocking_lock(&name)).await
+        let lock = self.run("lock", move |files| files.blocking_lock(&name)).await?;
+        Ok(self.elsewhere.hold(lock))
     }
 
     async fn list(&self, dir: &str) -> DiskResult<Vec<Entry>> {

@@ -76,6 +76,13 @@ fn ended(error: &io::Error) -> NetError {
     NetError::new(NetErrorKind::Reset, &error.to_string())
 }
 
+/// Whether a connection's two ends are one. It happens to who tries a port of this machine that
+/// nobody listens on, again and again: one day the kernel picks that very port to connect from,
+/// and TCP connects it to itself.
+fn is_own_end(stream: &TcpStream) -> bool {
+    matches!((stream.local_addr(), stream.peer_addr()), (Ok(near), Ok(far)) if near == far)
+}
+
 impl Net for OsNet {
     type Listener = OsListener;
     type Stream = OsStream;
@@ -92,6 +99,9 @@ impl Net for OsNet {
             return Err(NetError::new(NetErrorKind::TimedOut, ""));
         }
         match timeout(&OsClock, deadline, TcpStream::connect(to)).await {
+            Ok(Ok(stream)) if is_own_end(&stream) => {
+                Err(NetError::new(NetErrorKind::Refused, "only we ourselves were there"))
+            }
             Ok(Ok(stream)) => OsStream::new(stream),
             Ok(Err(error)) => Err(refused(&error)),
             Err(_elapsed) => Err(NetError::new(NetErrorKind::TimedOut, "")),
@@ -174,5 +184,25 @@ impl StreamWrite for OsWriter {
 
     async fn shutdown(&mut self) -> NetResult<()> {
         self.0.shutdown().await.map_err(|error| ended(&error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_to_itself_is_told_from_others() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            let own = socket.local_addr().unwrap();
+            let stream = socket.connect(own).await.unwrap();
+            assert!(is_own_end(&stream));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            assert!(!is_own_end(&stream));
+        });
     }
 }
