@@ -2,7 +2,7 @@
 //!
 //! It takes no lock and changes nothing, so it may look at a store that runs or that does not open
 //! any more. A file's kind is known by its first bytes, not by its name: a journal or data segment,
-//! a manifest, `CURRENT`, `NODE`. What does not decode is shown as
+//! a manifest, `CURRENT`, `NODE`, or a log of the first format. What does not decode is shown as
 //! what it is, with its offset; damage ends with exit code 3.
 //!
 //! Not here: whether damage matters (recovery decides, with all segments in view), repair.
@@ -17,6 +17,7 @@ use trilith_engine::journal::{
     footer::{FooterHeader, SegmentHints},
     format::{self, FormatError, FrameKind, Record, Seed, SegmentHeader, SegmentKind},
     identity::{self, CurrentFile, NodeFile},
+    seed_log,
     walk::{Evidence, Piece, Start, Walk, walk},
 };
 
@@ -28,7 +29,7 @@ use crate::{
 /// A file or a directory to look into.
 #[derive(Args, Debug)]
 pub struct Inspect {
-    /// A file of a store, or a data directory.
+    /// A file of a store, a data directory, or a log of the first format.
     path: PathBuf,
 
     /// Every record, not only every frame.
@@ -65,6 +66,7 @@ enum Kind {
     Segment,
     Node,
     Current,
+    SeedLog,
     Unknown,
 }
 
@@ -74,6 +76,7 @@ fn kind(bytes: &[u8]) -> Kind {
         format::SEGMENT_MAGIC => Kind::Segment,
         identity::NODE_MAGIC => Kind::Node,
         identity::CURRENT_MAGIC => Kind::Current,
+        _ if *magic == seed_log::MAGIC => Kind::SeedLog,
         _ => Kind::Unknown,
     }
 }
@@ -110,6 +113,7 @@ fn file(inspect: &Inspect, out: Out) -> Outcome {
                 ("bytes", current.bytes.into()),
             ])
         }
+        Kind::SeedLog => seed(path, &bytes, out),
         Kind::Unknown => Err(refused(path, FormatError::NotOurs)),
     }
 }
@@ -326,6 +330,35 @@ fn say(change: &Change) -> String {
     }
 }
 
+fn seed(path: &Path, bytes: &[u8], out: Out) -> Outcome {
+    let mut rows = Vec::new();
+    let mut damages = 0;
+    for entry in seed_log::read(bytes) {
+        match entry {
+            Ok(entry) => rows.push(vec![
+                entry.offset.into(),
+                if entry.value.is_some() { "set" } else { "delete" }.into(),
+                lossy(entry.key).into(),
+                entry.value.map_or(Cell::Absent, |value| value.len().into()),
+                "whole".into(),
+            ]),
+            Err(error) => {
+                damages += 1;
+                let state = format!("the rest is not read: {error}");
+                rows.push(vec![
+                    Cell::Absent,
+                    Cell::Absent,
+                    Cell::Absent,
+                    Cell::Absent,
+                    state.into(),
+                ]);
+            }
+        }
+    }
+    out.table(&["offset", "operation", "key", "value_bytes", "state"], &rows)?;
+    verdict(path, damages)
+}
+
 /// Every file below a directory, in order of name.
 fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let failed = |error: std::io::Error| {
@@ -354,7 +387,7 @@ fn directory(dir: &Path, out: Out) -> Outcome {
         let mut row = vec![Cell::from(name)];
         let looked = match kind(&bytes) {
             Kind::Segment => Some(look(&path, &bytes)),
-            Kind::Node | Kind::Current | Kind::Unknown => None,
+            Kind::Node | Kind::Current | Kind::SeedLog | Kind::Unknown => None,
         };
         match looked {
             Some(Ok(looked)) => {
@@ -372,6 +405,7 @@ fn directory(dir: &Path, out: Out) -> Outcome {
                 let what = match kind(&bytes) {
                     Kind::Node => "node",
                     Kind::Current => "current",
+                    Kind::SeedLog => "first format",
                     Kind::Segment | Kind::Unknown if format::is_zero(&bytes) => "empty",
                     Kind::Segment | Kind::Unknown => "unknown",
                 };

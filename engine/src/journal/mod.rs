@@ -32,6 +32,7 @@ pub mod format;
 pub mod frame;
 pub mod identity;
 pub mod report;
+pub mod seed_log;
 pub mod verdict;
 pub mod walk;
 
