@@ -2,20 +2,26 @@
 //!
 //! Not here: the code under test (`trilith-engine`, `trilith-net`), programs that ship (`trilith`).
 
+pub mod chaos;
 pub mod check;
 pub mod digest;
 pub mod fault;
+pub mod fuzz;
 pub mod history;
 pub mod ledger;
 pub mod load;
 pub mod luck;
+pub mod mutants;
 pub mod os;
 pub mod plan;
 pub mod platter;
+pub mod run;
 pub mod scenario;
 pub mod shrink;
+pub mod shrink_run;
 pub mod still;
 pub mod subject;
+pub mod swarm;
 pub mod trace;
 pub mod twice;
 pub mod world;

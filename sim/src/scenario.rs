@@ -3,14 +3,14 @@
 //! ```toml
 //! about = "Five nodes, everything breaks."
 //! subject = "toy"
-//! parts = ["rough network"]          # scenarios/parts/rough network.toml, read first
+//! parts = ["rough_network"]          # scenarios/parts/rough_network.toml, read first
 //!
 //! [cluster]
 //! nodes = [3, 5]                     # a number, or a list to draw from, or "3..=5"
 //! [load]
 //! clients = "2..=6"
 //! [faults]
-//! families = ["process", "network"]  # each seed draws its own subset
+//! families = ["power_loss", "partition"]  # each seed draws its own subset
 //! [time]
 //! chaos_ms = 8000
 //! [judges]
@@ -33,7 +33,12 @@ use std::{collections::BTreeMap, fmt, fs, path::Path};
 use toml::{Table, Value};
 use trilith_engine::runtime::Rng;
 
-use crate::{check, luck::Luck};
+use crate::{
+    check,
+    fault::{Family, FaultPlan},
+    load::Planned,
+    luck::Luck,
+};
 
 /// A number that a seed draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -235,7 +240,7 @@ pub struct LoadRange {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FaultRange {
     /// Families that may be drawn; each seed draws a subset.
-    pub families: Vec<String>,
+    pub families: Vec<Family>,
     /// How many faults, about.
     pub count: Draw,
     /// Whether one disk may be lost, as the subject's budget allows.
@@ -262,14 +267,14 @@ pub struct Time {
 pub struct Fixed {
     /// The seed, when the file is one run and not many.
     pub seed: Option<u64>,
-    /// The plan of faults, one a line; drawn when absent.
-    pub faults: Option<Vec<String>>,
+    /// The plan of faults; drawn when absent.
+    pub faults: Option<FaultPlan>,
     /// The plan of the load; drawn when absent.
-    pub load: Option<Vec<String>>,
+    pub load: Option<Vec<Planned>>,
 }
 
 /// A scenario.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Scenario {
     /// Its name: the file's, a sentence.
     pub name: String,
@@ -297,6 +302,8 @@ pub struct Scenario {
     pub seeds: u64,
     /// What a shrunk run keeps exactly.
     pub fixed: Fixed,
+    /// The file as it was read, parts included.
+    pub source: Table,
 }
 
 fn merge(base: &mut Table, over: Table) {
@@ -308,15 +315,14 @@ fn merge(base: &mut Table, over: Table) {
     }
 }
 
-/// Families of faults a scenario can ask for, and what they are.
-pub const FAMILIES: &[(&str, &str)] = &[
-    ("process", "power loss, kill, stop, pause, each with a new life after it"),
-    ("network", "cuts, partitions, isolates, bridges, held, slow, lossy and reset connections"),
-    ("flips", "bits flipped in flight"),
-    ("disk", "stalls, slow disks, failing reads, writes and syncs, a full disk"),
-    ("clock", "drifting clocks, wall clocks and monotonic clocks that jump"),
-    ("schedule", "which ready task runs next: at random, by priorities, or first come"),
-];
+/// The name of a family of faults, as files use it.
+#[must_use]
+pub fn family_name(family: Family) -> String {
+    Value::try_from(family)
+        .ok()
+        .and_then(|name| name.as_str().map(str::to_string))
+        .unwrap_or_default()
+}
 
 fn known<'a>(what: &str, word: &str, all: impl IntoIterator<Item = &'a str> + Clone) -> Read<()> {
     if all.clone().into_iter().any(|one| one == word) {
@@ -343,10 +349,11 @@ impl Scenario {
             merge(&mut table, part);
         }
         merge(&mut table, own);
+        let source = table.clone();
         let mut root = Section { name: String::new(), table, asked: vec![] };
         let scenario = Self::read(name, &mut root)?;
         root.end()?;
-        Ok(scenario)
+        Ok(Self { source, ..scenario })
     }
 
     fn read(name: &str, root: &mut Section) -> Read<Self> {
@@ -414,6 +421,7 @@ impl Scenario {
             fails,
             seeds,
             fixed,
+            source: Table::new(),
         })
     }
 
@@ -442,11 +450,14 @@ impl Scenario {
 
     fn read_faults(mut section: Section) -> Read<FaultRange> {
         let families = section.texts("families")?.unwrap_or_default();
+        let names: Vec<String> = Family::ALL.into_iter().map(family_name).collect();
+        let mut allowed = Vec::new();
         for family in &families {
-            known("family of faults", family, FAMILIES.iter().map(|(name, _)| *name))?;
+            known("family of faults", family, names.iter().map(String::as_str))?;
+            allowed.extend(Family::ALL.into_iter().filter(|one| family_name(*one) == *family));
         }
         let faults = FaultRange {
-            families,
+            families: allowed,
             count: section.draw("count", Draw::Between(2, 10))?,
             lose_a_disk: section.flag("lose_a_disk", false)?,
             weather: section.flag("weather", true)?,
@@ -462,7 +473,24 @@ impl Scenario {
                 BadScenario(format!("fixed.seed: {text:?} is not a number like \"42\" or \"0x2a\""))
             })?),
         };
-        let fixed = Fixed { seed, faults: section.texts("faults")?, load: section.texts("load")? };
+        let faults = match section.take("faults") {
+            None => None,
+            Some(list) => {
+                let plan = Table::from_iter([("faults".to_string(), list)]);
+                let plan =
+                    plan.try_into().map_err(|why| BadScenario(format!("fixed.faults: {why}")))?;
+                Some(plan)
+            }
+        };
+        let load = match section.texts("load")? {
+            None => None,
+            Some(lines) => {
+                let plan: Result<Vec<Planned>, String> =
+                    lines.iter().map(|line| line.parse()).collect();
+                Some(plan.map_err(|why| BadScenario(format!("fixed.load: {why}")))?)
+            }
+        };
+        let fixed = Fixed { seed, faults, load };
         section.end()?;
         Ok(fixed)
     }
@@ -540,8 +568,8 @@ mod tests {
         assert_eq!(unknown, "unknown key load.clinets; did you mean \"clients\"?");
         let judge = refusal("subject = \"toy\"\n[judges]\nask = [\"linearisable\"]");
         assert_eq!(judge, "there is no judge \"linearisable\"; did you mean \"linearizable\"?");
-        let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"proces\"]");
-        assert!(family.ends_with("did you mean \"process\"?"), "{family}");
+        let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"power_los\"]");
+        assert!(family.ends_with("did you mean \"power_loss\"?"), "{family}");
         assert!(refusal("subject = \"tea\"").contains("not toy or store"));
         assert!(refusal("subject = \"toy\"\nparts = [\"x\"]").contains("no part \"x\""));
         assert!(refusal("subject = \"toy\"\n[cluster]\nnodes = \"5..=3\"").contains("range like"));

@@ -3,11 +3,14 @@
 //! | subject | what it is |
 //! | --- | --- |
 //! | `toy` | a small replicated log with a fixed primary and a list of known bugs |
+//! | `store` | the body of the embedded store, on one node |
 //!
 //! Not here: the worlds, the faults, the judges.
 
+pub mod store;
 pub mod toy;
 pub mod toy_client;
 pub mod toy_log;
 pub mod toy_node;
+pub mod toy_run;
 pub mod toy_wire;

@@ -34,7 +34,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::{IpAddr, Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,6 +42,7 @@ use super::toy_wire::{Entry, NOBODY};
 use crate::{
     check::{linearizable::step, resources::Gauges},
     history::{Answer, Key, OpId, Value},
+    world::{self, NodeId},
 };
 
 macro_rules! bugs {
@@ -125,9 +126,8 @@ impl Bugs {
 
 /// Where node n listens.
 #[must_use]
-pub const fn address(node: u32) -> SocketAddr {
-    let [_, _, high, low] = node.to_be_bytes();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 0, high, low)), 7000)
+pub fn address(node: u32) -> SocketAddr {
+    world::address(NodeId(node), 7000)
 }
 
 /// Nodes that hold a committed entry.

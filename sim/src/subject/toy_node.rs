@@ -382,8 +382,11 @@ impl<R: Runtime> Core<R> {
             if self.commit > before || self.commit == self.log.len() {
                 progress = clock.now();
             }
-            self.publish();
-            self.setup.leak.shuffle(&wake).into_iter().for_each(|link| tell(link, ()));
+            // Only news wakes the links: an acknowledgement without news must not cause another.
+            if self.commit > before || !fresh.is_empty() {
+                self.publish();
+                self.setup.leak.shuffle(&wake).into_iter().for_each(|link| tell(link, ()));
+            }
             self.measure();
         }
         Ok(())

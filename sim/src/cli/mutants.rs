@@ -1,0 +1,211 @@
+//! `trilith-sim mutants`.
+//!
+//! Not here: the catalogue (`trilith_sim::mutants`).
+
+use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::Command};
+
+use clap::Args;
+use trilith_sim::{
+    mutants::{Mutant, catalogue},
+    run::{self, Request},
+    scenario::{Scenario, meant},
+    swarm::{caught, over_seeds, timed},
+};
+
+use super::{Done, House, bar};
+
+/// What can be asked.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Mutants; all when none is named.
+    names: Vec<String>,
+    /// Hunts for each, from different seeds; the median counts.
+    #[arg(long, default_value_t = 5)]
+    hunts: u64,
+    /// Seeds of a hunt before it is given up.
+    #[arg(long, default_value_t = 3000)]
+    budget: u64,
+    /// Write the table to sim/docs/mutants.md.
+    #[arg(long)]
+    write: bool,
+}
+
+/// What a hunt brought.
+struct Caught {
+    judge: String,
+    symptom: String,
+    seeds: u64,
+}
+
+fn hunt(
+    house: &House,
+    mutant: &Mutant,
+    scenarios: &[&Scenario],
+    number: u64,
+    budget: u64,
+) -> Option<Caught> {
+    let from = 1 + number * 1_000_000;
+    let work = |seed: u64| {
+        let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
+        let request = Request { mutant: Some(mutant.name.to_string()), ..Request::of(seed) };
+        match caught(|| run::run(scenario, &request)) {
+            Ok(report) => report.violation.map(|told| (told.judge.to_string(), told.symptom)),
+            Err(panic) => Some(("beliefs".to_string(), panic)),
+        }
+    };
+    let results = over_seeds(from..from + budget, house.threads, work, |_, told| told.is_none());
+    let (seed, told) = results.into_iter().find(|(_, told)| told.is_some())?;
+    told.map(|(judge, symptom)| Caught { judge, symptom, seeds: seed - from + 1 })
+}
+
+struct Row {
+    mutant: Mutant,
+    judges: BTreeMap<String, usize>,
+    symptom: String,
+    median: Option<u64>,
+    caught: usize,
+}
+
+fn row(
+    house: &House,
+    mutant: Mutant,
+    arguments: &Arguments,
+    all: &BTreeMap<String, Scenario>,
+) -> Result<Row, String> {
+    let scenarios: Vec<&Scenario> = mutant
+        .hunts
+        .iter()
+        .map(|name| {
+            all.get(*name).ok_or_else(|| {
+                format!("{} is hunted by {name:?}, which is no scenario", mutant.name)
+            })
+        })
+        .collect::<Result<_, _>>()?;
+    let (mut needed, mut judges, mut symptom) = (Vec::new(), BTreeMap::new(), String::new());
+    for number in 0..arguments.hunts {
+        match hunt(house, &mutant, &scenarios, number, arguments.budget) {
+            Some(caught) => {
+                *judges.entry(caught.judge).or_default() += 1;
+                symptom = caught.symptom;
+                needed.push(caught.seeds);
+            }
+            // One hunt for nothing is enough to know the mutant is not reliably caught.
+            None => break,
+        }
+    }
+    needed.sort_unstable();
+    let complete = needed.len() as u64 == arguments.hunts;
+    let median = complete.then(|| needed[needed.len() / 2]);
+    Ok(Row { mutant, judges, symptom, median, caught: needed.len() })
+}
+
+/// Builds this program again with the planted bugs in it, and hands over.
+fn again_with_mutants() -> Done {
+    println!("this build has no planted bugs; building one that has (cargo, profile sim)");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let status = Command::new("cargo")
+        .args([
+            "run",
+            "--quiet",
+            "--profile",
+            "sim",
+            "--features",
+            "mutants",
+            "--manifest-path",
+            manifest,
+            "--",
+        ])
+        .args(std::env::args_os().skip(1))
+        .status()
+        .map_err(|why| format!("cargo cannot be started: {why}"))?;
+    Ok(status.success())
+}
+
+/// Hunts them.
+pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
+    let mut wanted = catalogue();
+    for name in &arguments.names {
+        if !wanted.iter().any(|mutant| mutant.name == name) {
+            let hint = meant(name, wanted.iter().map(|mutant| mutant.name));
+            return Err(format!("there is no mutant {name:?}{hint}").into());
+        }
+    }
+    wanted.retain(|mutant| {
+        arguments.names.is_empty() || arguments.names.iter().any(|name| name == mutant.name)
+    });
+    if !wanted.iter().all(Mutant::is_available) {
+        return again_with_mutants();
+    }
+    let all = house.all()?;
+    let bar = bar(wanted.len() as u64, "hunting");
+    let mut rows = Vec::new();
+    let (outcome, took) = timed(|| -> Result<(), String> {
+        for mutant in wanted {
+            bar.set_message(format!("hunting {}", mutant.name));
+            let row = row(house, mutant, arguments, &all)?;
+            let judges: Vec<&str> = row.judges.keys().map(String::as_str).collect();
+            let median =
+                row.median.map_or_else(|| "UNCAUGHT".into(), |seeds| format!("{seeds} seeds"));
+            bar.println(format!("{:<32} {median:<12} {}", row.mutant.name, judges.join(", ")));
+            if !bar.is_hidden() {
+                bar.inc(1);
+            } else {
+                println!(
+                    "{:<32} {median:<12} {} ({})",
+                    row.mutant.name,
+                    judges.join(", "),
+                    row.symptom
+                );
+            }
+            rows.push(row);
+        }
+        Ok(())
+    });
+    bar.finish_and_clear();
+    outcome?;
+    let uncaught: Vec<&Row> = rows.iter().filter(|row| row.median.is_none()).collect();
+    println!("{} mutants, {} uncaught, {took:.0?}", rows.len(), uncaught.len());
+    for row in &uncaught {
+        println!(
+            "  {} was caught in {} of {} hunts: {}",
+            row.mutant.name, row.caught, arguments.hunts, row.mutant.breaks
+        );
+    }
+    if arguments.write {
+        let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mutants.md"));
+        fs::write(&path, table(&rows, arguments))?;
+        println!("written to {}", path.display());
+    }
+    Ok(uncaught.is_empty())
+}
+
+fn table(rows: &[Row], arguments: &Arguments) -> String {
+    let mut text = format!(
+        "# Mutants\n\nBugs that we plant in our own code, to see that they are found.\n\
+         Written by `trilith-sim mutants --write`; each was hunted {} times from different seeds, with at most {} seeds a hunt.\n\
+         A mutant that is not caught in every hunt is a bug of the simulator.\n\n\
+         | mutant | room | what it breaks | caught by | seeds (median) |\n| --- | --- | --- | --- | --- |\n",
+        arguments.hunts, arguments.budget
+    );
+    for Row { mutant, judges, median, .. } in rows {
+        let judges: Vec<String> = judges
+            .iter()
+            .map(
+                |(judge, times)| {
+                    if judges.len() > 1 { format!("{judge} ({times})") } else { judge.clone() }
+                },
+            )
+            .collect();
+        let median = median.map_or_else(|| "**uncaught**".into(), |seeds| seeds.to_string());
+        writeln!(
+            text,
+            "| `{}` | {} | {} | {} | {median} |",
+            mutant.name,
+            mutant.room,
+            mutant.breaks,
+            judges.join(", ")
+        )
+        .unwrap_or_default();
+    }
+    text
+}

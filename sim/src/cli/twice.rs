@@ -1,0 +1,69 @@
+//! `trilith-sim twice`.
+//!
+//! Not here: how the line is found at which two runs part (`trilith_sim::twice`).
+
+use clap::Args;
+use trilith_sim::{
+    run::{self, Request},
+    scenario::Scenario,
+    swarm::over_seeds,
+    twice::{Leak, find_parting},
+};
+
+use super::{Done, House, bar, parse_seed};
+
+/// What can be asked.
+#[derive(Args, Debug)]
+pub(crate) struct Arguments {
+    /// Scenarios; all random ones when none is named.
+    scenarios: Vec<String>,
+    /// How many seeds for each.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, value_parser = parse_seed, default_value = "1")]
+    from: u64,
+}
+
+fn parted(house: &House, scenario: &Scenario, from: u64, seeds: u64) -> Vec<u64> {
+    let bar = bar(seeds, &scenario.name);
+    let digest = |seed| run::run(scenario, &Request::of(seed)).digest;
+    let batch = over_seeds(from..from + seeds, house.threads, digest, |_, _| {
+        bar.inc(1);
+        true
+    });
+    bar.finish_and_clear();
+    let alone = over_seeds(from..from + seeds, 1, digest, |_, _| true);
+    batch.keys().copied().filter(|seed| batch.get(seed) != alone.get(seed)).collect()
+}
+
+/// Runs the seeds twice, then the two controls.
+pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
+    let scenarios = house.some(&arguments.scenarios)?;
+    let mut holds = true;
+    for scenario in &scenarios {
+        let different = parted(house, scenario, arguments.from, arguments.seeds);
+        println!("{}: {} seeds twice, {} differ", scenario.name, arguments.seeds, different.len());
+        if let Some(seed) = different.first() {
+            holds = false;
+            match find_parting(scenario, *seed) {
+                Some(parting) => println!("{parting}"),
+                None => println!("seed 0x{seed:x} differed, and not again while traced"),
+            }
+        }
+    }
+    let Some(toy) = scenarios.iter().find(|one| one.nodes.most() > 1) else { return Ok(holds) };
+    for (leak, what) in
+        [(Leak::HashOrder, "a leaked hash-map order"), (Leak::Clock, "a leaked clock")]
+    {
+        let leaking = Scenario { leak, ..toy.clone() };
+        let different = parted(house, &leaking, arguments.from, 5);
+        let found = !different.is_empty();
+        println!("control, {what}: {}", if found { "detected" } else { "NOT DETECTED" });
+        if let Some(parting) = different.first().and_then(|seed| find_parting(&leaking, *seed)) {
+            println!("{parting}");
+        }
+        holds &= found;
+    }
+    Ok(holds)
+}

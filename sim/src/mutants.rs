@@ -1,0 +1,142 @@
+//! The catalogue of bugs we put in ourselves, to see that they are found.
+//!
+//! A simulator that finds nothing is either pointed at correct code or blind, and from outside the
+//! two look the same. So every step that a promise rests on is taken away once, by a switch, and
+//! the regular scenarios must notice. A mutant that nobody catches within its budget is a bug of
+//! the simulator: a fault that is not injected, a judge that does not look, a load that never goes
+//! there.
+//!
+//! Two kinds of switches: the toy's bugs are options of the toy and exist in every build; those of
+//! the engine, the net and the world are `planted!("name")` in the code and exist only in a build
+//! with the feature `mutants`. A test reads all sources and demands that each planted name stands
+//! here, and the other way round.
+//!
+//! How a hunt goes: the mutant's scenarios take turns, one seed each, until a judge refuses one;
+//! that is repeated from other seeds, and the median of the seeds needed is the figure.
+//!
+//! Not here: what the switches do (beside the code they break), the table (`sim/docs/mutants.md`).
+
+use crate::subject::toy::Bug;
+
+/// A planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mutant {
+    /// Its name, as in `planted!`.
+    pub name: &'static str,
+    /// Where it lives.
+    pub room: &'static str,
+    /// What it breaks.
+    pub breaks: &'static str,
+    /// The scenarios that hunt it, by name.
+    pub hunts: &'static [&'static str],
+}
+
+impl Mutant {
+    /// Whether it exists in every build, as an option of the toy.
+    #[must_use]
+    pub fn is_toy(&self) -> bool {
+        self.name.parse::<Bug>().is_ok()
+    }
+
+    /// Whether this build can switch it on.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        cfg!(feature = "mutants") || self.is_toy()
+    }
+}
+
+/// The scenarios that hunt a bug of the toy.
+const fn toy_hunts(bug: Bug) -> &'static [&'static str] {
+    match bug {
+        Bug::BackupAckBeforeSync
+        | Bug::AckBeforeQuorum
+        | Bug::CommitOnTimeout
+        | Bug::BlankStartsEmpty
+        | Bug::GatherTooFew
+        | Bug::IgnorePrepareOrder => &["the_primary_loses_its_disk"],
+        Bug::WireChecksumIgnored => &["bits_flip_on_the_wire"],
+        Bug::WallClockOrder => &["clocks_go_wrong"],
+        _ => &["everything_goes_wrong_at_once", "a_cluster_loses_its_power"],
+    }
+}
+
+/// Who hunts the planted bugs of the journal and the store.
+const STORE_HUNTS: &[&str] = &["the_store_is_crashed_inside_its_writes", "the_store_on_a_bad_disk"];
+
+const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunts: STORE_HUNTS }
+}
+
+/// The planted bugs of the engine and the world.
+const PLANTED: &[Mutant] = &[
+    planted("no_fsync", "journal", "append answers before the file is synced"),
+    planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
+    planted("ack_before_sync", "journal", "records count as durable before their sync"),
+    planted("no_fsync_data_segment", "journal", "a data segment is added to the manifest unsynced"),
+    planted("no_fsync_manifest", "journal", "a new manifest is renamed unsynced"),
+    planted("no_dir_sync_manifest", "journal", "the name of a new manifest is not synced"),
+    planted("no_dir_sync_current", "journal", "the rename of CURRENT is not synced"),
+    planted("no_dir_sync_segment", "journal", "the name of a new journal segment is not synced"),
+    planted("no_dir_sync_data_segment", "journal", "the name of a data segment is not synced"),
+    planted("no_dir_sync_recycle", "journal", "the rename of a recycled segment is not synced"),
+    planted(
+        "current_renamed_without_sync",
+        "journal",
+        "CURRENT is renamed into place before its bytes are synced",
+    ),
+    planted("rewrite_without_sync", "journal", "a rewritten file replaces the old one unsynced"),
+    planted("rotate_without_sync", "journal", "rotation leaves the old segment's tail unsynced"),
+    planted("seal_before_sync", "journal", "a segment is sealed before its records are synced"),
+    planted(
+        "segment_used_before_its_edit",
+        "journal",
+        "a segment is written before the manifest lists it",
+    ),
+    planted("header_not_checked", "journal", "headers are believed without their checksum"),
+    planted("frame_crc_without_position", "journal", "a frame verifies wherever it stands"),
+    planted("frame_body_not_checked", "journal", "the body of a frame is believed"),
+    planted("chain_not_checked", "journal", "a frame need not follow the one before it"),
+    planted("no_record_crc", "journal", "records are served without looking at their checksum"),
+    planted(
+        "record_identity_not_checked",
+        "journal",
+        "a record is served whatever key it belongs to",
+    ),
+    planted("hint_unchecked", "journal", "hints are trusted without their checksum"),
+    planted("no_resync", "journal", "recovery does not look behind damage"),
+    planted("rot_taken_for_a_tail", "journal", "rot in the middle is cut off like a torn tail"),
+    planted("ambiguous_taken_for_torn", "journal", "an ambiguous tail is cut off without asking"),
+    planted("durable_lsn_too_high", "journal", "frames claim more to be durable than was synced"),
+    planted("append_to_old_tail", "journal", "a new life appends into the segment of the old one"),
+    planted("recycle_pinned", "journal", "a segment that somebody reads is recycled"),
+    planted("recycled_without_zeroing", "journal", "a recycled segment keeps its old bytes"),
+    planted("merge_prefers_older", "value", "loading the index takes the older record of a key"),
+];
+
+/// All of them: the toy's, then the planted ones.
+#[must_use]
+pub fn catalogue() -> Vec<Mutant> {
+    let toys = Bug::ALL.iter().map(|bug| Mutant {
+        name: bug.name(),
+        room: "toy",
+        breaks: bug.breaks(),
+        hunts: toy_hunts(*bug),
+    });
+    toys.chain(PLANTED.iter().copied()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_mutant_has_a_name_of_its_own_and_somebody_who_hunts_it() {
+        let all = catalogue();
+        let names: BTreeSet<&str> = all.iter().map(|mutant| mutant.name).collect();
+        assert_eq!(names.len(), all.len());
+        for mutant in all {
+            assert!(!mutant.hunts.is_empty(), "nobody hunts {}", mutant.name);
+        }
+    }
+}
