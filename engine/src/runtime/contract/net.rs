@@ -26,6 +26,7 @@ pub async fn net<R: Runtime>(rt: &R, host: IpAddr) -> Report {
     report.check(rt, "connections do not mix", apart(rt, host)).await;
     report.check(rt, "after shutdown comes the end, and not before", shut(rt, host)).await;
     report.check(rt, "one side may end while the other goes on", half_closed(rt, host)).await;
+    report.check(rt, "a stream is used whole or in halves", whole(rt, host)).await;
     report.check(rt, "a dropped read loses nothing", dropped_read(rt, host)).await;
     report.check(rt, "a read waits while nothing comes", read_waits(rt, host)).await;
     report.check(rt, "a writer waits for a reader that does not read", pressure(rt, host)).await;
@@ -206,6 +207,19 @@ async fn half_closed<R: Runtime>(rt: &R, host: IpAddr) -> Outcome {
     far_out.shutdown().await?;
     let got = read_all(&mut near_in, 64).await?;
     demand!(got == b"still here", "got {got:?}");
+    Ok(())
+}
+
+async fn whole<R: Runtime>(rt: &R, host: IpAddr) -> Outcome {
+    let (mut near, mut far) = connect(rt, host).await?;
+    write_all(&mut near, b"question").await?;
+    near.shutdown().await?;
+    let got = read_all(&mut far, 3).await?;
+    demand!(got == b"question", "got {got:?}");
+    write_all(&mut far, b"answer").await?;
+    far.shutdown().await?;
+    let got = read_all(&mut near, 64).await?;
+    demand!(got == b"answer", "got {got:?}");
     Ok(())
 }
 

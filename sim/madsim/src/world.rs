@@ -1,0 +1,3 @@
+//! Nodes on madsim: their addresses, disks and lives.
+//!
+//! Not here: what runs in them.
