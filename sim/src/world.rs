@@ -44,6 +44,7 @@
 mod clocks;
 pub(crate) mod inject;
 pub mod latency;
+pub mod laws;
 pub(crate) mod links;
 pub(crate) mod lives;
 pub(crate) mod pipe;
@@ -166,6 +167,7 @@ fn nanos(duration: Duration) -> u64 {
 /// A simulated world.
 pub struct World {
     shared: Arc<Shared>,
+    planted: Vec<String>,
 }
 
 impl World {
@@ -173,7 +175,7 @@ impl World {
     #[must_use]
     pub fn new(seed: u64, options: WorldOptions) -> Self {
         let WorldOptions { schedule, poll_cost, timer_slack, net, trace, planted } = options;
-        let ledger = Ledger::new(planted);
+        let ledger = Ledger::new(planted.clone());
         let shared = Arc::new_cyclic(|shared| {
             let state = State {
                 shared: shared.clone(),
@@ -201,7 +203,7 @@ impl World {
             };
             Shared::new(state, ledger)
         });
-        Self { shared }
+        Self { shared, planted }
     }
 
     /// Adds a node, switched off. `boot` makes what it runs, once for each of its lives; when that
@@ -234,6 +236,7 @@ impl World {
             clock_luck: Luck::new(seed, Domain::Clock(u64::from(id))),
             drive: Drive::new(disk, of_platter, of_drive),
             next_port: 49_152,
+            wall_seen: 0,
             messages: 0,
             stopping: false,
             stop_waiters: Vec::new(),

@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use trilith_engine::runtime::{Clock, Instant, Rng as _, WallTime};
+use trilith_engine::{
+    planted,
+    runtime::{Clock, Instant, Rng as _, WallTime},
+};
 
 use super::Seat;
 use crate::world::{
@@ -31,7 +34,12 @@ impl Clock for SimClock {
 
     fn wall(&self) -> WallTime {
         let mut state = self.0.shared.lock();
-        let wall = state.nodes[self.0.node as usize].clock.wall_at(state.now);
+        let now = state.now;
+        let node = &mut state.nodes[self.0.node as usize];
+        let wall = node.clock.wall_at(now);
+        if wall < std::mem::replace(&mut node.wall_seen, wall) {
+            state.probe("clock.wall_seen_going_back");
+        }
         state.digest.word(wall);
         WallTime(wall)
     }
@@ -40,6 +48,9 @@ impl Clock for SimClock {
         Sleep { seat: self.0.clone(), alarm: Alarm::new(deadline) }
     }
 }
+
+/// How much too early the planted bug wakes a sleeper.
+const EARLY_NS: u64 = 1_000_000;
 
 /// A deadline on a node's monotonic clock, and its entry in the timeline.
 pub(super) struct Alarm {
@@ -55,6 +66,9 @@ impl Alarm {
     /// Whether the deadline has come; if not, the waker is rung when it does.
     pub(super) fn rings(&mut self, state: &mut State, node: u32, waker: &Waker) -> bool {
         let clock = &state.nodes[node as usize].clock;
+        if planted!("world_timer_early") && self.ticket.is_none() {
+            self.deadline = self.deadline.saturating_sub(EARLY_NS);
+        }
         if clock.mono_at(state.now) >= self.deadline {
             self.unset(state);
             return true;

@@ -39,7 +39,7 @@ trait Release: Copy {
 impl Release for FileId {
     fn release(self, seat: &Seat) {
         if let Some(mut state) = seat.alive() {
-            state.nodes[seat.node as usize].drive.platter.close(self);
+            state.disk_close(seat.node, self);
         }
     }
 }

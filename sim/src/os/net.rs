@@ -8,8 +8,11 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use trilith_engine::runtime::{
-    Instant, Listener, Net, NetError, NetErrorKind, NetResult, Stream, StreamRead, StreamWrite,
+use trilith_engine::{
+    planted,
+    runtime::{
+        Instant, Listener, Net, NetError, NetErrorKind, NetResult, Stream, StreamRead, StreamWrite,
+    },
 };
 
 use super::{Seat, clock::Alarm};
@@ -72,7 +75,7 @@ impl Future for Connect {
             drop(state);
             return Poll::Ready(Ok(SimStream::new(seat.clone(), conn, 0)));
         }
-        if this.alarm.rings(&mut state, seat.node, waker) {
+        if !planted!("world_connect_waits_on") && this.alarm.rings(&mut state, seat.node, waker) {
             state.probe("net.connect_timed_out");
             let error = NetError::new(NetErrorKind::TimedOut, &this.to.to_string());
             return Poll::Ready(Err(error));

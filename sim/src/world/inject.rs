@@ -20,8 +20,8 @@ pub(crate) struct Script {
     /// Waits for a count of a node: the node, the count, the entry.
     disk_ops: Vec<(u32, u64, usize)>,
     messages: Vec<(u32, u64, usize)>,
-    /// No fault strikes any more.
-    calm: bool,
+    /// Entries before this one strike no more.
+    muted: usize,
     /// Counted up by every calm: what began before it does not end after it.
     epoch: u32,
 }
@@ -37,7 +37,6 @@ pub(crate) struct Relief {
 impl State {
     /// Begins a plan: its times and counts start now.
     pub(crate) fn play(&mut self, plan: &[Fault]) {
-        self.script.calm = false;
         for fault in plan {
             let entry = self.script.entries.len();
             self.script.entries.push(fault.clone());
@@ -61,7 +60,7 @@ impl State {
     }
 
     pub(crate) fn entry_due(&mut self, entry: usize) {
-        if self.script.calm {
+        if entry < self.script.muted {
             return;
         }
         let what = self.script.entries[entry].what.clone();
@@ -79,8 +78,7 @@ impl State {
     /// The faults that strike inside this disk operation of a node.
     pub(crate) fn faults_of_disk_op(&mut self, node: u32, count: u64) -> Vec<FaultKind> {
         let due = Self::due(&mut self.script.disk_ops, node, count);
-        let due = due.into_iter().filter(|_| !self.script.calm);
-        due.map(|entry| self.script.entries[entry].what.clone()).collect()
+        due.into_iter().map(|entry| self.script.entries[entry].what.clone()).collect()
     }
 
     /// Counts a message; answers whether its sender died of it.
@@ -317,7 +315,9 @@ impl State {
     /// processes go on, machines are back. What was damaged stays damaged.
     pub(crate) fn calm(&mut self) {
         self.world_line(|| "calm: every fault ends".to_string());
-        self.script.calm = true;
+        self.script.muted = self.script.entries.len();
+        self.script.disk_ops.clear();
+        self.script.messages.clear();
         self.script.epoch += 1;
         self.wire.links.heal_all();
         self.wire.options.partial_per_million = 0;

@@ -58,6 +58,8 @@ pub(crate) struct Node {
     pub(crate) clock_luck: Luck,
     pub(crate) drive: Drive,
     pub(crate) next_port: u16,
+    /// What its wall clock showed when it was last asked.
+    pub(crate) wall_seen: u64,
     /// Messages sent, over all lives.
     pub(crate) messages: u64,
     /// Asked to stop.

@@ -15,7 +15,10 @@
 use std::task::{Poll, Waker};
 
 use bytes::Bytes;
-use trilith_engine::runtime::{DiskResult, Entry, Open, ReadMode, Space};
+use trilith_engine::{
+    planted,
+    runtime::{DiskResult, Entry, Open, ReadMode, Space},
+};
 
 use super::{
     latency::Latency,
@@ -74,6 +77,8 @@ pub(crate) struct Drive {
     busy_until: u64,
     /// Lies to be told once.
     once: Vec<DiskFault>,
+    /// Files nobody holds, with operations still under way.
+    closing: Vec<FileId>,
 }
 
 impl Drive {
@@ -93,6 +98,7 @@ impl Drive {
             times: 1,
             busy_until: 0,
             once: Vec::new(),
+            closing: Vec::new(),
         }
     }
 
@@ -157,6 +163,9 @@ impl Drive {
 
     /// Does it, with the lie that waits for such an operation.
     fn perform(&mut self, request: Request) -> DiskResult<Answer> {
+        if matches!(request, Request::Sync(_)) && planted!("world_sync_skipped") {
+            return Ok(Answer::Done);
+        }
         let lie = self.once.iter().position(|fault| request.suits(*fault));
         let Some(fault) = lie.map(|at| self.once.remove(at)) else {
             return request.perform(&mut self.platter);
@@ -221,6 +230,18 @@ impl Request {
             Self::Open(_, how) => *how == Open::Create,
             Self::List(_) | Self::Space | Self::Read { .. } | Self::Len(_) => false,
             _ => true,
+        }
+    }
+
+    const fn file(&self) -> Option<FileId> {
+        match self {
+            Self::Read { file, .. }
+            | Self::Write { file, .. }
+            | Self::Allocate(file, _)
+            | Self::Len(file)
+            | Self::SetLen(file, _)
+            | Self::Sync(file) => Some(*file),
+            _ => None,
         }
     }
 
@@ -372,6 +393,14 @@ impl Ops {
         Some(op)
     }
 
+    /// Whether something is still to be done to a file.
+    fn touches(&self, node: u32, file: FileId) -> bool {
+        self.slots
+            .iter()
+            .filter_map(|slot| slot.op.as_ref())
+            .any(|op| op.node == node && op.request.as_ref().and_then(Request::file) == Some(file))
+    }
+
     fn of_node(&self, node: u32) -> Vec<OpKey> {
         (0_u32..)
             .zip(&self.slots)
@@ -395,7 +424,12 @@ impl State {
         let drive = &mut self.nodes[node as usize].drive;
         let delay = drive.takes(now, &request);
         let early = changes && drive.luck.coin();
+        let slow = drive.times > 1;
+        if slow {
+            self.probe("disk.slow");
+        }
         if changes {
+            let drive = &mut self.nodes[node as usize].drive;
             drive.ops += 1;
             let count = drive.ops;
             let request = self.strike_inside(node, count, request)?;
@@ -456,7 +490,9 @@ impl State {
             self.timeline.push(again, Event::Disk { op: key });
             return self.probe("disk.stalled");
         }
+        let mut let_go = None;
         if let Some(request) = op.request.take() {
+            let_go = request.file().filter(|file| drive.closing.contains(file));
             op.answer = Some(drive.perform(request));
         }
         op.ripe = true;
@@ -466,6 +502,9 @@ impl State {
             self.disk_forget(key);
         }
         self.digest.word(u64::from(failed));
+        if let Some(file) = let_go {
+            self.disk_close(node, file);
+        }
         if self.nodes[node as usize].drive.platter.is_off() {
             // Somebody planned a crash on the platter itself.
             self.power_loss(node);
@@ -494,9 +533,24 @@ impl State {
         Poll::Ready(answer)
     }
 
+    /// Nobody holds a file any more. It stays open until what was asked of it is done.
+    pub(crate) fn disk_close(&mut self, node: u32, file: FileId) {
+        let busy = self.ops.touches(node, file);
+        let drive = &mut self.nodes[node as usize].drive;
+        drive.closing.retain(|closing| *closing != file);
+        if busy {
+            drive.closing.push(file);
+        } else {
+            drive.platter.close(file);
+        }
+    }
+
     /// Nobody waits for this operation any more; it happens all the same.
     pub(crate) fn disk_abandon(&mut self, key: OpKey) {
         let Some(op) = self.ops.get(key) else { return };
+        if planted!("world_dropped_write_undone") {
+            op.request = None;
+        }
         op.abandoned = true;
         op.waker = None;
         if op.ripe {
@@ -516,6 +570,7 @@ impl State {
 
     /// What was asked and not yet done happens, or not.
     fn disk_last_wishes(&mut self, node: u32) {
+        self.nodes[node as usize].drive.closing.clear();
         for key in self.ops.of_node(node) {
             let Some(op) = self.ops.remove(key) else { continue };
             let drive = &mut self.nodes[node as usize].drive;
@@ -529,6 +584,9 @@ impl State {
     }
 
     pub(crate) fn disk_process_death(&mut self, node: u32) {
+        if planted!("world_kill_loses_cache") {
+            return self.disk_power_loss(node);
+        }
         self.disk_last_wishes(node);
         self.nodes[node as usize].drive.platter.process_death();
     }
@@ -536,6 +594,9 @@ impl State {
     pub(crate) fn disk_power_loss(&mut self, node: u32) {
         self.disk_last_wishes(node);
         let drive = &mut self.nodes[node as usize].drive;
+        if planted!("world_power_loss_keeps_cache") {
+            return drive.platter.process_death();
+        }
         drive.platter.power_loss(&mut drive.luck);
         let left = drive.platter.fingerprint();
         self.digest.word(left);

@@ -3,6 +3,7 @@
 mod clock;
 mod disk;
 mod exec;
+mod faults;
 mod lives;
 mod net;
 

@@ -28,7 +28,10 @@ use std::{
     task::{Poll, Waker},
 };
 
-use trilith_engine::runtime::{NetError, NetErrorKind, NetResult, Rng as _};
+use trilith_engine::{
+    planted,
+    runtime::{NetError, NetErrorKind, NetResult, Rng as _},
+};
 
 use super::{
     links::{Blocked, Links, NetOptions},
@@ -532,6 +535,7 @@ impl State {
         if conn.pipes[at].fin_sent {
             return Poll::Ready(refused(NetErrorKind::Other, "already shut down"));
         }
+        let window = if planted!("world_no_window") { usize::MAX } else { window };
         let mut len = bytes.len().min(conn.pipes[at].room(window));
         if len == 0 && !bytes.is_empty() {
             keep(&mut conn.ends[at].writer, waker);
@@ -572,8 +576,14 @@ impl State {
         let Some((from, to)) = self.nodes_of(key, at) else { return };
         let size = bytes.map_or(0, <[u8]>::len);
         let (delay, losses) = self.wire.travel(self.now, from, to, size);
-        if losses > 0 {
-            self.probe("net.loss");
+        let link = self.wire.links.get(from, to);
+        let (slow, narrow) = (link.extra_ns > 0, link.bytes_per_second > 0);
+        for (happened, probe) in
+            [(losses > 0, "net.loss"), (slow, "net.slow"), (narrow, "net.narrow")]
+        {
+            if happened {
+                self.probe(probe);
+            }
         }
         let Some(conn) = self.wire.conn(key) else { return };
         let pipe = &mut conn.pipes[at];
@@ -654,7 +664,8 @@ impl State {
 
     pub(crate) fn reset_arrives(&mut self, key: ConnKey, end: u8) {
         let Some((to, from)) = self.nodes_of(key, end as usize) else { return };
-        match self.wire.links.blocked(from, to) {
+        let blocked = self.wire.links.blocked(from, to);
+        match blocked.filter(|_| !planted!("world_reset_crosses_cut")) {
             None => self.break_end(key, end as usize),
             Some(Blocked::Cut) => self.probe("net.reset_lost"),
             Some(Blocked::Held) => {
@@ -768,6 +779,9 @@ impl State {
 
     /// The machine is dark: some of what had left still arrives, then nothing.
     pub(crate) fn sockets_fall_silent(&mut self, node: u32) {
+        if planted!("world_power_loss_resets") {
+            return self.sockets_reset(node);
+        }
         let now = self.now;
         self.sockets_end(node, |state, key, at| {
             let Some(conn) = state.wire.conn(key) else { return };
