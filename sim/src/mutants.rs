@@ -38,6 +38,12 @@ impl Mutant {
         self.name.parse::<Bug>().is_ok()
     }
 
+    /// Whether the world's own laws hunt it (`world/laws.rs`), and no scenario.
+    #[must_use]
+    pub fn is_of_the_world(&self) -> bool {
+        self.room == "world"
+    }
+
     /// Whether this build can switch it on.
     #[must_use]
     pub fn is_available(&self) -> bool {
@@ -65,6 +71,13 @@ const STORE_HUNTS: &[&str] = &["the_store_is_crashed_inside_its_writes", "the_st
 
 const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunts: STORE_HUNTS }
+}
+
+/// Who hunts the planted bugs of the world: its own laws, no scenario.
+const LAWS: &[&str] = &["laws"];
+
+const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "world", breaks, hunts: LAWS }
 }
 
 /// The planted bugs of the engine and the world.
@@ -111,6 +124,16 @@ const PLANTED: &[Mutant] = &[
     planted("recycle_pinned", "journal", "a segment that somebody reads is recycled"),
     planted("recycled_without_zeroing", "journal", "a recycled segment keeps its old bytes"),
     planted("merge_prefers_older", "value", "loading the index takes the older record of a key"),
+    of_world("world_reset_crosses_cut", "a peer's reset arrives over a cut link"),
+    of_world("world_power_loss_resets", "a power loss resets its connections"),
+    of_world("world_no_window", "a stream takes everything at once"),
+    of_world("world_connect_waits_on", "a connect ignores its deadline"),
+    of_world("world_timer_early", "a sleep ends a millisecond early"),
+    of_world("world_pause_ignored", "a held process runs"),
+    of_world("world_power_loss_keeps_cache", "a power loss keeps the page cache"),
+    of_world("world_sync_skipped", "a sync does nothing and says it did"),
+    of_world("world_kill_loses_cache", "a kill loses the page cache"),
+    of_world("world_dropped_write_undone", "a dropped write is taken back"),
 ];
 
 /// All of them: the toy's, then the planted ones.

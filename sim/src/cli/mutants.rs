@@ -10,6 +10,7 @@ use trilith_sim::{
     run::{self, Request},
     scenario::{Scenario, meant},
     swarm::{caught, over_seeds, timed},
+    world::laws,
 };
 
 use super::{Done, House, bar};
@@ -46,6 +47,10 @@ fn hunt(
 ) -> Option<Caught> {
     let from = 1 + number * 1_000_000;
     let work = |seed: u64| {
+        if mutant.is_of_the_world() {
+            let broken = laws::broken(seed, &[mutant.name]).into_iter().next();
+            return broken.map(|sentence| ("laws".to_string(), sentence.to_string()));
+        }
         let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
         let request = Request { mutant: Some(mutant.name.to_string()), ..Request::of(seed) };
         match caught(|| run::run(scenario, &request)) {
@@ -75,6 +80,7 @@ fn row(
     let scenarios: Vec<&Scenario> = mutant
         .hunts
         .iter()
+        .filter(|_| !mutant.is_of_the_world())
         .map(|name| {
             all.get(*name).ok_or_else(|| {
                 format!("{} is hunted by {name:?}, which is no scenario", mutant.name)
