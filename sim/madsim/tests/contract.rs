@@ -8,7 +8,7 @@ use std::{
 };
 
 use trilith_engine::runtime::contract;
-use trilith_madsim::os::MadRuntime;
+use trilith_madsim::os::{MadRuntime, Witness};
 use trilith_sim::platter::Platter;
 
 /// A run has a thread of its own: madsim's second run on one thread differs from its first.
@@ -25,7 +25,8 @@ fn madsim_keeps_the_contract() {
         let host = IpAddr::from([10, 0, 0, 1]);
         let node = runtime.create_node().name("node").ip(host).build();
         let task = node.spawn(async move {
-            let rt = MadRuntime::new(Arc::new(Mutex::new(Platter::default())), 1, 1);
+            let disk = Arc::new(Mutex::new(Platter::default()));
+            let rt = MadRuntime::new(disk, &Witness::default(), 1, 1);
             contract::all(&rt, Some(host)).await
         });
         runtime.block_on(task).expect("the node lives")

@@ -18,13 +18,14 @@ use trilith_sim::{
     platter::{FileId, LockId},
 };
 
-use super::{MadClock, SharedPlatter, grab};
+use super::{MadClock, SharedPlatter, Witness, grab};
 
 /// The disk.
 #[derive(Clone)]
 pub struct MadDisk {
     platter: SharedPlatter,
     clock: MadClock,
+    witness: Witness,
     luck: Arc<Mutex<Luck>>,
 }
 
@@ -66,8 +67,13 @@ enum Cost {
 }
 
 impl MadDisk {
-    pub(super) fn new(platter: SharedPlatter, clock: MadClock, luck: Luck) -> Self {
-        Self { platter, clock, luck: Arc::new(Mutex::new(luck)) }
+    pub(super) fn new(
+        platter: SharedPlatter,
+        clock: MadClock,
+        witness: Witness,
+        luck: Luck,
+    ) -> Self {
+        Self { platter, clock, witness, luck: Arc::new(Mutex::new(luck)) }
     }
 
     async fn wait(&self, cost: Cost) {
@@ -81,6 +87,7 @@ impl MadDisk {
             }
         };
         self.clock.sleep_until(self.clock.now() + Duration::from_micros(micros)).await;
+        self.witness.see(self.clock.now(), b"disk");
     }
 }
 
@@ -141,7 +148,11 @@ impl File for MadFile {
             ReadMode::Uncached => Cost::Device,
         };
         self.disk.wait(cost).await;
-        grab(&self.open.platter).read_at(self.open.id, offset, buffer, mode)
+        let read = grab(&self.open.platter).read_at(self.open.id, offset, buffer, mode);
+        if let Ok(bytes) = &read {
+            self.disk.witness.see(self.disk.clock.now(), bytes);
+        }
+        read
     }
 
     async fn write_at(&self, offset: u64, bytes: Bytes) -> DiskResult<()> {

@@ -12,8 +12,9 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use trilith_engine::runtime::Runtime;
+use trilith_engine::runtime::{Instant, Runtime};
 use trilith_sim::{
+    digest::Digest,
     luck::{Domain, Luck},
     platter::Platter,
 };
@@ -25,6 +26,26 @@ pub use task::{MadHandle, MadTask};
 
 /// A disk that outlives its node's lives.
 pub type SharedPlatter = Arc<Mutex<Platter>>;
+
+/// The run so far in 64 bits: what every disk operation and every read of a stream brought, and
+/// when. All nodes fold into one.
+#[derive(Clone, Default)]
+pub struct Witness(Arc<Mutex<Digest>>);
+
+impl Witness {
+    /// Folds in a moment and some bytes.
+    pub fn see(&self, at: Instant, bytes: &[u8]) {
+        let mut digest = grab(&self.0);
+        digest.word(at.0);
+        digest.bytes(bytes);
+    }
+
+    /// The digest so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        *grab(&self.0)
+    }
+}
 
 pub(crate) fn grab<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // One thread runs everything; a poisoned lock only says that a test has failed already.
@@ -51,12 +72,14 @@ impl MadRuntime {
     /// # Panics
     /// Outside a madsim runtime.
     #[must_use]
-    pub fn new(platter: SharedPlatter, node: u64, life: u64) -> Self {
+    pub fn new(platter: SharedPlatter, witness: &Witness, node: u64, life: u64) -> Self {
         let seed = madsim::runtime::Handle::current().seed();
         let clock = MadClock::new();
+        // Two lives of a node must not draw the same.
+        let luck = Luck::new(seed.wrapping_add(life << 32), Domain::Disk(node));
         Self {
-            disk: MadDisk::new(platter, clock.clone(), Luck::new(seed ^ life, Domain::Disk(node))),
-            net: MadNet::new(clock.clone()),
+            disk: MadDisk::new(platter, clock.clone(), witness.clone(), luck),
+            net: MadNet::new(clock.clone(), witness.clone()),
             task: MadTask,
             clock,
             seed,

@@ -21,11 +21,11 @@ use std::{
 use bytes::{Buf as _, Bytes};
 use madsim::net::Endpoint;
 use trilith_engine::runtime::{
-    Either, Elapsed, Instant, Listener, Net, NetError, NetErrorKind, NetResult, Stream, StreamRead,
-    StreamWrite, race, timeout,
+    Clock as _, Either, Elapsed, Instant, Listener, Net, NetError, NetErrorKind, NetResult, Stream,
+    StreamRead, StreamWrite, race, timeout,
 };
 
-use super::{MadClock, grab};
+use super::{MadClock, Witness, grab};
 
 /// What one direction of a stream holds: about what a pair of socket buffers does.
 const WINDOW_BYTES: usize = 256 << 10;
@@ -59,12 +59,19 @@ fn reset() -> NetError {
 /// The network of the node that asks.
 #[derive(Clone)]
 pub struct MadNet {
+    eyes: Eyes,
+}
+
+/// What a stream needs to say what it read, and when.
+#[derive(Clone)]
+struct Eyes {
     clock: MadClock,
+    witness: Witness,
 }
 
 impl MadNet {
-    pub(super) const fn new(clock: MadClock) -> Self {
-        Self { clock }
+    pub(super) const fn new(clock: MadClock, witness: Witness) -> Self {
+        Self { eyes: Eyes { clock, witness } }
     }
 }
 
@@ -81,10 +88,10 @@ async fn bind(at: SocketAddr) -> io::Result<Endpoint> {
     Err(io::ErrorKind::AddrInUse.into())
 }
 
-async fn connect(to: SocketAddr) -> io::Result<MadStream> {
+async fn connect(to: SocketAddr, eyes: Eyes) -> io::Result<MadStream> {
     let near = Endpoint::bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))).await?;
     let (sender, receiver) = near.connect1(to).await?;
-    Ok(MadStream::new(sender, receiver))
+    Ok(MadStream::new(sender, receiver, eyes))
 }
 
 impl Net for MadNet {
@@ -94,11 +101,11 @@ impl Net for MadNet {
     async fn listen(&self, at: SocketAddr) -> NetResult<MadListener> {
         let endpoint = bind(at).await.map_err(|error| refused(&error))?;
         let local = endpoint.local_addr().map_err(|error| refused(&error))?;
-        Ok(MadListener { endpoint, local })
+        Ok(MadListener { endpoint, local, eyes: self.eyes.clone() })
     }
 
     async fn connect(&self, to: SocketAddr, deadline: Instant) -> NetResult<MadStream> {
-        match timeout(&self.clock, deadline, connect(to)).await {
+        match timeout(&self.eyes.clock, deadline, connect(to, self.eyes.clone())).await {
             Ok(connected) => connected.map_err(|error| refused(&error)),
             Err(Elapsed) => Err(NetError::new(NetErrorKind::TimedOut, "")),
         }
@@ -109,6 +116,7 @@ impl Net for MadNet {
 pub struct MadListener {
     endpoint: Endpoint,
     local: SocketAddr,
+    eyes: Eyes,
 }
 
 impl Listener for MadListener {
@@ -117,7 +125,7 @@ impl Listener for MadListener {
     async fn accept(&mut self) -> NetResult<(MadStream, SocketAddr)> {
         let accepted = self.endpoint.accept1().await;
         let (sender, receiver, peer) = accepted.map_err(|error| refused(&error))?;
-        Ok((MadStream::new(sender, receiver), peer))
+        Ok((MadStream::new(sender, receiver, self.eyes.clone()), peer))
     }
 
     fn local(&self) -> SocketAddr {
@@ -132,8 +140,9 @@ pub struct MadStream {
 }
 
 impl MadStream {
-    fn new(sender: madsim::net::Sender, receiver: madsim::net::Receiver) -> Self {
-        let reader = MadReader { receiver, rest: Bytes::new(), window: None, state: Ends::Open };
+    fn new(sender: madsim::net::Sender, receiver: madsim::net::Receiver, eyes: Eyes) -> Self {
+        let reader =
+            MadReader { receiver, rest: Bytes::new(), window: None, state: Ends::Open, eyes };
         Self { reader, writer: MadWriter { sender, window: Arc::default(), ended: false } }
     }
 }
@@ -208,6 +217,7 @@ pub struct MadReader {
     rest: Bytes,
     window: Option<Arc<Window>>,
     state: Ends,
+    eyes: Eyes,
 }
 
 impl StreamRead for MadReader {
@@ -232,6 +242,7 @@ impl StreamRead for MadReader {
         let count = buffer.len().min(self.rest.len());
         buffer[..count].copy_from_slice(&self.rest[..count]);
         self.rest.advance(count);
+        self.eyes.witness.see(self.eyes.clock.now(), &buffer[..count]);
         if let Some(window) = &self.window {
             window.change(|flow| flow.in_flight -= count);
         }
