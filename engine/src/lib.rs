@@ -19,6 +19,7 @@ extern crate std;
 pub mod codec;
 pub mod journal;
 pub mod limits;
+pub mod lone;
 pub mod mark;
 pub mod runtime;
 pub mod types;

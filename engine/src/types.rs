@@ -99,4 +99,10 @@ impl Loc {
     pub const fn offset(self) -> u64 {
         self.offset_words as u64 * 8
     }
+
+    /// What the record takes in its segment, with its padding.
+    #[must_use]
+    pub const fn padded_len(&self) -> u64 {
+        (self.len as u64).next_multiple_of(8)
+    }
 }

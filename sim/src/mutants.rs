@@ -134,6 +134,21 @@ const PLANTED: &[Mutant] = &[
     of_world("world_sync_skipped", "a sync does nothing and says it did"),
     of_world("world_kill_loses_cache", "a kill loses the page cache"),
     of_world("world_dropped_write_undone", "a dropped write is taken back"),
+    planted("tombstone_loaded_as_value", "value", "loading the index takes a deletion for a value"),
+    planted("expired_returned", "value", "reads and scans answer values that have expired"),
+    planted("install_without_cas", "value", "a moved record replaces a newer one in the index"),
+    planted("tombstone_dropped_early", "value", "compaction drops a deletion that still hides"),
+    planted("compaction_forgets_a_victim", "value", "one victim's records are dropped uncopied"),
+    planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
+    planted("condition_ignored", "lone", "a write happens though its condition does not hold"),
+    planted(
+        "condition_sees_only_the_index",
+        "lone",
+        "a condition does not see earlier batches of its own commit",
+    ),
+    planted("missing_delete_reported_done", "lone", "deleting nothing is reported as a deletion"),
+    planted("batch_applied_by_halves", "lone", "readers see a part of a batch"),
+    planted("victims_dropped_unsynced", "lone", "victims go while newer records are unsynced"),
 ];
 
 /// All of them: the toy's, then the planted ones.

@@ -12,12 +12,13 @@
 //!
 //! Not here: the engines (`memory.rs`, `indexed.rs`), what commands make of edits.
 
-use alloc::{string::String, vec::Vec};
-use core::{fmt, future::Future, num::NonZeroU64, ops::Bound};
+use alloc::vec::Vec;
+use core::{future::Future, num::NonZeroU64, ops::Bound};
 
 use crate::{
+    journal::ReadError,
     runtime::DiskError,
-    types::{GroupId, Loc, SegmentId, Version},
+    types::{GroupId, Loc, Version},
 };
 
 /// What happens to a key.
@@ -81,49 +82,6 @@ pub struct Scan<'a> {
     pub keys_max: usize,
     /// Stop behind the key with which the values reach this many bytes.
     pub bytes_max: usize,
-}
-
-/// Why a value could not be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReadError {
-    /// The device refused.
-    Disk(DiskError),
-    /// The bytes are not those that were written.
-    Corrupt {
-        /// The segment they lie in.
-        segment: SegmentId,
-        /// Where the record begins.
-        offset: u64,
-        /// What is wrong with it.
-        what: String,
-    },
-}
-
-impl ReadError {
-    /// Whether the same read may succeed later. Damage stays; a device may recover.
-    #[must_use]
-    pub const fn is_retryable(&self) -> bool {
-        matches!(self, Self::Disk(_))
-    }
-}
-
-impl fmt::Display for ReadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Disk(error) => error.fmt(f),
-            Self::Corrupt { segment, offset, what } => {
-                write!(f, "segment {segment} is damaged at offset {offset}: {what}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for ReadError {}
-
-impl From<DiskError> for ReadError {
-    fn from(error: DiskError) -> Self {
-        Self::Disk(error)
-    }
 }
 
 /// A group's values at one point of its history.

@@ -118,23 +118,23 @@ impl Ledger {
     /// A record was written.
     pub fn wrote(&mut self, loc: Loc, version: Version, is_tombstone: bool) {
         let line = self.line_mut(loc.segment);
-        line.bytes += u64::from(loc.len);
+        line.bytes += loc.padded_len();
         if is_tombstone {
-            line.tombstone_bytes += u64::from(loc.len);
+            line.tombstone_bytes += loc.padded_len();
         }
         line.version_min = Some(line.version_min.map_or(version, |lowest| lowest.min(version)));
     }
 
     /// An index points at a record now.
     pub fn live(&mut self, loc: Loc) {
-        self.line_mut(loc.segment).live_bytes += u64::from(loc.len);
+        self.line_mut(loc.segment).live_bytes += loc.padded_len();
     }
 
     /// An index no longer points at a record.
     pub fn dead(&mut self, loc: Loc) {
         let line = self.line_mut(loc.segment);
-        let enough = always!(line.live_bytes >= u64::from(loc.len), "only what is live can die");
-        line.live_bytes = if enough { line.live_bytes - u64::from(loc.len) } else { 0 };
+        let enough = always!(line.live_bytes >= loc.padded_len(), "only what is live can die");
+        line.live_bytes = if enough { line.live_bytes - loc.padded_len() } else { 0 };
     }
 
     /// The sums over all segments.

@@ -7,8 +7,9 @@
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use core::ops::Bound;
 
-use super::engine::{Change, Edit, Engine, Found, Page, ReadError, Scan, View};
+use super::engine::{Change, Edit, Engine, Found, Page, Scan, View};
 use crate::{
+    journal::ReadError,
     runtime::DiskError,
     types::{GroupId, Version},
 };

@@ -13,39 +13,23 @@
 //! Not here: where the lists come from (segment footers, `journal`).
 
 use alloc::{collections::BinaryHeap, vec::Vec};
-use core::{cmp::Ordering, num::NonZeroU64};
+use core::cmp::Ordering;
 
 use crate::{
+    journal::{HintRef, RecordKind},
     planted,
-    types::{GroupId, Loc, Version},
+    types::GroupId,
 };
-
-/// What a record says, without its value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hint<'a> {
-    /// Whose it is.
-    pub group: GroupId,
-    /// The key.
-    pub key: &'a [u8],
-    /// Its place in the order of the group's writes.
-    pub version: Version,
-    /// Whether it takes the key away.
-    pub is_tombstone: bool,
-    /// Until when it counts.
-    pub expires_ms: Option<NonZeroU64>,
-    /// Where the record lies.
-    pub loc: Loc,
-}
 
 /// A list's next hint, and what it is ordered by.
 struct Head<'a> {
     first: (GroupId, u64),
-    hint: Hint<'a>,
+    hint: HintRef<'a>,
     list: usize,
 }
 
 impl<'a> Head<'a> {
-    fn new(hint: Hint<'a>, list: usize) -> Self {
+    fn new(hint: HintRef<'a>, list: usize) -> Self {
         let first = match hint.key.first_chunk::<8>() {
             Some(first) => u64::from_be_bytes(*first),
             None => {
@@ -57,9 +41,13 @@ impl<'a> Head<'a> {
         Self { first: (hint.group, first), hint, list }
     }
 
-    fn same_key(&self, other: &Hint<'_>) -> bool {
+    fn same_key(&self, other: &HintRef<'_>) -> bool {
         self.hint.group == other.group && self.hint.key == other.key
     }
+}
+
+fn is_tombstone(hint: &HintRef<'_>) -> bool {
+    hint.kind == RecordKind::Tombstone
 }
 
 impl Ord for Head<'_> {
@@ -71,7 +59,9 @@ impl Ord for Head<'_> {
             if planted!("merge_prefers_older") { order.reverse() } else { order }
         };
         let key = other.first.cmp(&self.first).then_with(|| other.hint.key.cmp(self.hint.key));
-        key.then_with(newer).then_with(|| other.list.cmp(&self.list))
+        // A deletion may stand for an expired value of the same version: it wins.
+        let deleted = || is_tombstone(&self.hint).cmp(&is_tombstone(&other.hint));
+        key.then_with(newer).then_with(deleted).then_with(|| other.list.cmp(&self.list))
     }
 }
 
@@ -95,7 +85,7 @@ pub struct Merge<'a, L> {
     heads: BinaryHeap<Head<'a>>,
 }
 
-impl<'a, L: Iterator<Item = Hint<'a>>> Merge<'a, L> {
+impl<'a, L: Iterator<Item = HintRef<'a>>> Merge<'a, L> {
     /// Over lists that each ascend by (group, key).
     pub fn new(lists: Vec<L>) -> Self {
         let mut merge = Self { heads: BinaryHeap::with_capacity(lists.len()), lists };
@@ -108,7 +98,7 @@ impl<'a, L: Iterator<Item = Hint<'a>>> Merge<'a, L> {
     }
 
     /// Takes the first head and puts its list's next one in its place.
-    fn pop(&mut self) -> Option<Hint<'a>> {
+    fn pop(&mut self) -> Option<HintRef<'a>> {
         let mut top = self.heads.peek_mut()?;
         let (hint, list) = (top.hint, top.list);
         match self.lists[list].next() {
@@ -119,10 +109,10 @@ impl<'a, L: Iterator<Item = Hint<'a>>> Merge<'a, L> {
     }
 }
 
-impl<'a, L: Iterator<Item = Hint<'a>>> Iterator for Merge<'a, L> {
-    type Item = Hint<'a>;
+impl<'a, L: Iterator<Item = HintRef<'a>>> Iterator for Merge<'a, L> {
+    type Item = HintRef<'a>;
 
-    fn next(&mut self) -> Option<Hint<'a>> {
+    fn next(&mut self) -> Option<HintRef<'a>> {
         let newest = self.pop()?;
         while self.heads.peek().is_some_and(|head| head.same_key(&newest)) {
             self.pop();
@@ -137,14 +127,14 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::types::SegmentId;
+    use crate::types::{Loc, SegmentId, Version};
 
-    fn hint(key: &[u8], version: u64, segment: u32) -> Hint<'_> {
-        Hint {
+    fn hint(key: &[u8], version: u64, segment: u32) -> HintRef<'_> {
+        HintRef {
             group: GroupId(1),
             key,
             version: Version(version),
-            is_tombstone: version.is_multiple_of(3),
+            kind: RecordKind::Put,
             expires_ms: None,
             loc: Loc { segment: SegmentId(segment), offset_words: 0, len: 1 },
         }

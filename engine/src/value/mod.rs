@@ -12,7 +12,9 @@
 //!
 //! Not here: making records durable (`journal`), batches and conditions (`lone`).
 
+mod compact;
 mod engine;
+mod indexed;
 mod keys;
 mod leaf;
 mod ledger;
@@ -20,9 +22,11 @@ mod memory;
 mod merge;
 mod tree;
 
-pub use engine::{Change, Edit, Engine, Found, Item, Page, ReadError, Scan, View};
+pub use compact::{CompactError, Compacted, Job, JobParts, Moved, Progress};
+pub use engine::{Change, Edit, Engine, Found, Item, Page, Scan, View};
+pub use indexed::{IndexView, Indexed, Pinned};
 pub use leaf::Place;
 pub use ledger::{Ledger, Line, Policy};
 pub use memory::{Memory, MemoryView};
-pub use merge::{Hint, Merge};
+pub use merge::Merge;
 pub use tree::{Builder, Cursor, Tree};

@@ -1,0 +1,284 @@
+//! Background work of a store: the journal's, and compaction.
+//!
+//! Installing a compaction takes several calls, so that commits come in between: first the new
+//! segments are listed, then the index is pointed at them some hundred keys at a time, and at last
+//! the victims are dropped. Why in this order: `value/compact.rs`.
+//!
+//! Invariant: one compaction at a time.
+//!
+//! Not here: what is moved (`value/compact.rs`), what is worth moving (`value/ledger.rs`).
+
+use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use core::{fmt, time::Duration};
+
+use super::{Store, error::StoreError};
+use crate::{
+    journal::{self, Installed, ManifestEdit, RecordKind, SegmentHints},
+    mark, planted,
+    runtime::{Clock, Runtime},
+    types::Lsn,
+    value::{CompactError, Compacted, Job, JobParts, Line, Progress},
+};
+
+/// Keys that are pointed elsewhere before commits get their turn again: a quarter of a millisecond.
+const MOVES_AT_ONCE: usize = 512;
+
+/// After a compaction that gave up, none is planned for so long.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// How much work a plan may find.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effort {
+    /// The journal's chores only.
+    Chores,
+    /// And compaction where it is worth it.
+    Worthwhile,
+    /// And compaction of everything that is complete.
+    Everything,
+}
+
+/// A piece of background work; it needs no store while it runs.
+pub struct Chore<R: Runtime>(Work<R>);
+
+enum Work<R: Runtime> {
+    Journal(journal::Chore<R>),
+    Compact(Box<Job<R>>, Arc<()>),
+}
+
+impl<R: Runtime> fmt::Debug for Chore<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Work::Journal(chore) => chore.fmt(f),
+            Work::Compact(job, _) => job.fmt(f),
+        }
+    }
+}
+
+/// What a chore did; to be installed.
+pub struct Done<R: Runtime>(Outcome<R>);
+
+enum Outcome<R: Runtime> {
+    Journal(journal::Done<R>),
+    GaveUp(CompactError, Arc<()>),
+    Add(Box<Compacted<R>>, Arc<()>),
+    Switch(Box<Compacted<R>>, Progress, Arc<()>),
+    Drop(Box<Compacted<R>>, Arc<()>),
+}
+
+impl<R: Runtime> fmt::Debug for Done<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Outcome::Journal(done) => done.fmt(f),
+            Outcome::GaveUp(error, _) => write!(f, "gave up: {error}"),
+            Outcome::Add(done, _) => write!(f, "add {done:?}"),
+            Outcome::Switch(done, ..) => write!(f, "switch {done:?}"),
+            Outcome::Drop(done, _) => write!(f, "drop {done:?}"),
+        }
+    }
+}
+
+impl<R: Runtime> Chore<R> {
+    /// Does the work.
+    pub async fn run(self) -> Done<R> {
+        Done(match self.0 {
+            Work::Journal(chore) => Outcome::Journal(chore.run().await),
+            Work::Compact(job, token) => match job.run().await {
+                Ok(compacted) => Outcome::Add(Box::new(compacted), token),
+                Err(error) => Outcome::GaveUp(error, token),
+            },
+        })
+    }
+}
+
+/// Writes what a segment's hints say into its line.
+pub(super) fn enter(line: &mut Line, hints: &SegmentHints) {
+    for stats in &hints.stats {
+        line.bytes += stats.bytes;
+        let lowest = line.version_min.map_or(stats.version_min, |v| v.min(stats.version_min));
+        line.version_min = Some(lowest);
+    }
+    if hints.stats.iter().any(|stats| stats.tombstones > 0) {
+        let tombstones = hints.iter().filter(|hint| hint.kind == RecordKind::Tombstone);
+        line.tombstone_bytes = tombstones.map(|hint| hint.loc.padded_len()).sum();
+    }
+}
+
+impl<R: Runtime> Store<R> {
+    /// The next piece of background work, if there is any.
+    pub fn plan(&mut self, effort: Effort) -> Option<Chore<R>> {
+        if self.is_stopped() {
+            return None;
+        }
+        if let Some(chore) = self.journal.plan() {
+            return Some(Chore(Work::Journal(chore)));
+        }
+        if effort == Effort::Chores || self.compacting.strong_count() > 0 {
+            return None;
+        }
+        self.refresh();
+        let victims = match effort {
+            Effort::Chores => return None,
+            Effort::Worthwhile if self.rt.clock().now() < self.hold_until => return None,
+            Effort::Worthwhile => self.engine.ledger().victims(&self.options.compaction),
+            Effort::Everything => self.engine.ledger().everything(),
+        };
+        if victims.is_empty() {
+            return None;
+        }
+        let sources: Vec<_> =
+            victims.iter().filter_map(|id| self.journal.hint_source(*id)).collect();
+        if sources.len() != victims.len() {
+            return None;
+        }
+        let ledger = self.engine.ledger();
+        let lines = victims.iter().filter_map(|id| ledger.line(*id));
+        let bytes: u64 = lines.map(|line| line.live_bytes + line.tombstone_bytes).sum();
+        let segment_bytes = self.options.journal.segment_bytes_max;
+        let writers = 2 + bytes / segment_bytes;
+        let bytes_per_second = match effort {
+            Effort::Everything => 0,
+            Effort::Chores | Effort::Worthwhile => self.options.compaction_bytes_per_second,
+        };
+        let parts = JobParts {
+            rt: self.rt.clone(),
+            sources,
+            victims,
+            writers: (0..writers).map(|_| self.journal.data_writer()).collect(),
+            horizon: Lsn(self.journal.next_lsn().0 - 1),
+            now_ms: self.now_ms(),
+            segment_bytes,
+            bytes_per_second,
+        };
+        let token = Arc::new(());
+        self.compacting = Arc::downgrade(&token);
+        Some(Chore(Work::Compact(Box::new(self.engine.plan(parts)), token)))
+    }
+
+    /// Takes a part of a chore's result in. When it answers something, that is to be installed
+    /// next, after commits had their turn.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`]. Unless the store has stopped, the chore is off and nothing is lost.
+    pub async fn install(&mut self, done: Done<R>) -> Result<Option<Done<R>>, StoreError> {
+        let next = match done.0 {
+            Outcome::Journal(done) => {
+                let installed = self.journal.install(done).await?;
+                if let Installed::NotPrepared(error) = installed {
+                    tracing::warn!(%error, "no segment could be prepared; trying again later");
+                }
+                None
+            }
+            Outcome::GaveUp(error, token) => {
+                drop(token);
+                if let Some(segment) = error.faulty() {
+                    self.engine.ledger_mut().line_mut(segment).is_faulty = true;
+                }
+                self.hold_until = self.rt.clock().now() + HOLD;
+                tracing::warn!(%error, "compaction gave up; it tries again in some seconds");
+                None
+            }
+            Outcome::Add(compacted, token) => self.add(compacted, token).await?,
+            Outcome::Switch(compacted, mut progress, token) => {
+                let engine = &mut self.engine;
+                let more = compacted.next_moves(&mut progress, MOVES_AT_ONCE, |moved| {
+                    engine.relocate(moved, &compacted.victims);
+                });
+                Some(match more {
+                    true => Outcome::Switch(compacted, progress, token),
+                    false => Outcome::Drop(compacted, token),
+                })
+            }
+            Outcome::Drop(compacted, token) => {
+                self.drop_victims(*compacted).await?;
+                drop(token);
+                None
+            }
+        };
+        Ok(next.map(Done))
+    }
+
+    /// Lists the new segments.
+    async fn add(
+        &mut self,
+        mut compacted: Box<Compacted<R>>,
+        token: Arc<()>,
+    ) -> Result<Option<Outcome<R>>, StoreError> {
+        let add = core::mem::take(&mut compacted.segments);
+        let edited = self.journal.edit(ManifestEdit { add, ..ManifestEdit::default() }).await;
+        if let Err(error) = edited {
+            self.hold_until = self.rt.clock().now() + HOLD;
+            return Err(error.into());
+        }
+        for (id, line) in &compacted.lines {
+            *self.engine.ledger_mut().line_mut(*id) = *line;
+        }
+        self.engine.set_files(self.journal.files());
+        Ok(Some(Outcome::Switch(compacted, Progress::default(), token)))
+    }
+
+    /// Drops the victims: from now on only the copies count.
+    async fn drop_victims(&mut self, compacted: Compacted<R>) -> Result<(), StoreError> {
+        if self.journal.durable_lsn() < compacted.horizon && !planted!("victims_dropped_unsynced") {
+            mark!("value: a compaction waited for a sync");
+            self.journal.sync().await?;
+        }
+        let drop = compacted.victims.clone();
+        self.journal.edit(ManifestEdit { drop, ..ManifestEdit::default() }).await?;
+        for victim in &compacted.victims {
+            self.engine.ledger_mut().forget(*victim);
+        }
+        self.engine.set_files(self.journal.files());
+        self.compactions += 1;
+        self.compacted_bytes += compacted.bytes;
+        tracing::info!(
+            victims = compacted.victims.len(),
+            segments = compacted.lines.len(),
+            bytes = compacted.bytes,
+            "compacted"
+        );
+        Ok(())
+    }
+
+    /// Ends the segment that is written to, so that compaction can take it.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`].
+    pub async fn rotate(&mut self) -> Result<(), StoreError> {
+        self.journal.rotate().await?;
+        self.engine.set_files(self.journal.files());
+        Ok(())
+    }
+
+    /// Does background work until there is none: for tests, programs, and `compact()` where nobody
+    /// else waits.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`].
+    pub async fn work(&mut self, effort: Effort) -> Result<u64, StoreError> {
+        let mut chores = 0;
+        let mut effort = effort;
+        while let Some(chore) = self.plan(effort) {
+            let is_compaction = matches!(chore.0, Work::Compact(..));
+            let mut next = Some(chore.run().await);
+            while let Some(done) = next {
+                next = self.install(done).await?;
+            }
+            chores += 1;
+            // One pass takes everything; a second one would find what it has just written.
+            if is_compaction {
+                effort = Effort::Chores;
+            }
+        }
+        Ok(chores)
+    }
+
+    /// Compacts everything, the segment that is written to included.
+    ///
+    /// # Errors
+    /// [`StoreError::Journal`].
+    pub async fn compact_all(&mut self) -> Result<(), StoreError> {
+        self.rotate().await?;
+        self.work(Effort::Everything).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,410 @@
+//! The engine that keeps values where the journal put them, and their places in an index.
+//!
+//! ```text
+//!   apply:  edit ──▶ index of the group: key → place       the value's bytes are not looked at
+//!                └─▶ ledger: what the place before it held is dead now
+//!   view:   root of the index + open files: two counts go up, nothing is copied
+//!   read:   place ──▶ one pread ──▶ checksum, group, key, version ──▶ value
+//! ```
+//!
+//! A record that is not the one the index names is damage, never absence: a read says where.
+//!
+//! Expiry: the index keeps expired keys until compaction meets them; reads do not see them.
+//!
+//! Invariants: I3, every place in an index lies in an open segment; I4, the version of a key never
+//! goes down; the ledger's live bytes are the sum over all indexes.
+//!
+//! Not here: durability (`journal`), moving records (`compact.rs`).
+
+use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use core::{num::NonZeroU64, ops::Bound};
+
+use super::{
+    compact::{Job, JobParts, Moved},
+    engine::{Change, Edit, Engine, Found, Page, Scan, View},
+    leaf::Place,
+    ledger::Ledger,
+    merge::Merge,
+    tree::{Builder, Tree},
+};
+use crate::{
+    always,
+    journal::{Expect, Files, HintRef, ReadError, RecordKind},
+    mark, planted,
+    runtime::{DiskError, Runtime},
+    types::{GroupId, SegmentId, Version},
+};
+
+/// One group's index.
+#[derive(Clone, Debug, Default)]
+struct Group {
+    tree: Tree,
+    applied: Version,
+}
+
+/// Indexes over the journal's segments.
+#[derive(Debug)]
+pub struct Indexed<R: Runtime> {
+    groups: BTreeMap<GroupId, Group>,
+    ledger: Ledger,
+    files: Arc<Files<R>>,
+}
+
+/// A group of an [`Indexed`] at one point in time. Its files stay open as long as it is held.
+#[derive(Debug)]
+pub struct IndexView<R: Runtime> {
+    group: GroupId,
+    tree: Tree,
+    applied: Version,
+    files: Arc<Files<R>>,
+}
+
+impl<R: Runtime> Clone for IndexView<R> {
+    fn clone(&self) -> Self {
+        Self {
+            group: self.group,
+            tree: self.tree.clone(),
+            applied: self.applied,
+            files: Arc::clone(&self.files),
+        }
+    }
+}
+
+/// A place that a view found, with what is needed to read it after the view is gone.
+#[derive(Debug)]
+pub struct Pinned<R: Runtime> {
+    /// The place.
+    pub place: Place,
+    group: GroupId,
+    files: Arc<Files<R>>,
+}
+
+impl<R: Runtime> Pinned<R> {
+    /// Reads the value.
+    ///
+    /// # Errors
+    /// [`ReadError`] says which bytes are not what they should be.
+    pub async fn read(&self, key: &[u8]) -> Result<Found, ReadError> {
+        read(&self.files, self.group, key, self.place).await
+    }
+}
+
+async fn read<R: Runtime>(
+    files: &Files<R>,
+    group: GroupId,
+    key: &[u8],
+    place: Place,
+) -> Result<Found, ReadError> {
+    let expect = Expect { group, key, version: place.version };
+    let record = files.read(place.loc, expect).await?;
+    let Place { version, expires_ms, .. } = place;
+    Ok(Found { value: record.into_value(), version, expires_ms })
+}
+
+impl<R: Runtime> IndexView<R> {
+    /// Where a key lies at `now_ms`, ready to be read without the view.
+    #[must_use]
+    pub fn pin(&self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Pinned<R>> {
+        let place = self.tree.get(key)?;
+        if place.expires_ms.is_some() && place.is_expired(now_ms()) && !planted!("expired_returned")
+        {
+            return None;
+        }
+        Some(Pinned { place, group: self.group, files: Arc::clone(&self.files) })
+    }
+
+    /// How many keys the index holds, expired ones included.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.tree.len()
+    }
+
+    /// Whether the index holds no key.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.tree.is_empty()
+    }
+
+    /// The index.
+    #[must_use]
+    pub const fn tree(&self) -> &Tree {
+        &self.tree
+    }
+}
+
+impl<R: Runtime> View for IndexView<R> {
+    async fn get(&self, key: &[u8], now_ms: u64) -> Result<Option<Found>, ReadError> {
+        match self.tree.get(key) {
+            Some(place) if !place.is_expired(now_ms) || planted!("expired_returned") => {
+                read(&self.files, self.group, key, place).await.map(Some)
+            }
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    async fn scan(&self, scan: Scan<'_>, now_ms: u64) -> Result<Page, ReadError> {
+        let mut page = Page::default();
+        let mut bytes = 0;
+        let mut cursor = self.tree.range(scan.start, scan.end);
+        while let Some((key, place)) = cursor.next() {
+            if page.items.len() >= scan.keys_max.max(1) || bytes >= scan.bytes_max.max(1) {
+                page.next = page.items.last().map(|(key, _)| key.clone());
+                break;
+            }
+            if place.is_expired(now_ms) && !planted!("expired_returned") {
+                continue;
+            }
+            let found = read(&self.files, self.group, key, place).await?;
+            bytes += found.value.len();
+            page.items.push((key.to_vec(), found));
+        }
+        Ok(page)
+    }
+
+    fn applied(&self) -> Version {
+        self.applied
+    }
+}
+
+impl<R: Runtime> Indexed<R> {
+    /// An engine without groups over these files.
+    #[must_use]
+    pub fn new(files: Arc<Files<R>>) -> Self {
+        Self { groups: BTreeMap::new(), ledger: Ledger::default(), files }
+    }
+
+    /// Loads every group's index from what the segments say they hold. The segments' lines are in
+    /// the ledger already, except for what is live.
+    pub fn load<'a>(&mut self, lists: Vec<impl Iterator<Item = HintRef<'a>>>, now_ms: u64) {
+        let mut builder = Builder::default();
+        let mut current: Option<(GroupId, Version)> = None;
+        for hint in Merge::new(lists) {
+            let applied = match current {
+                Some((group, applied)) if group == hint.group => applied,
+                Some((group, applied)) => {
+                    self.adopt(group, core::mem::take(&mut builder).finish(), applied);
+                    Version(0)
+                }
+                None => Version(0),
+            };
+            current = Some((hint.group, applied.max(hint.version)));
+            let place = place_of(&hint);
+            let is_there = hint.kind == RecordKind::Put && !place.is_expired(now_ms);
+            if is_there
+                || (hint.kind == RecordKind::Tombstone && planted!("tombstone_loaded_as_value"))
+            {
+                self.ledger.live(hint.loc);
+                builder.push(hint.key, place);
+            }
+        }
+        if let Some((group, applied)) = current {
+            self.adopt(group, builder.finish(), applied);
+        }
+    }
+
+    fn adopt(&mut self, group: GroupId, tree: Tree, applied: Version) {
+        self.groups.insert(group, Group { tree, applied });
+    }
+
+    /// The segments' lines.
+    #[must_use]
+    pub const fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The segments' lines, to be written.
+    pub const fn ledger_mut(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// Views from now on read these files.
+    pub fn set_files(&mut self, files: Arc<Files<R>>) {
+        self.files = files;
+    }
+
+    /// The files that views read.
+    #[must_use]
+    pub const fn files(&self) -> &Arc<Files<R>> {
+        &self.files
+    }
+
+    /// The group's index.
+    #[must_use]
+    pub fn tree(&self, group: GroupId) -> Option<&Tree> {
+        self.groups.get(&group).map(|group| &group.tree)
+    }
+
+    /// Every group's index as it is now: what a compaction works from.
+    #[must_use]
+    pub fn trees(&self) -> BTreeMap<GroupId, Tree> {
+        self.groups.iter().map(|(id, group)| (*id, group.tree.clone())).collect()
+    }
+
+    /// The memory of all indexes.
+    #[must_use]
+    pub fn index_bytes(&self) -> usize {
+        self.groups.values().map(|group| group.tree.bytes()).sum()
+    }
+
+    /// How many keys all indexes hold.
+    #[must_use]
+    pub fn keys(&self) -> usize {
+        self.groups.values().map(|group| group.tree.len()).sum()
+    }
+
+    /// Points a key at its record's copy, if the key is still at the version that was copied and
+    /// still points into a victim.
+    pub fn relocate(&mut self, moved: &Moved<'_>, victims: &[SegmentId]) {
+        let Some(group) = self.groups.get_mut(&moved.group) else { return };
+        let Some(place) = group.tree.get(moved.key) else { return };
+        let same = place.version == moved.version || planted!("install_without_cas");
+        if !same || !victims.contains(&place.loc.segment) {
+            mark!("value: a key changed while its record moved");
+            return;
+        }
+        self.ledger.dead(place.loc);
+        match moved.to {
+            Some(loc) => {
+                self.ledger.live(loc);
+                group.tree.insert(moved.key, Place { loc, version: moved.version, ..place });
+            }
+            None => _ = group.tree.remove(moved.key),
+        }
+    }
+
+    /// The group is at this version, whatever its records say.
+    pub fn advance(&mut self, group: GroupId, version: Version) {
+        let group = self.groups.entry(group).or_default();
+        group.applied = group.applied.max(version);
+    }
+
+    /// A compaction of these segments.
+    #[must_use]
+    pub fn plan(&self, parts: JobParts<R>) -> Job<R> {
+        Job {
+            rt: parts.rt,
+            files: Arc::clone(&self.files),
+            trees: self.trees(),
+            oldest_outside: self.ledger.oldest_outside(&parts.victims),
+            victims: parts.victims,
+            sources: parts.sources,
+            writers: parts.writers,
+            horizon: parts.horizon,
+            now_ms: parts.now_ms,
+            segment_bytes: parts.segment_bytes,
+            bytes_per_second: parts.bytes_per_second,
+        }
+    }
+
+    /// Checks the ledger and the places against a walk over all indexes; for tests and the
+    /// simulator.
+    ///
+    /// # Errors
+    /// The first thing that does not hold.
+    pub fn invariants(&self) -> Result<(), &'static str> {
+        let mut live: BTreeMap<SegmentId, u64> = BTreeMap::new();
+        for group in self.groups.values() {
+            let mut cursor = group.tree.range(Bound::Unbounded, Bound::Unbounded);
+            while let Some((_, place)) = cursor.next() {
+                if place.version > group.applied {
+                    return Err("I2: the index holds nothing beyond what is applied");
+                }
+                *live.entry(place.loc.segment).or_default() += place.loc.padded_len();
+            }
+        }
+        if live.keys().any(|id| self.files.get(*id).is_none()) {
+            return Err("I3: every place lies in an open segment");
+        }
+        for (id, line) in self.ledger.lines() {
+            if line.live_bytes != live.get(&id).copied().unwrap_or(0) {
+                return Err("the ledger's live bytes are what the indexes point at");
+            }
+            if line.live_bytes + line.tombstone_bytes > line.bytes {
+                return Err("what is live or a deletion is part of the whole");
+            }
+        }
+        Ok(())
+    }
+
+    /// One edit of one key.
+    fn edit(group: &mut Group, ledger: &mut Ledger, edit: &Edit<'_>) {
+        let Edit { key, version, change } = *edit;
+        let old = match change {
+            Change::Put { loc, expires_ms, .. } => {
+                ledger.live(loc);
+                group.tree.insert(key, Place { loc, version, expires_ms })
+            }
+            Change::Delete => group.tree.remove(key),
+        };
+        if let Some(old) = old {
+            always!(old.version < version, "I4: the version of a key goes up");
+            ledger.dead(old.loc);
+        }
+    }
+}
+
+fn place_of(hint: &HintRef<'_>) -> Place {
+    Place {
+        loc: hint.loc,
+        version: hint.version,
+        expires_ms: hint.expires_ms.and_then(NonZeroU64::new),
+    }
+}
+
+impl<R: Runtime> Engine for Indexed<R> {
+    type View = IndexView<R>;
+
+    fn apply<'a>(
+        &mut self,
+        group: GroupId,
+        edits: impl IntoIterator<Item = Edit<'a>>,
+    ) -> Result<(), DiskError> {
+        let group = self.groups.entry(group).or_default();
+        for edit in edits {
+            if edit.version <= group.applied {
+                mark!("value: a replayed edit");
+                continue;
+            }
+            group.applied = edit.version;
+            Self::edit(group, &mut self.ledger, &edit);
+        }
+        Ok(())
+    }
+
+    fn view(&self, group: GroupId) -> IndexView<R> {
+        let Group { tree, applied } = self.groups.get(&group).cloned().unwrap_or_default();
+        IndexView { group, tree, applied, files: Arc::clone(&self.files) }
+    }
+
+    fn applied(&self, group: GroupId) -> Version {
+        self.groups.get(&group).map_or(Version(0), |group| group.applied)
+    }
+
+    fn ingest<'a>(
+        &mut self,
+        group: GroupId,
+        sorted: impl IntoIterator<Item = Edit<'a>>,
+        applied: Version,
+    ) -> Result<(), DiskError> {
+        self.drop_group(group)?;
+        let mut builder = Builder::default();
+        for Edit { key, version, change } in sorted {
+            if let Change::Put { loc, expires_ms, .. } = change {
+                self.ledger.live(loc);
+                builder.push(key, Place { loc, version, expires_ms });
+            }
+        }
+        self.adopt(group, builder.finish(), applied);
+        Ok(())
+    }
+
+    fn drop_group(&mut self, group: GroupId) -> Result<(), DiskError> {
+        if let Some(gone) = self.groups.remove(&group) {
+            let mut cursor = gone.tree.range(Bound::Unbounded, Bound::Unbounded);
+            while let Some((_, place)) = cursor.next() {
+                self.ledger.dead(place.loc);
+            }
+        }
+        Ok(())
+    }
+}
