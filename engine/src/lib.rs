@@ -27,3 +27,6 @@ pub mod value;
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
+
+#[cfg(feature = "embedded")]
+pub use embedded::{Durability, KvError, KvStore, WriteBatch};

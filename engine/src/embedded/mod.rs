@@ -1,5 +1,18 @@
 //! The room that knows `std`: what an ordinary Rust program opens.
 //!
+//! [`KvStore`] is the same store that runs in the simulator ([`crate::lone`]), with threads around
+//! it: writers share syncs, readers read on their own threads, one thread does the chores.
+//!
 //! Not here: how a store works; that is the same code that runs in the simulator.
 
+mod error;
+mod kv;
+mod shared;
+
 pub mod os;
+
+pub use crate::lone::{BatchError, Condition, StoreOptions, StoreStats, WriteBatch};
+pub use error::KvError;
+pub use kv::{
+    Durability, ImportReport, KvOptions, KvStore, Scan, Snapshot, VerifyReport, Versioned,
+};
