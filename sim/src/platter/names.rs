@@ -26,6 +26,15 @@ pub(super) struct Change {
 }
 
 impl Change {
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.unbind.iter().chain(&self.bind).map(|(name, _)| name.as_str())
+    }
+
+    /// Whether both change the same name.
+    fn touches(&self, other: &Self) -> bool {
+        self.names().any(|name| other.names().any(|theirs| theirs == name))
+    }
+
     fn apply(&self, names: &mut BTreeMap<String, Node>) {
         if let Some((name, node)) = &self.unbind
             && names.get(name) == Some(node)
@@ -76,18 +85,31 @@ impl Names {
         self.change(Some((from.to_owned(), node)), Some((to.to_owned(), node)));
     }
 
-    /// Makes the changes in a directory certain.
+    /// Makes the changes in a directory certain. A change of a name carries along the earlier
+    /// changes of that name, though another directory of theirs is not synced yet: what is certain
+    /// must not be undone by something older.
     pub(super) fn sync(&mut self, dir: &str) {
         for change in &mut self.pending {
             change.dirs.retain(|pending| pending != dir);
         }
-        let (done, pending) = std::mem::take(&mut self.pending)
-            .into_iter()
-            .partition(|change| change.dirs.is_empty());
-        self.pending = pending;
-        let done: Vec<Change> = done;
-        for change in done {
-            change.apply(&mut self.kept);
+        let mut done = vec![false; self.pending.len()];
+        for (index, change) in self.pending.iter().enumerate().rev() {
+            if change.dirs.is_empty() {
+                done[index] = true;
+            }
+            if done[index] {
+                for (earlier, other) in self.pending[..index].iter().enumerate() {
+                    done[earlier] |= change.touches(other);
+                }
+            }
+        }
+        let pending = std::mem::take(&mut self.pending);
+        for (change, done) in pending.into_iter().zip(done) {
+            if done {
+                change.apply(&mut self.kept);
+            } else {
+                self.pending.push(change);
+            }
         }
     }
 

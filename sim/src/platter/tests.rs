@@ -102,6 +102,19 @@ fn what_is_in_a_lost_directory_is_lost() {
 }
 
 #[test]
+fn a_name_that_is_certainly_gone_is_not_brought_back_by_an_older_rename() {
+    let (mut disk, _) = disk(b"x");
+    disk.create_dir("d").expect("made");
+    disk.sync_dir("").expect("synced");
+    disk.rename("f", "d/f").expect("renamed");
+    disk.remove("d/f").expect("removed");
+    disk.sync_dir("d").expect("synced");
+    disk.sync_dir("").expect("synced");
+    assert_eq!(outcomes(&disk, "d/f"), BTreeSet::from([None]));
+    assert_eq!(outcomes(&disk, "f"), BTreeSet::from([None]));
+}
+
+#[test]
 fn a_removed_file_may_come_back_until_its_directory_is_synced() {
     let (mut disk, file) = disk(b"x");
     disk.remove("f").expect("removed");
