@@ -343,11 +343,11 @@ impl Platter {
     pub fn open(&mut self, name: &str, how: Open) -> DiskResult<FileId> {
         self.check("open", name, false)?;
         let inode = match (self.names.now.get(name), how) {
+            (Some(_), Open::Create) => {
+                return refuse(DiskErrorKind::Exists, "open", name, "");
+            }
             (Some(Node::Dir), _) => {
                 return refuse(DiskErrorKind::Invalid, "open", name, "it is a directory");
-            }
-            (Some(Node::File(_)), Open::Create) => {
-                return refuse(DiskErrorKind::Exists, "open", name, "");
             }
             (Some(Node::File(inode)), _) => *inode,
             (None, Open::Read | Open::Write) => {

@@ -154,7 +154,8 @@ pub trait Disk: Clone + Send + Sync + 'static {
     fn create_dir(&self, name: &str) -> impl Future<Output = DiskResult<()>> + Send;
 
     /// Takes the exclusive lock of that name, or answers `Locked` at once. The lock's file is
-    /// made when missing.
+    /// made when missing and otherwise left as it is; it is nobody's to rename or remove, since
+    /// the lock is the file's and not the name's.
     fn lock(&self, name: &str) -> impl Future<Output = DiskResult<Self::Lock>> + Send;
 
     /// What a directory holds, in order of name.

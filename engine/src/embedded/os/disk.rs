@@ -30,8 +30,7 @@ use alloc::{
 use bytes::Bytes;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::{
-    fs,
-    io::{self, Read, Write},
+    fs, io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -221,7 +220,7 @@ impl NativeDisk {
     pub fn blocking_lock(&self, name: &str) -> DiskResult<NativeLock> {
         let path = self.path_of("lock", name)?;
         let refused = |error: io::Error| refusal("lock", &path, &error);
-        let mut file = fs::OpenOptions::new()
+        let file = fs::OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -230,13 +229,9 @@ impl NativeDisk {
             .open(&path)
             .map_err(refused)?;
         match file.try_lock() {
-            Ok(()) => {
-                write_holder(&mut file);
-                Ok(NativeLock { _file: file })
-            }
+            Ok(()) => Ok(NativeLock { _file: file }),
             Err(fs::TryLockError::WouldBlock) => {
-                let holder = read_holder(&mut file);
-                Err(refusal_of(DiskErrorKind::Locked, "lock", &path, &holder))
+                Err(refusal_of(DiskErrorKind::Locked, "lock", &path, &holder_of(&file)))
             }
             Err(fs::TryLockError::Error(error)) => Err(refused(error)),
         }
@@ -268,7 +263,7 @@ impl NativeDisk {
     pub fn blocking_rename(&self, from: &str, to: &str) -> DiskResult<()> {
         let (old, new) = (self.path_of("rename", from)?, self.path_of("rename", to)?);
         let both = || PathBuf::from(format!("{} to {}", old.display(), new.display()));
-        if old.is_dir() {
+        if old.is_dir() || (new.is_dir() && old.symlink_metadata().is_ok()) {
             return Err(refusal_of(DiskErrorKind::Invalid, "rename", &both(), "a directory"));
         }
         fs::rename(&old, &new).map_err(|error| refusal("rename", &both(), &error))
@@ -350,20 +345,20 @@ fn parent_of(path: &Path) -> &Path {
     }
 }
 
-/// Leaves our process id in a lock's file, for whoever is refused. Only a hint: a full disk must
-/// not stop a store from opening.
-fn write_holder(file: &mut fs::File) {
-    let line = format!("{}\n", std::process::id());
-    let _best_effort = file.set_len(0).and_then(|()| file.write_all(line.as_bytes()));
-}
-
-/// Who holds a lock, as far as its file says.
-fn read_holder(file: &mut fs::File) -> String {
-    let mut line = String::new();
-    match file.take(32).read_to_string(&mut line) {
-        Ok(_) if line.trim().parse::<u32>().is_ok() => format!("process {}", line.trim()),
-        _ => String::new(),
-    }
+/// Who holds a file's lock, as far as the system tells. Only a hint, for a person.
+fn holder_of(file: &fs::File) -> String {
+    use std::os::unix::fs::MetadataExt;
+    let (Ok(of), Ok(locks)) = (file.metadata(), fs::read_to_string("/proc/locks")) else {
+        return String::new();
+    };
+    // `1: FLOCK  ADVISORY  WRITE 4711 fe:00:12345 0 EOF`
+    let inode = format!(":{}", of.ino());
+    let lines = locks.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    lines
+        .filter(|words| words.get(1) == Some(&"FLOCK"))
+        .find(|words| words.get(5).is_some_and(|file| file.ends_with(&inode)))
+        .and_then(|words| words.get(4).map(|id| format!("process {id}")))
+        .unwrap_or_default()
 }
 
 impl Disk for NativeDisk {
@@ -483,6 +478,11 @@ impl NativeFile {
     /// As the trait says.
     pub fn blocking_write_at(&self, offset: u64, bytes: &[u8]) -> DiskResult<()> {
         let file = self.writable("write")?;
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > i64::MAX as u64) {
+            let detail = "beyond the largest file";
+            return Err(refusal_of(DiskErrorKind::Invalid, "write", &self.0.path, detail));
+        }
         file.write_all_at(bytes, offset).map_err(|error| self.refused("write", &error))
     }
 
