@@ -145,8 +145,16 @@ impl Chaos {
             Family::Replace => at(FaultKind::Replace { node, down_ms }, luck),
             Family::DiskDamage => {
                 let rot = FaultKind::Rot { node, bits: luck.range(1..4) as u32 };
-                let kinds = [DiskFault::Phantom, DiskFault::Misdirect, DiskFault::LatentError];
-                let fault = kinds[luck.range(0..3) as usize];
+                // A node alone cannot know that its very last write never reached the disk; only a
+                // peer can. Such lies are for subjects that have one.
+                let kinds = [
+                    DiskFault::LatentError,
+                    DiskFault::ReadFlip,
+                    DiskFault::Phantom,
+                    DiskFault::Misdirect,
+                ];
+                let known = if self.nodes == 1 { 2 } else { 4 };
+                let fault = kinds[luck.range(0..known) as usize];
                 let lie = FaultKind::DiskOnce { node, fault };
                 inside(if luck.chance(1, 2) { rot } else { lie }, luck)
             }

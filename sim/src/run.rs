@@ -30,7 +30,7 @@ use crate::{
     load::{self, Mix, Planned, Shape},
     luck::{Domain, Luck},
     scenario::{Scenario, Subject, family_name},
-    subject::{store, toy_run},
+    subject::{journal, store, toy_run},
     trace::{Keep, Line},
     world::{Latency, NetOptions, Schedule, World},
 };
@@ -280,6 +280,7 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
     let drawn = draw(scenario, request);
     let (world, mut evidence) = match scenario.subject {
         Subject::Toy => toy_run::run(scenario, request, &drawn),
+        Subject::Journal => journal::run(scenario, request, &drawn),
         Subject::Store => store::run(scenario, request, &drawn),
     };
     evidence.take_beliefs(&world);

@@ -213,6 +213,8 @@ impl Section {
 pub enum Subject {
     /// The replicated toy.
     Toy,
+    /// The journal alone.
+    Journal,
     /// The embedded store's body.
     Store,
 }
@@ -361,11 +363,14 @@ impl Scenario {
         let about = root.text("about")?.unwrap_or_default();
         let subject = match root.text("subject")?.as_deref() {
             Some("toy") => Subject::Toy,
+            Some("journal") => Subject::Journal,
             Some("store") => Subject::Store,
             other => {
                 let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "store"]);
-                return Err(BadScenario(format!("subject: {other:?} is not toy or store{hint}")));
+                let hint = meant(other, ["toy", "journal", "store"]);
+                return Err(BadScenario(format!(
+                    "subject: {other:?} is not toy, journal or store{hint}"
+                )));
             }
         };
         let mut cluster = Section::of(root, "cluster")?;
@@ -570,7 +575,7 @@ mod tests {
         assert_eq!(judge, "there is no judge \"linearisable\"; did you mean \"linearizable\"?");
         let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"power_los\"]");
         assert!(family.ends_with("did you mean \"power_loss\"?"), "{family}");
-        assert!(refusal("subject = \"tea\"").contains("not toy or store"));
+        assert!(refusal("subject = \"tea\"").contains("not toy, journal or store"));
         assert!(refusal("subject = \"toy\"\nparts = [\"x\"]").contains("no part \"x\""));
         assert!(refusal("subject = \"toy\"\n[cluster]\nnodes = \"5..=3\"").contains("range like"));
     }

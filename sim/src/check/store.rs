@@ -53,6 +53,12 @@ impl Model {
         self.batches.len()
     }
 
+    /// How many batches there are since the last recovery.
+    #[must_use]
+    pub const fn count(&self) -> usize {
+        self.batches.len()
+    }
+
     /// The last batch was refused without a trace.
     pub fn take_back(&mut self) {
         if self.batches.len() > self.durable {

@@ -2,12 +2,13 @@
 //!
 //! | subject | what it is |
 //! | --- | --- |
-//! | `lives` | short lives of the lone store on a still disk, crashed anywhere, beside a model |
 //! | `toy` | a small replicated log with a fixed primary and a list of known bugs |
-//! | `store` | the body of the embedded store, on one node |
+//! | `journal` | the journal alone, on one node |
+//! | `store` | the body of the embedded store: whole lives of it, from `lives` |
 //!
 //! Not here: the worlds, the faults, the judges.
 
+pub mod journal;
 pub mod lives;
 pub mod store;
 pub mod toy;
