@@ -17,6 +17,7 @@ pub mod plan;
 pub mod platter;
 pub mod run;
 pub mod scenario;
+pub mod script;
 pub mod shrink;
 pub mod shrink_run;
 pub mod still;

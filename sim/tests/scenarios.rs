@@ -12,13 +12,18 @@
 //! Not here: swarms, which are a program.
 #![expect(clippy::disallowed_methods, reason = "the runner reads scenario files and its variables")]
 
-use std::{env, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use trilith_engine::codec::crc;
 use trilith_sim::{
     run::{Request, commit, run},
     scenario::{self, Scenario},
+    script::play,
 };
 
 /// Fresh seeds beside the fixed ones.
@@ -60,11 +65,44 @@ fn test(scenario: &Scenario, wanted: Option<u64>) -> Result<(), Failed> {
     }
 }
 
+/// A script's steps must come out as they stand there.
+fn script(path: &Path) -> Result<(), Failed> {
+    let text = fs::read_to_string(path)?;
+    let played = play(&text)?;
+    if env::var_os("TRILITH_GOLDEN").is_some() {
+        fs::write(path, played)?;
+        return Ok(());
+    }
+    if text == played {
+        return Ok(());
+    }
+    let line = text.lines().zip(played.lines()).take_while(|(one, other)| one == other).count();
+    let at = |text: &str| text.lines().nth(line).unwrap_or("(the end)").to_string();
+    Err(format!(
+        "{}:{}\n  - {}\n  + {}\nif the new one is right: TRILITH_GOLDEN=1 cargo test -p trilith-sim --test scenarios",
+        path.display(), line + 1, at(&text), at(&played)
+    )
+    .into())
+}
+
+fn scripts(root: &Path) -> Vec<Trial> {
+    let Ok(files) = fs::read_dir(root.join("scripted")) else { return Vec::new() };
+    let paths = files.filter_map(|file| file.ok().map(|file| file.path()));
+    let mut paths: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "scn")).collect();
+    paths.sort();
+    let name = |path: &Path| path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    paths
+        .into_iter()
+        .map(|path| Trial::test(format!("scripted::{}", name(&path)), move || script(&path)))
+        .collect()
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::from_args();
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios"));
     let wanted = env::var("TRILITH_SEED").ok().and_then(|text| scenario::seed(&text));
-    let mut trials = Vec::new();
+    let mut trials = scripts(&root);
     for kind in ["random", "found", "demo"] {
         match scenario::load_all(&root, kind) {
             Ok(all) => trials.extend(all.into_iter().map(|(name, scenario)| {

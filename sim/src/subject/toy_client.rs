@@ -79,6 +79,31 @@ pub async fn run<R: Runtime>(runtime: R, setup: Setup) {
     }
 }
 
+/// Asks one thing, for a script.
+pub async fn once<R: Runtime>(
+    runtime: R,
+    nodes: u32,
+    sequence: u64,
+    id: OpId,
+    key: Key,
+    call: Call,
+) -> Outcome {
+    let mut luck = runtime.rng("toy client");
+    let setup = Setup {
+        client: 0,
+        nodes,
+        bugs: Bugs::default(),
+        plan: Arc::new([]),
+        patience: Duration::from_secs(2),
+        recorder: Recorder::default(),
+        world_ns: Arc::new(|| 0),
+        reads: Arc::default(),
+    };
+    let last = BTreeMap::new();
+    let mut client = Client { runtime, setup, open: None, sequence, last };
+    client.attempts(id, key, call, &mut luck).await
+}
+
 impl<R: Runtime> Client<R> {
     async fn operation(&mut self, planned: &Planned, luck: &mut R::Rng) {
         let key = planned.key;

@@ -19,6 +19,7 @@ use crate::{
     load::Planned,
     run::{Drawn, Evidence, Request, order},
     scenario::Scenario,
+    twice::Leak,
     world::{NodeOptions, World, WorldOptions},
 };
 
@@ -44,7 +45,7 @@ pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evi
         },
     );
     let glass = Glass::default();
-    add_nodes(&mut world, scenario, drawn, &bugs, &glass);
+    add_toys(&mut world, drawn.nodes, scenario.leak, &bugs, &glass);
     let recorder = Recorder::default();
     let reads = Arc::new(Mutex::new(BTreeMap::new()));
     for client in 0..drawn.shape.clients {
@@ -101,10 +102,9 @@ pub(crate) fn settle(world: &mut World, from_ms: u64, for_ms: u64) {
     }
 }
 
-/// A supervisor of the machine starts the process again when it ends by itself.
-fn add_nodes(world: &mut World, scenario: &Scenario, drawn: &Drawn, bugs: &Bugs, glass: &Glass) {
-    for node in 0..drawn.nodes {
-        let (nodes, leak) = (drawn.nodes, scenario.leak);
+/// Adds the nodes of a toy cluster. A supervisor of the machine starts the process again when it ends by itself.
+pub fn add_toys(world: &mut World, nodes: u32, leak: Leak, bugs: &Bugs, glass: &Glass) {
+    for node in 0..nodes {
         let setup = toy_node::Setup { node, nodes, bugs: bugs.clone(), glass: glass.clone(), leak };
         world.add(&format!("toy{node}"), NodeOptions::default(), move |runtime| {
             let setup = setup.clone();
