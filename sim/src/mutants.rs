@@ -67,7 +67,11 @@ const fn toy_hunts(bug: Bug) -> &'static [&'static str] {
 }
 
 /// Who hunts the planted bugs of the journal and the store.
-const STORE_HUNTS: &[&str] = &["the_store_is_crashed_inside_its_writes", "the_store_on_a_bad_disk"];
+const STORE_HUNTS: &[&str] = &[
+    "the_store_is_crashed_inside_its_writes",
+    "the_store_on_a_bad_disk",
+    "a_store_is_its_model_through_crashes",
+];
 
 const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunts: STORE_HUNTS }
