@@ -36,9 +36,6 @@ pub const SEGMENT_BYTES_MIN: u64 = 8 << 10;
 /// its directory, map and footer.
 pub const SEGMENT_FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// How much recovery and scrubbing read at once.
-pub const READ_CHUNK_BYTES: usize = 4 << 20;
-
 /// A data segment's frame: large enough that headers vanish, small enough that verifying one stays
 /// in the cache.
 pub const DATA_FRAME_BYTES: usize = 256 << 10;

@@ -199,27 +199,14 @@ impl<R: Runtime> Files<R> {
     }
 }
 
-/// Reads a file's bytes from `start` to `end`, in pieces of bounded size; shorter when the file is.
+/// Reads a file's bytes from `start` to `end`; shorter when the file is. The caller's bounds are
+/// the file's own, so that the memory asked for is no more than is there.
 pub(super) async fn read_range<F: File>(
     file: &F,
     start: u64,
     end: u64,
     mode: ReadMode,
 ) -> DiskResult<Vec<u8>> {
-    let wanted = usize::try_from(end.saturating_sub(start)).unwrap_or(usize::MAX);
-    if wanted <= limits::READ_CHUNK_BYTES {
-        return file.read_at(start, vec![0; wanted], mode).await;
-    }
-    let mut out = Vec::with_capacity(wanted.min(limits::SEGMENT_FILE_BYTES_MAX as usize));
-    let mut at = start;
-    while at < end {
-        let chunk = (end - at).min(limits::READ_CHUNK_BYTES as u64) as usize;
-        let read = file.read_at(at, vec![0; chunk], mode).await?;
-        out.extend_from_slice(&read);
-        if read.len() < chunk {
-            break;
-        }
-        at += chunk as u64;
-    }
-    Ok(out)
+    let wanted = end.saturating_sub(start).min(limits::SEGMENT_FILE_BYTES_MAX);
+    file.read_at(start, vec![0; usize::try_from(wanted).unwrap_or(0)], mode).await
 }

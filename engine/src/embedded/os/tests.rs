@@ -71,9 +71,13 @@ fn an_uncached_read_sees_every_write_that_returned() {
     let native = scratch.native();
     block_on(async {
         let file = native.disk().open("a", Open::Create).await.unwrap();
-        let bytes: Vec<u8> = (0..100_000_u32).flat_map(u32::to_le_bytes).collect();
+        let bytes: Vec<u8> = (0..600_000_u32).flat_map(u32::to_le_bytes).collect();
         file.write_at(0, Bytes::from(bytes.clone())).await.unwrap();
-        for (from, len) in [(0, 400_000), (1, 4095), (4095, 2), (4096, 4096), (399_999, 5)] {
+        // Longer than two windows, at their edges, and over the end.
+        let edge = 1 << 20;
+        let ranges = [(0, 2_400_000), (1, 4095), (4095, 2), (4096, 4096), (2_399_999, 5)];
+        let edges = [(5, 2_399_995), (edge - 1, 2), (7, edge - 7), (7, edge), (edge, edge + 4096)];
+        for (from, len) in ranges.into_iter().chain(edges) {
             let read = file.read_at(from as u64, vec![0; len], ReadMode::Uncached).await.unwrap();
             let to = (from + len).min(bytes.len());
             assert_eq!(read, &bytes[from..to], "{len} bytes at {from}");
