@@ -14,6 +14,8 @@ mod out;
 mod progress;
 
 mod bench;
+mod crash;
+mod demo;
 mod inspect;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -43,6 +45,9 @@ enum Command {
     /// Measures the store and, in the same run, what the machine itself can do.
     #[command(subcommand)]
     Bench(bench::Bench),
+
+    /// A tour of the store that ends with its power cut a hundred times, and one seed replayed.
+    Demo(demo::Demo),
 
     /// Reads a file of a store, or a whole directory, without opening the store.
     Inspect(inspect::Inspect),
@@ -75,6 +80,7 @@ fn main() -> ExitCode {
 fn run(command: Command, out: Out) -> Outcome {
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
+        Command::Demo(demo) => demo::run(&demo, out),
         Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
