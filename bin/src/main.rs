@@ -6,7 +6,7 @@
 //!
 //! Not here: the server, the router and their client, which come with replication.
 
-#![allow(dead_code, reason = "the commands land one by one")]
+#![allow(dead_code, reason = "the benchmark shares load and meter, and neither uses all")]
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
 mod failure;
@@ -17,6 +17,8 @@ mod bench;
 mod crash;
 mod demo;
 mod inspect;
+mod kv;
+mod store;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::{io, process::ExitCode};
@@ -52,6 +54,9 @@ enum Command {
     /// Reads a file of a store, or a whole directory, without opening the store.
     Inspect(inspect::Inspect),
 
+    /// Opens a directory and gets, sets, deletes, scans, compacts, verifies, imports.
+    Kv(kv::Kv),
+
     /// Prints a completion script: `trilith completion bash > /etc/bash_completion.d/trilith`.
     Completion {
         /// Which shell's.
@@ -82,6 +87,7 @@ fn run(command: Command, out: Out) -> Outcome {
         Command::Bench(bench) => bench::run(&bench, out),
         Command::Demo(demo) => demo::run(&demo, out),
         Command::Inspect(inspect) => inspect::run(&inspect, out),
+        Command::Kv(kv) => kv::run(&kv, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);

@@ -204,6 +204,18 @@ impl Out {
         Ok(())
     }
 
+    /// One row of many, at once: columns apart by a tab, or one JSON object.
+    pub fn row(self, columns: &[&str], row: &[Cell]) -> Outcome {
+        let text = match self.format {
+            Format::Json => json_lines(columns, &[row.to_vec()]),
+            Format::Table => {
+                let cells: Vec<String> = row.iter().map(Cell::to_text).collect();
+                format!("{}\n", cells.join("\t"))
+            }
+        };
+        self.raw(text.as_bytes())
+    }
+
     /// Rows of named columns.
     pub fn table(self, columns: &[&str], rows: &[Vec<Cell>]) -> Outcome {
         let text = match self.format {

@@ -30,3 +30,8 @@ pub mod embedded;
 
 #[cfg(feature = "embedded")]
 pub use embedded::{Durability, KvError, KvStore, WriteBatch};
+
+/// The program of the README is a test.
+#[cfg(all(doctest, feature = "embedded"))]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,245 @@
+//! What people really do to a store: wrong directories, two processes, full disks, damaged files.
+//! Each is a clear error with a code and a next step; nothing acknowledged is lost; no panic.
+//!
+//! Not here: damage while the store runs, and failing devices: the simulator plays those.
+
+mod program;
+
+use program::{Answer, Scratch, run, trilith};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+#[test]
+fn reading_does_not_create_a_store() {
+    let scratch = Scratch::new("reading_does_not_create_a_store");
+    let dir = scratch.path("absent");
+    for command in ["scan", "stats", "verify", "compact"] {
+        run(&["kv", &dir, command]).failed(1, "TR-E101");
+    }
+    run(&["kv", &dir, "get", "a"]).failed(1, "TR-E101");
+    assert!(!Path::new(&dir).exists(), "a reader made {dir}");
+}
+
+#[test]
+fn a_foreign_directory_is_left_alone() {
+    let scratch = Scratch::new("a_foreign_directory_is_left_alone");
+    fs::write(scratch.path("holiday.jpg"), b"not ours").expect("scratch can be written");
+    run(&["kv", &scratch.path(""), "set", "a", "b"]).failed(1, "TR-E104");
+    // Whoever looks takes the lock first; nothing else may be added.
+    let names: BTreeSet<_> = fs::read_dir(&scratch.0)
+        .expect("it is there")
+        .map(|entry| entry.expect("readable").file_name())
+        .collect();
+    assert_eq!(names, BTreeSet::from(["LOCK".into(), "holiday.jpg".into()]));
+    run(&["kv", &scratch.path("holiday.jpg"), "set", "a", "b"]).failed(1, "TR-E101");
+}
+
+#[test]
+fn two_processes_cannot_have_one_directory() {
+    let scratch = Scratch::new("two_processes_cannot_have_one_directory");
+    let dir = scratch.path("data");
+    let mut first = trilith()
+        .args(["kv", &dir, "load", "--ack"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut input = first.stdin.take().expect("it was piped");
+    writeln!(input, "a\t1").expect("it reads");
+    let mut lines = BufReader::new(first.stdout.take().expect("it was piped")).lines();
+    assert_eq!(lines.next().expect("an answer").expect("text"), "a");
+
+    run(&["kv", &dir, "get", "a"]).failed(5, "TR-E102");
+
+    drop(input);
+    assert!(first.wait().expect("it ends with its input").success(), "the first one is unharmed");
+    assert_eq!(run(&["kv", &dir, "get", "a"]).ok(), "1\n");
+}
+
+#[test]
+fn keys_and_values_beyond_their_limits_are_refused() {
+    let scratch = Scratch::new("keys_and_values_beyond_their_limits_are_refused");
+    let dir = scratch.path("data");
+    let long = "k".repeat(1 << 16);
+    run(&["kv", &dir, "set", &long, "v"]).failed(2, "TR-E202");
+    run(&["kv", &dir, "set", &long[1..], "v"]).ok();
+    assert_eq!(run(&["kv", &dir, "get", &long[1..]]).ok(), "v\n");
+    let mut child = trilith()
+        .args(["kv", &dir, "set", "large", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut input = child.stdin.take().expect("it was piped");
+    let large = vec![b'v'; (64 << 20) + 1];
+    // It may refuse before it has read everything; then the pipe breaks, and that is its answer.
+    let written = input.write_all(&large);
+    drop(input);
+    let answer = Answer::of(child.wait_with_output().expect("it ends"));
+    assert!(written.is_ok() || answer.code == Some(2), "{answer:?}");
+    answer.failed(2, "TR-E202");
+    run(&["kv", &dir, "get", "large"]).failed(4, "TR-E201");
+    run(&["kv", &dir, "delete", "large"]).failed(4, "TR-E201");
+}
+
+/// A small file system, if we may make one.
+struct Small(PathBuf);
+
+impl Small {
+    fn new(path: &str) -> Option<Self> {
+        fs::create_dir_all(path).expect("scratch can be written");
+        let mount = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=40m", "tmpfs", path])
+            .stderr(Stdio::null())
+            .status();
+        mount.is_ok_and(|status| status.success()).then(|| Self(PathBuf::from(path)))
+    }
+}
+
+impl Drop for Small {
+    fn drop(&mut self) {
+        let status = Command::new("umount").arg("-l").arg(&self.0).status();
+        assert!(status.is_ok_and(|status| status.success()), "umount {}", self.0.display());
+    }
+}
+
+/// Loads far more than fits through a command; answers the acknowledged keys and how it ended.
+fn fill(mut command: Command) -> (BTreeSet<String>, Answer) {
+    command.stdin(Stdio::piped());
+    let mut child = command.spawn().expect("the program starts");
+    let mut input = child.stdin.take().expect("it was piped");
+    let feeder = std::thread::spawn(move || {
+        for number in 0..20_000 {
+            if writeln!(input, "key-{number:06}\t{}", "v".repeat(8000)).is_err() {
+                break;
+            }
+        }
+    });
+    let answer = Answer::of(child.wait_with_output().expect("it ends"));
+    feeder.join().expect("the feeder ends when the pipe breaks");
+    (answer.out.lines().map(str::to_owned).collect(), answer)
+}
+
+#[track_caller]
+fn nothing_is_lost(dir: &str, acknowledged: &BTreeSet<String>) {
+    assert!(acknowledged.len() > 100, "only {} fitted", acknowledged.len());
+    let found = run(&["kv", dir, "scan", "--keys-only"]).ok();
+    let found: BTreeSet<&str> = found.lines().collect();
+    for key in acknowledged {
+        assert!(found.contains(key.as_str()), "{key} was acknowledged and is gone");
+    }
+}
+
+#[test]
+fn a_full_disk_loses_nothing() {
+    let scratch = Scratch::new("a_full_disk_loses_nothing");
+    // Without the right to mount, a limit on the length of files is the next best refusal.
+    let (dir, small) = match Small::new(&scratch.path("small")) {
+        Some(small) => (scratch.path("small/data"), Some(small)),
+        None => (scratch.path("data"), None),
+    };
+    let arguments = ["kv", &dir, "load", "--ack"];
+    let (acknowledged, answer) = match &small {
+        Some(_) => {
+            let mut command = trilith();
+            command.args(arguments);
+            fill(command)
+        }
+        None => {
+            let mut shell = Command::new("sh");
+            let script = "trap '' XFSZ; ulimit -f 2048; exec \"$@\"";
+            shell.args(["-c", script, "sh", env!("CARGO_BIN_EXE_trilith")]).args(arguments);
+            shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+            fill(shell)
+        }
+    };
+    if small.is_some() {
+        answer.failed(1, "TR-E106");
+    } else {
+        assert_ne!(answer.code, Some(0), "{answer:?}");
+        answer.calm();
+    }
+    nothing_is_lost(&dir, &acknowledged);
+    if small.is_some() {
+        // Full is not a dead end: a deletion is taken, and space comes back.
+        for key in acknowledged.iter().take(acknowledged.len() / 2) {
+            run(&["kv", &dir, "delete", key]).ok();
+            if key.ends_with("00003") {
+                break;
+            }
+        }
+        run(&["kv", &dir, "verify"]).ok();
+    }
+}
+
+/// Every file below a directory, in order.
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("readable")) {
+        if entry.file_type().expect("readable").is_dir() {
+            found.extend(files(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
+}
+
+#[test]
+fn damaged_files_are_noticed_and_never_panic() {
+    let scratch = Scratch::new("damaged_files_are_noticed_and_never_panic");
+    let whole = scratch.path("whole");
+    for number in 0..5 {
+        run(&["kv", &whole, "set", &format!("k{number:02}"), &"v".repeat(300)]).ok();
+    }
+    let names: Vec<PathBuf> = files(Path::new(&whole))
+        .into_iter()
+        .map(|path| path.strip_prefix(&whole).expect("below it").to_owned())
+        .collect();
+    let mut refusals = 0;
+    for (number, name) in names.iter().enumerate() {
+        let damages: [fn(&mut Vec<u8>); 4] = [
+            |bytes| bytes.clear(),
+            |bytes| bytes.fill(0xff),
+            |bytes| bytes.truncate(bytes.len() / 2),
+            |bytes| {
+                // Some damage in the front, where the identity of a file stands.
+                if let Some(byte) = bytes.get_mut(10) {
+                    *byte ^= 0x40;
+                }
+            },
+        ];
+        for (kind, damage) in damages.into_iter().enumerate() {
+            let dir = scratch.path(&format!("copy-{number}-{kind}"));
+            for name in &names {
+                let to = Path::new(&dir).join(name);
+                fs::create_dir_all(to.parent().expect("it has one")).expect("scratch");
+                fs::copy(Path::new(&whole).join(name), to).expect("scratch");
+            }
+            let target = Path::new(&dir).join(name);
+            let mut bytes = fs::read(&target).expect("it was copied");
+            damage(&mut bytes);
+            fs::write(&target, bytes).expect("scratch");
+
+            let answer = run(&["kv", &dir, "scan"]);
+            answer.calm();
+            if answer.code == Some(0) {
+                for line in answer.out.lines() {
+                    let (_, value) = line.split_once('\t').expect("two columns");
+                    assert_eq!(value, "v".repeat(300), "{} damage {kind}", name.display());
+                }
+            } else {
+                assert!(answer.err.contains("TR-E1"), "{} {answer:?}", name.display());
+                assert!(answer.err.contains("\nnext: "), "{answer:?}");
+                refusals += 1;
+            }
+            run(&["inspect", &target.to_string_lossy()]).calm();
+            fs::remove_dir_all(&dir).expect("scratch");
+        }
+    }
+    assert!(refusals > 0, "no damage was ever noticed");
+}

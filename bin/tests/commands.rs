@@ -1,0 +1,148 @@
+//! The commands as a user meets them: what they print, how they end, and what a pipe sees.
+//!
+//! Not here: bad input (`bad_input.rs`), kill -9 (`kill.rs`).
+
+mod program;
+
+use program::{Answer, Scratch, run, trilith};
+use std::{fs, io::Write, process::Stdio};
+
+#[test]
+fn a_key_goes_in_and_comes_out() {
+    let scratch = Scratch::new("a_key_goes_in_and_comes_out");
+    let dir = scratch.path("data");
+    run(&["kv", &dir, "set", "hello", "world"]).ok();
+    assert_eq!(run(&["kv", &dir, "get", "hello"]).ok(), "world\n");
+    assert_eq!(run(&["kv", &dir, "get", "hello", "--raw"]).ok(), "world");
+    let json = run(&["-o", "json", "kv", &dir, "get", "hello"]).ok();
+    assert_eq!(json, "{\"key\":\"hello\",\"value\":\"world\"}\n");
+    run(&["kv", &dir, "delete", "hello"]).ok();
+    run(&["kv", &dir, "get", "hello"]).failed(4, "TR-E201");
+}
+
+#[test]
+fn a_scan_takes_a_prefix_a_range_and_a_limit() {
+    let scratch = Scratch::new("a_scan_takes_a_prefix_a_range_and_a_limit");
+    let dir = scratch.path("data");
+    let lines: String = (0..300).map(|number| format!("k{number:03}\tv{number}\n")).collect();
+    fs::write(scratch.path("lines"), lines).expect("scratch can be written");
+    run(&["kv", &dir, "load", &scratch.path("lines")]).ok();
+
+    let scan = |more: &[&str]| run(&[&["kv", &dir, "scan"], more].concat()).ok();
+    assert_eq!(scan(&[]).lines().count(), 300);
+    assert_eq!(scan(&["--prefix", "k01"]).lines().count(), 10);
+    assert_eq!(scan(&["--from", "k298"]), "k298\tv298\nk299\tv299\n");
+    assert_eq!(scan(&["--to", "k001"]), "k000\tv0\n");
+    assert_eq!(scan(&["--limit", "1", "--keys-only"]), "k000\n");
+    assert_eq!(scan(&["--prefix", "k29", "--from", "k299"]), "k299\tv299\n");
+    let json = run(&["-o", "json", "kv", &dir, "scan", "--limit", "1"]).ok();
+    assert_eq!(json, "{\"key\":\"k000\",\"value\":\"v0\"}\n");
+
+    let stats = run(&["kv", &dir, "stats", "-o", "json"]).ok();
+    assert!(stats.contains("\"keys\":300"), "{stats}");
+    run(&["kv", &dir, "compact"]).ok();
+    run(&["kv", &dir, "verify"]).ok();
+    assert_eq!(scan(&[]).lines().count(), 300);
+    let overview = run(&["inspect", &dir]).ok();
+    for word in ["CURRENT", "NODE", "manifest", "whole"] {
+        assert!(overview.contains(word), "{word} is not in {overview}");
+    }
+}
+
+/// A record of the first format.
+fn seed_record(operation: u8, key: &str, value: &str) -> Vec<u8> {
+    let mut body = vec![operation];
+    body.extend((key.len() as u32).to_le_bytes());
+    body.extend((value.len() as u32).to_le_bytes());
+    body.extend(key.as_bytes());
+    body.extend(value.as_bytes());
+    let crc = trilith_engine::codec::crc(0, &body).to_le_bytes();
+    [b"KV01".as_slice(), &1_u16.to_le_bytes(), &body, &crc].concat()
+}
+
+#[test]
+fn a_log_of_the_first_format_is_read_and_taken_over() {
+    let scratch = Scratch::new("a_log_of_the_first_format_is_read_and_taken_over");
+    let (dir, log) = (scratch.path("data"), scratch.path("current.log"));
+    let mut bytes: Vec<u8> = [(0, "a", "1"), (0, "b", "2"), (0, "a", "3"), (1, "b", "")]
+        .into_iter()
+        .flat_map(|(operation, key, value)| seed_record(operation, key, value))
+        .collect();
+    fs::write(&log, &bytes).expect("scratch can be written");
+    let shown = run(&["inspect", &log, "-o", "json"]).ok();
+    assert_eq!(shown.lines().count(), 4, "{shown}");
+    run(&["kv", &dir, "import", &log]).ok();
+    assert_eq!(run(&["kv", &dir, "scan"]).ok(), "a\t3\n");
+
+    // A tail that was being written when the process died is shown and not taken.
+    let tail = seed_record(0, "c", "4");
+    bytes.extend(&tail[..tail.len() - 3]);
+    fs::write(&log, &bytes).expect("scratch can be written");
+    run(&["inspect", &log]).failed(3, "TR-E303");
+    let other = scratch.path("other");
+    run(&["kv", &other, "import", &log]).calm();
+    assert_eq!(run(&["kv", &other, "scan"]).ok(), "a\t3\n");
+}
+
+#[test]
+fn a_value_may_come_from_a_pipe() {
+    let scratch = Scratch::new("a_value_may_come_from_a_pipe");
+    let dir = scratch.path("data");
+    let mut child = trilith()
+        .args(["kv", &dir, "set", "piped", "-"])
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    let mut input = child.stdin.take().expect("it was piped");
+    input.write_all(b"\x00\xff\n").expect("it reads");
+    drop(input);
+    Answer::of(child.wait_with_output().expect("it ends")).ok();
+    let output = trilith().args(["kv", &dir, "get", "piped", "--raw"]).output();
+    assert_eq!(output.expect("the program starts").stdout, b"\x00\xff\n");
+}
+
+#[test]
+fn a_pipe_sees_no_colour_and_no_next_step() {
+    let scratch = Scratch::new("a_pipe_sees_no_colour_and_no_next_step");
+    let demo = run(&["demo", "--dir", &scratch.path(""), "--keys", "500", "--crashes", "5"]);
+    assert!(!demo.out.contains('\u{1b}') && !demo.err.contains('\u{1b}'), "{demo:?}");
+    let out = demo.ok();
+    assert!(out.contains("the same, bit for bit"), "{out}");
+    assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 0, "something was left");
+    let set = run(&["kv", &scratch.path("data"), "set", "a", "b"]);
+    assert_eq!((set.out.as_str(), set.err.as_str()), ("", ""));
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let scratch = Scratch::new("a_reader_that_goes_away_is_no_failure");
+    let dir = scratch.path("data");
+    let lines: String =
+        (0..2000).map(|number| format!("k{number:05}\t{}\n", "v".repeat(100))).collect();
+    fs::write(scratch.path("lines"), lines).expect("scratch can be written");
+    run(&["kv", &dir, "load", &scratch.path("lines")]).ok();
+    let mut child = trilith().args(["kv", &dir, "scan"]).spawn().expect("the program starts");
+    drop(child.stdout.take());
+    let answer = Answer::of(child.wait_with_output().expect("it ends"));
+    assert_eq!((answer.code, answer.err.as_str()), (Some(0), ""), "{answer:?}");
+}
+
+#[test]
+fn every_command_explains_itself() {
+    for arguments in [
+        vec!["--help"],
+        vec!["kv", "--help"],
+        vec!["demo", "--help"],
+        vec!["inspect", "--help"],
+        vec!["bench", "engine", "--help"],
+    ] {
+        assert!(run(&arguments).ok().contains("Usage: trilith"), "{arguments:?}");
+    }
+    let version = run(&["-o", "json", "version"]).ok();
+    assert!(version.starts_with("{\"version\":\""), "{version}");
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(run(&["completion", shell]).ok().contains("trilith"), "{shell}");
+    }
+    assert_eq!(run(&["frobnicate"]).code, Some(2));
+    assert_eq!(run(&[]).code, Some(2));
+}
