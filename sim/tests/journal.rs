@@ -341,6 +341,25 @@ fn every_crash_point_of_lazy_appends_is_survived() {
 }
 
 #[test]
+fn every_crash_point_of_sealing_behind_the_active_segment_is_survived() {
+    let steps = [
+        Step::Append(&[3000], Sync::Now),
+        Step::Append(&[600], Sync::Now),
+        Step::Chores,
+        Step::Append(&[10], Sync::Now),
+    ];
+    survive("seal behind", &steps, false);
+    let steps = [
+        // Frames that end on a sector.
+        Step::Append(&[2996], Sync::Now),
+        Step::Rotate,
+        Step::Append(&[10], Sync::Now),
+        Step::Chores,
+    ];
+    survive("seal before the second frame", &steps, true);
+}
+
+#[test]
 fn every_crash_point_of_sealing_dropping_and_recycling_is_survived() {
     let steps = [
         Step::Append(&[3000], Sync::Now),

@@ -22,7 +22,7 @@ use super::{
     edits::{Change, FooterRef, Listed, Sealed},
     files::{JOURNAL_DIR, SegmentFile, segment_name},
     footer,
-    format::{FormatError, SECTOR_BYTES, Seed, SegmentKind},
+    format::{FormatError, Seed, SegmentKind},
     manifest::remove_quietly,
     report::JournalError,
     sealed::{FrontError, HintSource, check_front, load_footer, walk_sealed, whole_file},
@@ -413,7 +413,7 @@ async fn write_footer<R: Runtime>(
     if let Some(damage) = walked.damages.into_iter().next() {
         return Err(SealError::Damaged(damage));
     }
-    let offset = sealed.frames_end.next_multiple_of(SECTOR_BYTES as u64);
+    let offset = footer::footer_offset(sealed.frames_end);
     let builder = footer::build(listed.id, &walked.bytes, &walked.frames);
     let bytes = builder.finish(listed.id, Seed::of(listed.uuid), offset);
     let footer = FooterRef { offset, bytes: bytes.len() as u64 };

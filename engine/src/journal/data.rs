@@ -16,10 +16,10 @@ use core::fmt;
 use super::{
     edits::{Change, FooterRef, Sealed},
     files::{DATA_DIR, FileOf, RecordBuf, SegmentFile, segment_name},
-    footer::{FooterBuilder, HintRef, SegmentStats},
+    footer::{FooterBuilder, HintRef, SegmentStats, footer_offset},
     format::{
-        FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record, SECTOR_BYTES, SEGMENT_HEADER_BYTES,
-        Seed, SegmentHeader, SegmentKind,
+        FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record, SEGMENT_HEADER_BYTES, Seed,
+        SegmentHeader, SegmentKind,
     },
     frame::{FrameBuilder, Place, PushError},
     manifest::{create_over, remove_quietly},
@@ -282,7 +282,7 @@ impl<R: Runtime> DataWriter<R> {
             self.flush().await?;
         }
         let file = self.file().await?;
-        let offset = self.at.next_multiple_of(SECTOR_BYTES as u64);
+        let offset = footer_offset(self.at);
         let builder = core::mem::take(&mut self.footer);
         let stats = builder.stats();
         let footer = builder.finish(self.id, Seed::of(self.uuid), offset);

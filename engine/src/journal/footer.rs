@@ -19,8 +19,8 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     format::{
-        FORMAT_VERSION, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record, RecordKind, Seed,
-        is_zero, records,
+        FORMAT_VERSION, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record,
+        RecordKind, SECTOR_BYTES, Seed, is_zero, records,
     },
     walk::FrameAt,
 };
@@ -55,7 +55,14 @@ pub(super) const fn footer_bytes_max(entry_bytes: u64, groups: u64) -> u64 {
         + groups * FOOTER_GROUP_BYTES as u64
         + entry_bytes
         + blocks * BLOCK_HEADER_BYTES as u64
-        + 512
+        + (FRAME_ALIGN + SECTOR_BYTES) as u64
+}
+
+/// Where the footer of frames that end here begins. The gap of a frame header stays zero, so that
+/// a footer whose writing was cut is never taken for a frame that was written and changed.
+#[must_use]
+pub const fn footer_offset(frames_end: u64) -> u64 {
+    (frames_end + FRAME_ALIGN as u64).next_multiple_of(SECTOR_BYTES as u64)
 }
 
 /// One key of a segment.

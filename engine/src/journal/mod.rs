@@ -43,7 +43,7 @@ mod sealed;
 mod write;
 
 pub use chores::{Chore, Done, Installed, ScrubReport};
-pub use data::{DataSegment, DataWriter};
+pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::Sealed;
 pub use files::{Expect, Files, RecordBuf, SegmentFile};
 pub use footer::{HintRef, SegmentHints, SegmentStats};

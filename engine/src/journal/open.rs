@@ -606,8 +606,8 @@ impl<R: Runtime> Recovery<'_, R> {
         }
         let frames_end = bytes.len() as u64;
         let hints = SegmentHints::of_frames(id, &bytes, &placed);
-        bytes.resize(bytes.len().next_multiple_of(SECTOR_BYTES), 0);
-        let offset = bytes.len() as u64;
+        let offset = footer::footer_offset(frames_end);
+        bytes.resize(offset as usize, 0);
         let footer = footer::build(id, &bytes, &placed).finish(id, seed, offset);
         let footer_ref = FooterRef { offset, bytes: footer.len() as u64 };
         bytes.extend_from_slice(&footer);

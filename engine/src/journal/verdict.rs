@@ -179,9 +179,16 @@ pub fn decide_from(scans: &[Scanned], floor: Lsn, known: Lsn) -> Decision {
     let mut judge = Judge {
         decision: Decision { next_lsn: floor.next(), proven, ..Decision::default() },
         pending: None,
+        successor: None,
     };
-    for index in order(scans) {
-        if !judge.segment(index, &scans[index]) {
+    let order = order(scans);
+    for (place, index) in order.iter().enumerate() {
+        // The header of the next segment says where this one ends.
+        judge.successor = order.get(place + 1).and_then(|next| match scans[*next].front {
+            Front::Whole(header) => Some(header.base_lsn),
+            Front::Old | Front::Strange(_) => None,
+        });
+        if !judge.segment(*index, &scans[*index]) {
             break;
         }
     }
@@ -219,6 +226,8 @@ struct Judge {
     decision: Decision,
     /// A hole in proven territory whose extent is not known yet.
     pending: Option<Damage>,
+    /// Where the next segment begins, when it says so.
+    successor: Option<Lsn>,
 }
 
 impl Judge {
@@ -270,11 +279,15 @@ impl Judge {
                 Piece::Frame(frame) => self.frame(scan.id, frame),
                 Piece::Hole(hole) => {
                     let expected = self.decision.next_lsn;
-                    let follows = matches!(pieces.peek(), Some(Piece::Frame(frame))
-                        if frame.header.first_lsn == expected);
-                    if follows {
-                        // What was there carried no records: a seal.
-                        mark!("journal_lost_seal_frame");
+                    let next = match pieces.peek() {
+                        Some(Piece::Frame(frame)) => Some(frame.header.first_lsn),
+                        Some(Piece::Hole(_)) => None,
+                        None => self.successor,
+                    };
+                    if next == Some(expected) {
+                        // What was there carried no records: a seal, or the beginning of a footer
+                        // that was being written behind the last frame.
+                        mark!("journal_hole_without_records");
                     } else if expected > self.decision.proven {
                         self.tail(scan.id, hole.evidence, hole.why, Some(hole));
                         return false;

@@ -239,6 +239,13 @@ impl<R: Runtime> Journal<R> {
         listed + retired + self.manifest.current().bytes
     }
 
+    /// The bytes of dropped files that are still there, because somebody reads them or nobody has
+    /// run the chore.
+    #[must_use]
+    pub fn retired_bytes(&self) -> u64 {
+        self.retired.iter().map(|retired| retired.bytes).sum()
+    }
+
     pub(super) fn check_running(&self) -> Result<(), JournalError> {
         if self.is_stopped() && !planted!("ignored_fsync_error") {
             mark!("journal_stopped");
