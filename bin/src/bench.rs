@@ -1,28 +1,56 @@
 //! `trilith bench`: our store beside the limits of the machine, in one run.
 //!
+//! A closed loop: every thread asks for the next thing when it has the last one's answer, and the
+//! time between is what is counted. Loads follow one another on one store: bulk load, writes,
+//! reads, scans, reopening.
+//!
 //! Not here: other stores; `cargo bench --bench engines` asks them the same.
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use std::{
     env, fs, io,
+    ops::Bound,
     path::{Path, PathBuf},
-    time::Duration,
+    sync::atomic::{AtomicU64, Ordering},
+    thread,
+    time::{Duration, Instant},
 };
+use trilith_engine::{Durability, KvError, KvStore, WriteBatch};
 
 use crate::{
-    failure::{Failure, OPEN, Outcome},
+    failure::{DISK, Failure, OPEN, Outcome},
     out::{Cell, Out},
+    progress::Progress,
 };
 
 mod load;
 mod meter;
 mod raw;
 
+use load::{Dice, Values};
+use meter::{Times, Usage};
+
+/// Keys of one batch of the bulk load.
+const LOAD_BATCH: u64 = 1_000;
+/// Keys that one scan reads.
+const SCAN_KEYS: usize = 100;
+/// Enough for a steady median of each limit.
+const RAW_TIME: Duration = Duration::from_millis(500);
+
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// The embedded store: bulk load, durable writes, reads, scans, and reopening.
+    /// The embedded store: bulk load, writes, reads, scans, and reopening.
     Engine(Engine),
+}
+
+/// When a write is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Promise {
+    /// When it is on the device.
+    Immediate,
+    /// At once; durable within half a second or 8 MiB.
+    Batch,
 }
 
 /// How the embedded store is measured.
@@ -31,13 +59,22 @@ pub struct Engine {
     /// Where; a directory of its own is made there and removed afterwards.
     #[arg(long, default_value_os_t = env::temp_dir())]
     dir: PathBuf,
+    /// Keys that are loaded.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    keys: u64,
     /// Bytes of a value.
     #[arg(long, default_value_t = 100)]
     value_bytes: usize,
+    /// Threads that write and read.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    threads: u64,
+    /// When a write is answered.
+    #[arg(long, value_enum, default_value_t = Promise::Immediate)]
+    durability: Promise,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 2.0)]
+    seconds: f64,
 }
-
-/// Enough for a steady median of each limit.
-const RAW_TIME: Duration = Duration::from_millis(500);
 
 /// Measures.
 pub fn run(bench: &Bench, out: Out) -> Outcome {
@@ -46,7 +83,11 @@ pub fn run(bench: &Bench, out: Out) -> Outcome {
     let limits = raw::measure(&scratch.0, engine.value_bytes, RAW_TIME)
         .map_err(|error| opening(&engine.dir, &error))?;
     out.title("What this machine can do")?;
-    out.table(&["limit", "value", "unit"], &limit_rows(&limits))
+    out.table(&["limit", "value", "unit"], &limit_rows(&limits))?;
+    let rows = engine.measure(&scratch.0)?;
+    out.title("What the store does with it")?;
+    let columns = ["load", "per_second", "p50_us", "p99_us", "p999_us", "cpu_us"];
+    out.table(&columns, &rows)
 }
 
 fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
@@ -60,6 +101,122 @@ fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
         row("memcpy", limits.memcpy_gbps, "GB/s"),
         row("CRC-32", limits.crc_gbps, "GB/s"),
     ]
+}
+
+type Row = Vec<Cell>;
+
+impl Engine {
+    fn open(&self, dir: &Path) -> Result<KvStore, KvError> {
+        let durability = match self.durability {
+            Promise::Immediate => Durability::Immediate,
+            Promise::Batch => Durability::Batch { bytes: 8 << 20, millis: 500 },
+        };
+        KvStore::options().durability(durability).open(dir)
+    }
+
+    fn measure(&self, dir: &Path) -> Outcome<Vec<Row>> {
+        let (values, dir) = (Values::new(self.value_bytes), dir.join("store"));
+        let store = self.open(&dir).map_err(failed)?;
+        let mut rows = vec![self.load(&store, &values)?];
+        let fresh = AtomicU64::new(self.keys);
+        rows.push(self.race("writes", |_| {
+            let number = fresh.fetch_add(1, Ordering::Relaxed);
+            store.set_bytes(load::key(number), values.of(number, 0))
+        })?);
+        rows.push(self.race("point reads", |dice| {
+            let found = store.get_bytes(&load::key(dice.below(self.keys)))?;
+            std::hint::black_box(found.map(|value| load::touch(&value)));
+            Ok(())
+        })?);
+        rows.push(self.race("scans of 100", |dice| {
+            let from = load::key(dice.below(self.keys));
+            for pair in store.scan(Bound::Included(&from), Bound::Unbounded)?.take(SCAN_KEYS) {
+                std::hint::black_box(load::touch(&pair?.1));
+            }
+            Ok(())
+        })?);
+        store.close().map_err(failed)?;
+        drop(store);
+        let start = Instant::now();
+        let store = self.open(&dir).map_err(failed)?;
+        let took = start.elapsed().as_secs_f64();
+        let mut row = vec!["reopening".into(), Cell::Measure(1.0 / took)];
+        row.push(Cell::Measure(took * 1e6));
+        row.extend([Cell::Absent, Cell::Absent, Cell::Absent]);
+        rows.push(row);
+        store.close().map_err(failed)?;
+        Ok(rows)
+    }
+
+    fn load(&self, store: &KvStore, values: &Values) -> Outcome<Row> {
+        let mut progress = Progress::new("loading", self.keys);
+        let usage = Usage::now();
+        for first in (0..self.keys).step_by(LOAD_BATCH as usize) {
+            let mut batch = WriteBatch::new();
+            for number in first..(first + LOAD_BATCH).min(self.keys) {
+                batch.put(load::key(number), values.of(number, 0));
+            }
+            store.batch(batch).map_err(failed)?;
+            progress.at(first);
+        }
+        store.flush().map_err(failed)?;
+        progress.finish();
+        let spent = usage.spent();
+        let keys = self.keys as f64;
+        Ok(vec![
+            "bulk load, batches of 1,000".into(),
+            Cell::Measure(keys / spent.wall.as_secs_f64()),
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Absent,
+            Cell::Measure(spent.cpu.as_secs_f64() * 1e6 / keys),
+        ])
+    }
+
+    /// Lets the threads work until the time is over.
+    fn race(
+        &self,
+        name: &'static str,
+        work: impl Fn(&mut Dice) -> Result<(), KvError> + Sync,
+    ) -> Outcome<Row> {
+        let progress = Progress::new(name, 0);
+        let usage = Usage::now();
+        let runner = &|thread: u64| {
+            let (mut times, mut dice) = (Times::new(), Dice::new(thread + 1));
+            let start = Instant::now();
+            while start.elapsed().as_secs_f64() < self.seconds {
+                let begin = Instant::now();
+                work(&mut dice)?;
+                times.add(begin.elapsed());
+            }
+            Ok::<_, KvError>(times)
+        };
+        let times = thread::scope(|scope| {
+            let handles: Vec<_> =
+                (0..self.threads).map(|thread| scope.spawn(move || runner(thread))).collect();
+            let mut all = Times::new();
+            for handle in handles {
+                let one = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                all.merge(&one);
+            }
+            Ok(all)
+        });
+        let (times, spent) = (times.map_err(failed)?, usage.spent());
+        progress.finish();
+        let count = times.count() as f64;
+        Ok(vec![
+            name.into(),
+            Cell::Measure(count / spent.wall.as_secs_f64()),
+            Cell::Measure(times.micros(0.5)),
+            Cell::Measure(times.micros(0.99)),
+            Cell::Measure(times.micros(0.999)),
+            Cell::Measure(spent.cpu.as_secs_f64() * 1e6 / count.max(1.0)),
+        ])
+    }
+}
+
+fn failed(error: KvError) -> Failure {
+    Failure::new(&DISK, error, "see whether the directory's device has room and is healthy")
 }
 
 /// A directory that is gone when it is dropped.

@@ -12,6 +12,7 @@
 
 mod fjall;
 mod lmdb;
+mod ours;
 mod redb;
 #[cfg(feature = "rocksdb")]
 mod rocksdb;
@@ -80,6 +81,11 @@ pub(crate) struct Engine {
 
 /// Everyone, ours first.
 pub(crate) const ENGINES: &[Engine] = &[
+    Engine {
+        name: "trilith",
+        durable_by: "trilith: Durability::Immediate, fdatasync of the frame (group commit)",
+        open: ours::open,
+    },
     Engine {
         name: "fjall",
         durable_by: "fjall 3: insert, then persist(SyncData), which is fdatasync of its journal",
