@@ -300,8 +300,10 @@ pub struct Scenario {
     pub leak: crate::twice::Leak,
     /// `None`: it must hold. Otherwise the judge that must refuse it within `seeds`.
     pub fails: Option<String>,
-    /// How many seeds `cargo test` gives it.
+    /// How many fixed seeds `cargo test` gives it.
     pub seeds: u64,
+    /// How many fresh ones beside them.
+    pub fresh: u64,
     /// What a shrunk run keeps exactly.
     pub fixed: Fixed,
     /// The file as it was read, parts included.
@@ -410,8 +412,8 @@ impl Scenario {
             known("judge", judge, check::judges().iter().map(|judge| judge.name))?;
         }
         let seeds = root.number("seeds", 20)?;
-        let fixed = Self::read_fixed(Section::of(root, "fixed")?)?;
-        let name = name.to_string();
+        let fresh = root.number("fresh", 3)?;
+        let (fixed, name) = (Self::read_fixed(Section::of(root, "fixed")?)?, name.to_string());
         Ok(Self {
             name,
             about,
@@ -425,6 +427,7 @@ impl Scenario {
             leak,
             fails,
             seeds,
+            fresh,
             fixed,
             source: Table::new(),
         })

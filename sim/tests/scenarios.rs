@@ -26,9 +26,6 @@ use trilith_sim::{
     script::play,
 };
 
-/// Fresh seeds beside the fixed ones.
-const FRESH: u64 = 3;
-
 fn seeds(scenario: &Scenario, wanted: Option<u64>) -> Vec<u64> {
     if let Some(seed) = wanted.or(scenario.fixed.seed) {
         return vec![seed];
@@ -36,7 +33,7 @@ fn seeds(scenario: &Scenario, wanted: Option<u64>) -> Vec<u64> {
     let mut seeds: Vec<u64> = (1..=scenario.seeds).collect();
     if scenario.fails.is_none() {
         let fresh = u64::from(crc(0, commit().as_bytes())) << 16;
-        seeds.extend((0..FRESH.min(scenario.seeds)).map(|number| fresh + number));
+        seeds.extend((0..scenario.fresh).map(|number| fresh + number));
     }
     seeds
 }
