@@ -564,15 +564,19 @@ impl<R: Runtime> Journal<R> {
             if is_active || is_spare {
                 return Err(JournalError::Misfit(super::edits::Misfit("drops a live segment")));
             }
-            // I5: the manifest must know the LSNs of what it drops, or the floor would fall.
-            if let (Some(sealed), Some(listed)) =
-                (self.rotated.get(id), self.state.segments.get(id))
-            {
-                let (bytes, sealed) = (listed.bytes, sealed.clone());
-                changes.push(Change::Seal { id: *id, bytes, sealed });
-            }
-            changes.push(Change::Drop { id: *id });
         }
+        // I5: the manifest must know the LSNs of what it drops, or the floor would fall. And of all
+        // that was written before it, or the floor would rise over records that are still there.
+        let seals_rotated = edit.drop.iter().any(|id| self.rotated.contains_key(id));
+        if seals_rotated {
+            for (id, sealed) in &self.rotated {
+                if let Some(listed) = self.state.segments.get(id) {
+                    let (bytes, sealed) = (listed.bytes, sealed.clone());
+                    changes.push(Change::Seal { id: *id, bytes, sealed });
+                }
+            }
+        }
+        changes.extend(edit.drop.iter().map(|id| Change::Drop { id: *id }));
         changes.extend(edit.add_groups.iter().map(|group| Change::AddGroup { group: *group }));
         changes.extend(edit.drop_groups.iter().map(|group| Change::DropGroup { group: *group }));
         if changes.is_empty() {
@@ -581,11 +585,13 @@ impl<R: Runtime> Journal<R> {
         let sizes: BTreeMap<SegmentId, u64> =
             self.state.segments.values().map(|listed| (listed.id, listed.bytes)).collect();
         self.record(changes).await?;
+        if seals_rotated {
+            self.rotated.clear();
+        }
         for data in edit.add {
             self.files = Arc::new(self.files.with(data.segment));
         }
         for id in edit.drop {
-            self.rotated.remove(&id);
             let (files, gone) = self.files.without(id);
             self.files = Arc::new(files);
             if let Some(segment) = gone {

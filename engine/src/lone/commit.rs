@@ -199,7 +199,7 @@ impl<'b> Commit<'b> {
         self.logged.len() - self.applied
     }
 
-    /// How many records the next step of [`take_step`](Self::take_step) would have.
+    /// How many records the next step would have, with at most `most` if a batch allows it.
     #[must_use]
     pub fn next_step(&self, most: usize) -> usize {
         self.step_end(most) - self.applied

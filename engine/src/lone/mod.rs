@@ -199,6 +199,10 @@ impl<R: Runtime> Store<R> {
         let judge = commit::Judge { tree: self.engine.tree(GROUP), now_ms, newest };
         let mut commit = judge.take(batches, &mut frame);
         if commit.is_empty() {
+            // Its answers rest on what was written before, so that must be as durable as they are.
+            if sync == Sync::Now && self.journal.durable_lsn().next() < self.journal.next_lsn() {
+                self.journal.sync().await?;
+            }
             return Ok(commit);
         }
         let sync = if planted!("commit_not_synced") { Sync::Later } else { sync };
