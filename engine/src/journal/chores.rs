@@ -282,9 +282,13 @@ impl<R: Runtime> Journal<R> {
         }
         match result {
             Ok((bytes, sealed)) => {
-                match self.record(vec![Change::Seal { id, bytes, sealed }]).await {
+                let mut changes = self.seal_rotated();
+                changes
+                    .retain(|change| !matches!(change, Change::Seal { id: one, .. } if *one == id));
+                changes.push(Change::Seal { id, bytes, sealed });
+                match self.record(changes).await {
                     Ok(()) => {
-                        self.rotated.remove(&id);
+                        self.rotated.clear();
                         Ok(Installed::Sealed(id))
                     }
                     Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),

@@ -565,16 +565,10 @@ impl<R: Runtime> Journal<R> {
                 return Err(JournalError::Misfit(super::edits::Misfit("drops a live segment")));
             }
         }
-        // I5: the manifest must know the LSNs of what it drops, or the floor would fall. And of all
-        // that was written before it, or the floor would rise over records that are still there.
+        // I5: the manifest must know the LSNs of what it drops, or the floor would fall.
         let seals_rotated = edit.drop.iter().any(|id| self.rotated.contains_key(id));
         if seals_rotated {
-            for (id, sealed) in &self.rotated {
-                if let Some(listed) = self.state.segments.get(id) {
-                    let (bytes, sealed) = (listed.bytes, sealed.clone());
-                    changes.push(Change::Seal { id: *id, bytes, sealed });
-                }
-            }
+            changes.extend(self.seal_rotated());
         }
         changes.extend(edit.drop.iter().map(|id| Change::Drop { id: *id }));
         changes.extend(edit.add_groups.iter().map(|group| Change::AddGroup { group: *group }));
@@ -605,6 +599,19 @@ impl<R: Runtime> Journal<R> {
         self.busy.unsealable.clear();
         self.check_invariants();
         Ok(())
+    }
+
+    /// Seals, still without footers, for every rotated segment. They go into one edit with the
+    /// seal of any of them: what the manifest knows as sealed lifts the floor of recovery, and a
+    /// floor above records of a segment that is not sealed would make them impossible. Numbers do
+    /// not tell the order in which segments were written.
+    pub(super) fn seal_rotated(&self) -> Vec<Change> {
+        let listed = |id: &SegmentId| self.state.segments.get(id);
+        let seal = |(id, sealed): (&SegmentId, &Sealed)| {
+            let bytes = listed(id)?.bytes;
+            Some(Change::Seal { id: *id, bytes, sealed: sealed.clone() })
+        };
+        self.rotated.iter().filter_map(seal).collect()
     }
 
     #[cold]

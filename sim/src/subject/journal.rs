@@ -497,7 +497,7 @@ impl<R: Runtime> Life<R> {
     /// Rewrites one or two sealed segments: what is still the newest goes into a new one.
     fn compact(&mut self) -> Result<(), Over> {
         let sealed: Vec<SegmentId> =
-            self.journal.segments().filter(|one| one.has_footer).map(|one| one.id).collect();
+            self.journal.segments().filter(|one| one.is_sealed).map(|one| one.id).collect();
         if self.task.is_some() || sealed.is_empty() {
             return Ok(());
         }

@@ -21,9 +21,9 @@
 use std::{collections::BTreeMap, fmt::Write as _, num::NonZeroU64, ops::Bound};
 
 use trilith_engine::{
-    journal::{JournalOptions, Sync},
+    journal::{JournalOptions, ReadError, Sync},
     lone::{Action, BatchOutcome, Condition, Done, Effort, Store, StoreOptions, Write, WriteBatch},
-    runtime::{Clock, Rng, Runtime},
+    runtime::{Clock, DiskErrorKind, Rng, Runtime},
     types::Version,
     value::{IndexView, Policy, Scan, View},
 };
@@ -362,6 +362,17 @@ impl Life<'_> {
         self.commit(&batches, expect)
     }
 
+    /// What it means that something could not be read. A file whose sync failed refuses its readers
+    /// before its owner has heard of it: the store stops with the next install.
+    fn unread(&self, what: &str, error: &ReadError) -> String {
+        let is_poisoned =
+            matches!(error, ReadError::Disk(error) if error.kind == DiskErrorKind::Poisoned);
+        if self.still.platter().is_off() || is_poisoned {
+            return POWER_IS_OFF.to_owned();
+        }
+        format!("{what}: {error}")
+    }
+
     /// A batch with a condition that holds, and one with a condition that does not.
     fn conditional(&mut self) -> Result<(), String> {
         let key = self.key();
@@ -370,10 +381,7 @@ impl Life<'_> {
         let Some(store) = &self.store else { return Ok(()) };
         let view = store.view();
         let found = self.still.block_on(view.get(&key_bytes(key), now_ms));
-        let found = found.map_err(|error| match self.still.platter().is_off() {
-            true => POWER_IS_OFF.to_owned(),
-            false => format!("get k{key}: {error}"),
-        })?;
+        let found = found.map_err(|error| self.unread("get", &error))?;
         if found.is_some() != there {
             return Err(format!("k{key} is there: {}, in the model: {there}", found.is_some()));
         }
@@ -482,10 +490,7 @@ impl Life<'_> {
                 bytes_max: 2000,
             };
             let page = self.still.block_on(view.scan(scan, now_ms));
-            let page = page.map_err(|error| match self.still.platter().is_off() {
-                true => POWER_IS_OFF.to_owned(),
-                false => format!("scan: {error}"),
-            })?;
+            let page = page.map_err(|error| self.unread("scan", &error))?;
             for (key, found) in page.items {
                 let name = names.get(&key).ok_or_else(|| format!("a key {key:?} nobody wrote"))?;
                 let id = found.value.first_chunk().map_or(0, |id| u64::from_le_bytes(*id));
