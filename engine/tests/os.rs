@@ -16,7 +16,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, ErrorKind, Write},
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
@@ -66,7 +66,14 @@ fn child_dir() -> Option<PathBuf> {
 }
 
 fn must_succeed(mut command: Command) {
-    let output = command.output().unwrap();
+    // A copied program is busy as long as another test's child, forked while it was written, has
+    // not begun its own.
+    let output = loop {
+        match command.output() {
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => std::thread::yield_now(),
+            output => break output.unwrap(),
+        }
+    };
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && text.contains("1 passed"),
