@@ -133,9 +133,12 @@ impl Keys {
             Err(_) => return Err(self.len()),
         };
         let heads = self.heads();
-        let mut low = heads.partition_point(|head| u32::from_be_bytes(*head) < tail.head);
+        // Counting looks at every head, and yet it is quicker than halving: no branch to be guessed,
+        // and the lines of memory come side by side instead of one after the other.
+        let below = |head: &[u8; HEAD]| u32::from(u32::from_le_bytes(*head) < tail.head);
+        let mut low = heads.iter().map(below).sum::<u32>() as usize;
         let mut high = low;
-        while heads.get(high).is_some_and(|head| u32::from_be_bytes(*head) == tail.head) {
+        while heads.get(high).is_some_and(|head| u32::from_le_bytes(*head) == tail.head) {
             // Mostly one; a run of equal heads is cut by halves below.
             high += 1;
         }
@@ -154,7 +157,9 @@ impl Keys {
     pub(super) fn write(&self, index: usize, out: &mut Vec<u8>) {
         out.extend_from_slice(self.prefix());
         if self.skip > 0 {
-            out.extend_from_slice(&self.heads()[index]);
+            let mut head = self.heads()[index];
+            head.reverse();
+            out.extend_from_slice(&head);
         }
         out.extend_from_slice(self.rest(index));
     }
@@ -183,7 +188,7 @@ impl Keys {
         buffer.copy_within(heads + index * HEAD..ends, heads + (index + 1) * HEAD);
         let at = at + HEAD + END;
         buffer[at..at + rest.len()].copy_from_slice(rest);
-        buffer[heads + index * HEAD..][..HEAD].copy_from_slice(&head.to_be_bytes());
+        buffer[heads + index * HEAD..][..HEAD].copy_from_slice(&head.to_le_bytes());
         self.len += 1;
         let len = rest.len();
         self.shift_ends(index, |end| end + len, start + len);
@@ -296,7 +301,7 @@ impl Flat {
         keys.buffer.reserve_exact(n * (HEAD + END) + shared + text);
         keys.buffer.extend_from_slice(&self.get(range.start)[..shared]);
         for i in range.clone() {
-            keys.buffer.extend_from_slice(&head_of(&self.get(i)[shared..]).to_be_bytes());
+            keys.buffer.extend_from_slice(&head_of(&self.get(i)[shared..]).to_le_bytes());
         }
         let mut end = 0;
         for i in range.clone() {
