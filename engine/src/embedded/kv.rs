@@ -523,6 +523,7 @@ impl Snapshot {
             start: owned(start),
             end: owned(end),
             page: Vec::new().into_iter(),
+            keys: SCAN_KEYS_FIRST,
             is_done: false,
         }
     }
@@ -542,6 +543,11 @@ impl Snapshot {
     }
 }
 
+/// How many keys the first page of a scan has.
+const SCAN_KEYS_FIRST: usize = 16;
+/// How many keys a page of a scan has at most.
+const SCAN_KEYS_MAX: usize = 1024;
+
 /// A walk over keys and values in order; made by [`KvStore::scan`].
 #[derive(Debug)]
 pub struct Scan {
@@ -549,6 +555,7 @@ pub struct Scan {
     start: Bound<Vec<u8>>,
     end: Bound<Vec<u8>>,
     page: alloc::vec::IntoIter<crate::value::Item>,
+    keys: usize,
     is_done: bool,
 }
 
@@ -566,9 +573,12 @@ impl Iterator for Scan {
             let range = Range {
                 start: self.start.as_ref().map(Vec::as_slice),
                 end: self.end.as_ref().map(Vec::as_slice),
-                keys_max: 128,
+                keys_max: self.keys,
                 bytes_max: 1 << 20,
             };
+            // Each page is twice as long as the last: who takes ten keys has few read for nothing,
+            // who takes all has them in large runs.
+            self.keys = (self.keys * 2).min(SCAN_KEYS_MAX);
             match block_on(self.snapshot.view.scan(range, self.snapshot.now_ms)) {
                 Ok(page) => {
                     self.is_done = page.next.is_none();

@@ -11,7 +11,7 @@
 //! Not here: which location a key has (the index), when a segment may go (`chores.rs`).
 
 use alloc::{collections::BTreeMap, format, string::String, sync::Arc, vec, vec::Vec};
-use core::fmt;
+use core::{fmt, ops::Range};
 
 use super::{
     format::{FormatError, Record, SegmentKind},
@@ -30,6 +30,9 @@ pub type FileOf<R> = <<R as Runtime>::Disk as Disk>::File;
 pub const JOURNAL_DIR: &str = "j";
 /// Where data segments lie.
 pub const DATA_DIR: &str = "d";
+
+/// The longest piece that is read at once: the longest record.
+const SPAN_BYTES_MAX: usize = limits::RECORD_VALUE_BYTES_MAX + limits::KEY_BYTES_MAX + 64;
 
 /// A segment's file name.
 #[must_use]
@@ -147,22 +150,9 @@ impl<R: Runtime> Files<R> {
     /// # Errors
     /// [`ReadError`]; none of them is fatal to the store.
     pub async fn read(&self, loc: Loc, expect: Expect<'_>) -> Result<RecordBuf, ReadError> {
-        let record = self.read_any(loc).await?;
-        let damaged = |why| ReadError::Damaged { segment: loc.segment, offset: loc.offset(), why };
-        let found = record.record().map_err(damaged)?;
-        let right = found.group == expect.group
-            && found.version == expect.version
-            && found.key == expect.key;
-        if right || planted!("record_identity_not_checked") {
-            return Ok(record);
-        }
-        mark!("journal_misplaced_record");
-        Err(ReadError::Misplaced {
-            segment: loc.segment,
-            offset: loc.offset(),
-            group: found.group,
-            version: found.version,
-        })
+        let bytes = self.read_span(loc.segment, loc.offset()..end_of(loc), Vec::new()).await?;
+        let value_at = bytes.len() - verify(&bytes, loc, expect)?.value.len();
+        Ok(RecordBuf { bytes, value_at })
     }
 
     /// Reads the record at `loc`, whichever it is: compaction takes it as it stands.
@@ -170,18 +160,31 @@ impl<R: Runtime> Files<R> {
     /// # Errors
     /// [`ReadError`]; none of them is fatal to the store.
     pub async fn read_any(&self, loc: Loc) -> Result<RecordBuf, ReadError> {
-        let damaged = |why| ReadError::Damaged { segment: loc.segment, offset: loc.offset(), why };
-        let segment = self.open.get(&loc.segment).ok_or(ReadError::Unknown(loc.segment))?;
-        let len = loc.len as usize;
-        if len > limits::RECORD_VALUE_BYTES_MAX + limits::KEY_BYTES_MAX + 64 {
-            return Err(damaged(FormatError::Field("len")));
-        }
-        let read = segment.file.read_at(loc.offset(), vec![0; len], ReadMode::Cached).await;
+        let bytes = self.read_span(loc.segment, loc.offset()..end_of(loc), Vec::new()).await?;
+        RecordBuf::decode(bytes).map_err(|why| damaged(loc, why))
+    }
+
+    /// Reads a piece of a segment, into the memory of `buffer`: nothing of it is verified. For
+    /// records that lie side by side; [`verify`] each of them.
+    ///
+    /// # Errors
+    /// [`ReadError`]; none of them is fatal to the store.
+    pub async fn read_span(
+        &self,
+        id: SegmentId,
+        span: Range<u64>,
+        mut buffer: Vec<u8>,
+    ) -> Result<Vec<u8>, ReadError> {
+        let segment = self.open.get(&id).ok_or(ReadError::Unknown(id))?;
+        let wanted = span.end.saturating_sub(span.start);
+        let why = |why| ReadError::Damaged { segment: id, offset: span.start, why };
+        let len = usize::try_from(wanted).ok().filter(|len| *len <= SPAN_BYTES_MAX);
+        let len = len.ok_or(why(FormatError::Field("len")))?;
+        buffer.clear();
+        buffer.resize(len, 0);
+        let read = segment.file.read_at(span.start, buffer, ReadMode::Cached).await;
         let bytes = read.map_err(ReadError::Disk)?;
-        if bytes.len() != len {
-            return Err(damaged(FormatError::Truncated));
-        }
-        RecordBuf::decode(bytes).map_err(damaged)
+        if bytes.len() == len { Ok(bytes) } else { Err(why(FormatError::Truncated)) }
     }
 
     /// The same files and one more.
@@ -197,6 +200,39 @@ impl<R: Runtime> Files<R> {
         let gone = open.remove(&id);
         (Self { open }, gone)
     }
+}
+
+/// Where the record at `loc` ends in its segment.
+const fn end_of(loc: Loc) -> u64 {
+    loc.offset() + loc.len as u64
+}
+
+const fn damaged(loc: Loc, why: FormatError) -> ReadError {
+    ReadError::Damaged { segment: loc.segment, offset: loc.offset(), why }
+}
+
+/// The record that `bytes` are, which were read at `loc`, if it is the expected one.
+///
+/// # Errors
+/// When they are not exactly one record, or another one.
+pub fn verify<'b>(bytes: &'b [u8], loc: Loc, expect: Expect<'_>) -> Result<Record<'b>, ReadError> {
+    let (record, len) = Record::decode(bytes).map_err(|why| damaged(loc, why))?;
+    if len != bytes.len() {
+        return Err(damaged(loc, FormatError::Field("record length")));
+    }
+    let right = record.group == expect.group
+        && record.version == expect.version
+        && record.key == expect.key;
+    if right || planted!("record_identity_not_checked") {
+        return Ok(record);
+    }
+    mark!("journal_misplaced_record");
+    Err(ReadError::Misplaced {
+        segment: loc.segment,
+        offset: loc.offset(),
+        group: record.group,
+        version: record.version,
+    })
 }
 
 /// Reads a file's bytes from `start` to `end`; shorter when the file is. The caller's bounds are

@@ -21,7 +21,7 @@ use core::{num::NonZeroU64, ops::Bound};
 
 use super::{
     compact::{Job, JobParts, Moved},
-    engine::{Change, Edit, Engine, Found, Page, Scan, View},
+    engine::{Change, Edit, Engine, Found, Item, Page, Scan, View},
     leaf::Place,
     ledger::Ledger,
     merge::Merge,
@@ -29,10 +29,10 @@ use super::{
 };
 use crate::{
     always,
-    journal::{Expect, Files, HintRef, ReadError, RecordKind},
+    journal::{Expect, Files, HintRef, RECORD_HEADER_BYTES, ReadError, RecordKind, verify},
     mark, planted,
     runtime::{DiskError, Runtime},
-    types::{GroupId, SegmentId, Version},
+    types::{GroupId, Loc, SegmentId, Version},
 };
 
 /// One group's index.
@@ -132,6 +132,55 @@ impl<R: Runtime> IndexView<R> {
     }
 }
 
+/// Records with less than this between them are read together: a read of its own costs more than
+/// copying so many bytes.
+const GAP_BYTES: u64 = 2 << 10;
+/// No more than this is read at once, unless a single record is longer.
+const RUN_BYTES_MAX: u64 = 256 << 10;
+
+/// How long the value of a key is, by the length of its record.
+const fn value_bytes(key: &[u8], place: &Place) -> usize {
+    let expiry = if place.expires_ms.is_some() { 8 } else { 0 };
+    (place.loc.len as usize).saturating_sub(RECORD_HEADER_BYTES + expiry + key.len())
+}
+
+impl<R: Runtime> IndexView<R> {
+    /// Reads the values of keys that lie at these places: in the order of the places, and what
+    /// lies close together at once. Compaction has laid neighbours side by side.
+    async fn fill(&self, items: &mut [Item], locs: &[Loc]) -> Result<(), ReadError> {
+        let mut order: Vec<usize> = (0..locs.len()).collect();
+        order.sort_unstable_by_key(|nth| (locs[*nth].segment, locs[*nth].offset_words));
+        let mut buffer = Vec::new();
+        let mut rest = &*order;
+        while let Some(first) = rest.first().map(|nth| locs[*nth]) {
+            let start = first.offset();
+            let mut end = start + u64::from(first.len);
+            let joins = |nth: &&usize| {
+                let loc = locs[**nth];
+                let reach = loc.offset() + u64::from(loc.len);
+                let near = loc.segment == first.segment
+                    && loc.offset() <= end + GAP_BYTES
+                    && reach <= start + RUN_BYTES_MAX;
+                if near {
+                    end = reach.max(end);
+                }
+                near
+            };
+            let run = 1 + rest[1..].iter().take_while(joins).count();
+            buffer = self.files.read_span(first.segment, start..end, buffer).await?;
+            for nth in &rest[..run] {
+                let (loc, (key, found)) = (locs[*nth], &mut items[*nth]);
+                let at = (loc.offset() - start) as usize;
+                let expect = Expect { group: self.group, key, version: found.version };
+                let record = verify(&buffer[at..at + loc.len as usize], loc, expect)?;
+                found.value = record.value.to_vec();
+            }
+            rest = &rest[run..];
+        }
+        Ok(())
+    }
+}
+
 impl<R: Runtime> View for IndexView<R> {
     async fn get(&self, key: &[u8], now_ms: u64) -> Result<Option<Found>, ReadError> {
         match self.tree.get(key) {
@@ -144,20 +193,22 @@ impl<R: Runtime> View for IndexView<R> {
 
     async fn scan(&self, scan: Scan<'_>, now_ms: u64) -> Result<Page, ReadError> {
         let mut page = Page::default();
-        let mut bytes = 0;
+        let (mut locs, mut bytes) = (Vec::new(), 0);
         let mut cursor = self.tree.range(scan.start, scan.end);
-        while let Some((key, place)) = cursor.next() {
-            if page.items.len() >= scan.keys_max.max(1) || bytes >= scan.bytes_max.max(1) {
+        while let Some((key, Place { loc, version, expires_ms })) = cursor.next() {
+            if locs.len() >= scan.keys_max.max(1) || bytes >= scan.bytes_max.max(1) {
                 page.next = page.items.last().map(|(key, _)| key.clone());
                 break;
             }
+            let place = Place { loc, version, expires_ms };
             if place.is_expired(now_ms) && !planted!("expired_returned") {
                 continue;
             }
-            let found = read(&self.files, self.group, key, place).await?;
-            bytes += found.value.len();
-            page.items.push((key.to_vec(), found));
+            bytes += value_bytes(key, &place);
+            locs.push(loc);
+            page.items.push((key.to_vec(), Found { value: Vec::new(), version, expires_ms }));
         }
+        self.fill(&mut page.items, &locs).await?;
         Ok(page)
     }
 
