@@ -48,8 +48,8 @@ pub const FOOTER_BLOCK_BYTES: usize = 64 << 10;
 pub const MANIFEST_BYTES_MIN: u64 = 8 << 10;
 
 /// How many zeros a recycled segment gets at once: enough for the device's speed, little enough
-/// that commits get their turn in between.
-pub const ZERO_CHUNK_BYTES: usize = 1 << 20;
+/// that commits get their turn in between and that the page cache keeps them in small pieces.
+pub const ZERO_CHUNK_BYTES: usize = 32 << 10;
 
 /// How many bytes of unsealed segments recovery keeps between judging and using them; beyond it
 /// they are read a second time.
