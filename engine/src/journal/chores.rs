@@ -183,7 +183,7 @@ impl<R: Runtime> Journal<R> {
             return None;
         }
         self.busy.preparing = true;
-        let bytes = self.take_next_bytes();
+        let bytes = self.next_bytes();
         let (id, uuid) = (self.new_segment_id(), self.new_uuid());
         let fits = |retired: &Retired<R>| {
             retired.bytes == bytes
@@ -282,6 +282,8 @@ impl<R: Runtime> Journal<R> {
         }
         match result {
             Ok((bytes, sealed)) => {
+                let listed = self.state.segments.get(&id);
+                let is_shorter = listed.is_some_and(|listed| bytes < listed.bytes);
                 let mut changes = self.seal_rotated();
                 changes
                     .retain(|change| !matches!(change, Change::Seal { id: one, .. } if *one == id));
@@ -289,6 +291,9 @@ impl<R: Runtime> Journal<R> {
                 match self.record(changes).await {
                     Ok(()) => {
                         self.rotated.clear();
+                        if is_shorter {
+                            self.cut(id, bytes).await;
+                        }
                         Ok(Installed::Sealed(id))
                     }
                     Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),
@@ -306,6 +311,15 @@ impl<R: Runtime> Journal<R> {
                 Ok(Installed::NotSealed(id))
             }
             Err(SealError::Write(error)) => Err(self.stop(error)),
+        }
+    }
+
+    /// Cuts a sealed segment's file to its length. When that fails, or a crash comes first, the
+    /// file is longer than it need be until compaction takes it.
+    async fn cut(&self, id: SegmentId, bytes: u64) {
+        let Some(segment) = self.files.get(id) else { return };
+        if let Err(error) = segment.file.set_len(bytes).await {
+            tracing::debug!(%error, "a sealed segment keeps its unused end");
         }
     }
 
@@ -426,7 +440,10 @@ async fn write_footer<R: Runtime>(
     if !planted!("seal_before_sync") {
         segment.file.sync().await.map_err(SealError::Write)?;
     }
-    Ok((listed.bytes.max(end), Sealed { footer: Some(footer), ..sealed }))
+    // A segment that ended early gives back what it did not use, once the manifest says so.
+    let is_roomy = end < listed.bytes - listed.bytes / 8;
+    let bytes = if is_roomy { end } else { listed.bytes.max(end) };
+    Ok((bytes, Sealed { footer: Some(footer), ..sealed }))
 }
 
 async fn reclaim<R: Runtime>(disk: &R::Disk, files: Vec<Retired<R>>) -> Outcome<R> {

@@ -133,17 +133,6 @@ fn assemble<R: Runtime>(
     parts: Parts<R>,
 ) -> Journal<R> {
     let Parts { node, manifest, state, files, spares, next_lsn, previous } = parts;
-    let largest = state
-        .segments
-        .values()
-        .filter(|listed| listed.kind == SegmentKind::Journal)
-        .map(|listed| listed.bytes)
-        .filter(|bytes| *bytes <= options.segment_bytes_max)
-        .max();
-    let next_bytes = match largest {
-        Some(bytes) => (bytes * 2).clamp(options.first_segment_bytes, options.segment_bytes_max),
-        None => options.first_segment_bytes,
-    };
     let next_segment = state.next_segment.max(SegmentId(1));
     Journal {
         rt: rt.clone(),
@@ -159,7 +148,6 @@ fn assemble<R: Runtime>(
         rotated: BTreeMap::new(),
         retired: Vec::new(),
         next_segment,
-        next_bytes,
         next_lsn,
         durable_lsn: Lsn(next_lsn.0 - 1),
         previous,

@@ -21,7 +21,7 @@ use crate::{
 /// How a journal is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JournalOptions {
-    /// The first segment's size; each next one has twice the size, up to the largest.
+    /// The first segments' size; later ones have an eighth of all there is, up to the largest.
     pub first_segment_bytes: u64,
     /// The largest segment's size. Only a batch that does not fit gets a larger one, for itself.
     pub segment_bytes_max: u64,

@@ -77,7 +77,6 @@ pub struct Journal<R: Runtime> {
     pub(super) retired: Vec<Retired<R>>,
     /// Handed out to chores; a number is used once, whatever becomes of it.
     pub(super) next_segment: SegmentId,
-    pub(super) next_bytes: u64,
     pub(super) next_lsn: Lsn,
     pub(super) durable_lsn: Lsn,
     pub(super) previous: (Uuid, u32),
@@ -484,20 +483,22 @@ impl<R: Runtime> Journal<R> {
         id
     }
 
-    /// The size of the next ordinary segment: twice the one before, up to the largest.
-    pub(super) fn take_next_bytes(&mut self) -> u64 {
-        let bytes = self.next_bytes;
-        self.next_bytes = (bytes * 2).min(self.options.segment_bytes_max).max(bytes);
-        bytes
+    /// The size of the next ordinary segment: an eighth of all there is, so that what is prepared
+    /// ahead never weighs much, in powers of two, so that a dropped file fits a new segment.
+    pub(super) fn next_bytes(&self) -> u64 {
+        let JournalOptions { first_segment_bytes: least, segment_bytes_max: most, .. } =
+            self.options;
+        let all: u64 = self.state.segments.values().map(|listed| listed.bytes).sum();
+        (1 << (all / 8).max(1).ilog2()).clamp(least, most)
     }
 
     /// Prepares a segment because the next frame needs it now.
     async fn prepare_now(&mut self, needed: u64, only_deletes: bool) -> Result<(), JournalError> {
-        let ordinary = self.next_bytes;
+        let ordinary = self.next_bytes();
         let bytes = if needed > ordinary || only_deletes {
             needed.max(self.options.first_segment_bytes).next_multiple_of(4096)
         } else {
-            self.take_next_bytes()
+            ordinary
         };
         let disk = self.rt.disk().clone();
         if !only_deletes && !has_room(&disk, bytes, self.options.reserve_bytes).await {
