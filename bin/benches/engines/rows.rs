@@ -142,13 +142,13 @@ pub(crate) fn warm(task: &Task) -> Outcome {
     if let Some(written) = peer.written() {
         tell("load_amp_own", written as f64 / user_bytes);
     }
+    tell("disk_loaded", meter::disk_bytes(&task.dir)? as f64 / user_bytes);
     reads(task, &*peer, &values, &zipf)?;
     tell("memory", meter::anon_bytes().saturating_sub(before) as f64 / task.keys as f64);
     tell("foreign", usage.spent().foreign_cores);
     let start = Instant::now();
     peer.close()?;
     tell("close", start.elapsed().as_secs_f64() * 1e3);
-    tell("disk_loaded", meter::disk_bytes(&task.dir)? as f64 / user_bytes);
     Ok(())
 }
 
@@ -174,6 +174,8 @@ fn reads(task: &Task, peer: &dyn Peer, values: &Values, zipf: &Zipf) -> Outcome 
     };
     tell("mixed1", race(1, task.time, &mixed)?);
     tell("mixed2", race(2, task.time, &mixed)?);
+    peer.compact()?;
+    tell("scan_sorted", race(1, task.time, &scan)?);
     Ok(())
 }
 

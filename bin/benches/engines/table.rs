@@ -39,6 +39,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("get1", "point reads, hot, 1 thread, thousand/s", true, 1e3),
     row("get2", "point reads, hot, 2 threads, thousand/s", true, 1e3),
     row("scan", "range scans of 100 keys, /s", true, 1.0),
+    row("scan_sorted", "… after compaction, /s", true, 1.0),
     row("mixed1", "50/50 zipfian, 1 thread, thousand/s", true, 1e3),
     row("mixed2", "50/50 zipfian, 2 threads, thousand/s", true, 1e3),
     row("overwrite", "overwriting, thousand keys/s", true, 1e3),

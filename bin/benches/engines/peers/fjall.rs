@@ -74,6 +74,10 @@ impl Peer for Fjall {
         Ok((count, sum))
     }
 
+    fn compact(&self) -> Outcome {
+        Ok(self.keyspace.major_compact()?)
+    }
+
     fn close(self: Box<Self>) -> Outcome {
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }

@@ -57,6 +57,11 @@ pub(crate) trait Peer: Send + Sync {
     /// Reads up to `limit` pairs from `from` on, in order; answers how many and their touch.
     fn scan(&self, from: &Key, limit: usize) -> Outcome<(usize, u64)>;
 
+    /// Sorts what it holds, if it has a way to be asked for it.
+    fn compact(&self) -> Outcome {
+        Ok(())
+    }
+
     /// Bytes it wrote by its own count, if it counts.
     fn written(&self) -> Option<u64> {
         None

@@ -54,6 +54,10 @@ impl Peer for Ours {
         Ok((count, sum))
     }
 
+    fn compact(&self) -> Outcome {
+        Ok(self.0.compact()?)
+    }
+
     fn close(self: Box<Self>) -> Outcome {
         Ok(self.0.close()?)
     }

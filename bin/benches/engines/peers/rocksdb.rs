@@ -80,6 +80,11 @@ impl Peer for Rocks {
         Ok((count, sum))
     }
 
+    fn compact(&self) -> Outcome {
+        self.database.compact_range::<&[u8], &[u8]>(None, None);
+        Ok(())
+    }
+
     fn close(self: Box<Self>) -> Outcome {
         Ok(self.database.flush_wal(true)?)
     }
