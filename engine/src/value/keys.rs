@@ -133,10 +133,11 @@ impl Keys {
             Err(_) => return Err(self.len()),
         };
         let heads = self.heads();
-        // Counting looks at every head, and yet it is quicker than halving: no branch to be guessed,
-        // and the lines of memory come side by side instead of one after the other.
+        // Counting looks at every head, and yet it is quicker than halving: many at a time, no
+        // branch to be guessed, and the lines of memory come side by side. Wrapping, because a
+        // checked sum is counted one by one.
         let below = |head: &[u8; HEAD]| u32::from(u32::from_le_bytes(*head) < tail.head);
-        let mut low = heads.iter().map(below).sum::<u32>() as usize;
+        let mut low = heads.iter().fold(0_u32, |n, head| n.wrapping_add(below(head))) as usize;
         let mut high = low;
         while heads.get(high).is_some_and(|head| u32::from_le_bytes(*head) == tail.head) {
             // Mostly one; a run of equal heads is cut by halves below.
@@ -190,20 +191,19 @@ impl Keys {
         buffer[at..at + rest.len()].copy_from_slice(rest);
         buffer[heads + index * HEAD..][..HEAD].copy_from_slice(&head.to_le_bytes());
         self.len += 1;
-        let len = rest.len();
-        self.shift_ends(index, |end| end + len, start + len);
+        self.shift_ends(index, rest.len() as u16, start + rest.len());
         true
     }
 
-    /// Writes the end of key `index`, and moves those after it.
-    fn shift_ends(&mut self, index: usize, moved: impl Fn(usize) -> usize, own: usize) {
+    /// Writes the end of key `index`, and moves those after it by so much. Wrapping, because
+    /// checked sums are made one by one; a shift down is a shift up by what is missing to 65536.
+    fn shift_ends(&mut self, index: usize, by: u16, own: usize) {
         let (ends, text) = (self.ends_at(), self.text_at());
         let ends = self.buffer[ends..text].as_chunks_mut::<END>().0;
-        let narrow = |end: usize| u16::try_from(end).expect("rests fit 16 bits").to_le_bytes();
         for end in &mut ends[index + 1..] {
-            *end = narrow(moved(usize::from(u16::from_le_bytes(*end))));
+            *end = u16::from_le_bytes(*end).wrapping_add(by).to_le_bytes();
         }
-        ends[index] = narrow(own);
+        ends[index] = u16::try_from(own).expect("rests fit 16 bits").to_le_bytes();
     }
 
     /// Takes key `index` out.
@@ -212,7 +212,7 @@ impl Keys {
         let gone = end - start;
         if index + 1 < n {
             let next = self.end(index + 1) - gone;
-            self.shift_ends(index + 1, |end| end - gone, next);
+            self.shift_ends(index + 1, (gone as u16).wrapping_neg(), next);
         }
         let (heads, old) = (usize::from(self.prefix), self.buffer.len());
         let (ends, text) = (self.ends_at(), self.text_at());
