@@ -16,6 +16,7 @@ mod progress;
 mod bench;
 mod crash;
 mod demo;
+mod engines;
 mod inspect;
 mod kv;
 mod store;

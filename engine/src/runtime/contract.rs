@@ -86,7 +86,7 @@ macro_rules! demand {
         }
     };
 }
-use demand;
+pub(crate) use demand;
 
 /// One sentence, and whether the door keeps it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl Report {
                 text += &format!("\n  no such sentence: {name}");
             }
         }
-        assert!(text.is_empty(), "the contract of the runtime:{text}");
+        assert!(text.is_empty(), "the contract:{text}");
     }
 }
 

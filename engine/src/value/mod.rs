@@ -8,11 +8,13 @@
 //!   segments' hints ──▶ merge ──▶ index                                     at startup
 //! ```
 //! Read in this order: `engine.rs` (what any engine promises), `memory.rs` (the model), `keys.rs`,
-//! `leaf.rs`, `tree.rs` (the index), `merge.rs`, `ledger.rs`.
+//! `leaf.rs`, `tree.rs` (the index), `merge.rs`, `ledger.rs`; `contract.rs` asks every engine what
+//! `engine.rs` promises.
 //!
 //! Not here: making records durable (`journal`), batches and conditions (`lone`).
 
 mod compact;
+pub mod contract;
 mod engine;
 mod indexed;
 mod keys;
