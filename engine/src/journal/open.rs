@@ -368,7 +368,9 @@ impl<R: Runtime> Recovery<'_, R> {
         }
         self.files = self.files.with(segment.clone());
         if sealed.footer.is_some() {
-            let loaded = load_footer(&segment.file, &listed, &sealed, ReadMode::Uncached).await?;
+            // From the cache: the manifest lists a footer only after its sync succeeded, so the
+            // cache cannot hold what the device does not.
+            let loaded = load_footer(&segment.file, &listed, &sealed, ReadMode::Cached).await?;
             match loaded {
                 Ok(hints) => {
                     self.report.segments_hinted += 1;
