@@ -54,3 +54,40 @@ pub const ZERO_CHUNK_BYTES: usize = 32 << 10;
 /// How many bytes of unsealed segments recovery keeps between judging and using them; beyond it
 /// they are read a second time.
 pub const RECOVERY_BYTES_MAX: usize = 192 << 20;
+
+/// Voters of one group: beyond nine, every write waits for a fifth disk and nobody gains. Both
+/// halves of a joint membership may be this large.
+pub const RAFT_VOTERS_MAX: usize = 9;
+
+/// Learners of one group: a leader sends each of them the whole log.
+pub const RAFT_LEARNERS_MAX: usize = 9;
+
+/// One entry as the driver encodes it: the largest value of a cluster, its key, and room for what
+/// stands around them.
+pub const RAFT_ENTRY_BYTES_MAX: u32 = 9 << 20;
+
+/// The payload of one append: large enough that its header vanishes, small enough that a heartbeat
+/// behind it is not late on a slow link.
+pub const RAFT_APPEND_BYTES_MAX: u64 = 1 << 20;
+
+/// Entries of one append: what a follower checks in one step without holding up other groups.
+pub const RAFT_APPEND_ENTRIES_MAX: u64 = 4096;
+
+/// Appends on their way to one follower: covers a round trip of small batches.
+pub const RAFT_INFLIGHT_MESSAGES_MAX: usize = 256;
+
+/// Bytes on their way to one follower: a gigabit over 64 ms, or what a stalled one may pin.
+pub const RAFT_INFLIGHT_BYTES_MAX: u64 = 8 << 20;
+
+/// Bytes a leader takes without having committed them; then `Overloaded`, and nothing happened.
+pub const RAFT_UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
+
+/// Bytes handed out to be applied and not applied yet; then the rest waits.
+pub const RAFT_APPLYING_BYTES_MAX: u64 = 64 << 20;
+
+/// Moments that a leader remembers for its lease: a sixty-fourth of a lease is exact enough.
+pub const RAFT_LEASE_MARKS_MAX: usize = 64;
+
+/// Separate stretches of damage that a replica repairs entry by entry. One with more is better
+/// replaced, and one list stays short enough to be searched in a step.
+pub const RAFT_FAULTY_RANGES_MAX: usize = 1024;

@@ -51,6 +51,15 @@ number! {
     Version(u64)
 }
 number! {
+    /// A position in a group's replicated log. The first entry has 1; 0 means "nothing yet".
+    Index(u64)
+}
+number! {
+    /// One replica of one group. Never reused: a replica that lost its disk comes back under a new
+    /// id, so that nobody counts promises it no longer remembers.
+    ReplicaId(u64)
+}
+number! {
     /// A segment of the journal or of the value plane. Never reused within a directory.
     SegmentId(u32)
 }

@@ -1,0 +1,124 @@
+//! What may be chosen about a replica: its patience, its limits, and what its clock can promise.
+
+use super::time::nanos;
+use crate::limits::{
+    RAFT_APPEND_BYTES_MAX, RAFT_APPEND_ENTRIES_MAX, RAFT_APPLYING_BYTES_MAX,
+    RAFT_INFLIGHT_BYTES_MAX, RAFT_INFLIGHT_MESSAGES_MAX, RAFT_UNCOMMITTED_BYTES_MAX,
+};
+use core::{fmt, time::Duration};
+
+/// What may be chosen about a replica. The same for all replicas of a group, but for the priority.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Config {
+    /// How often a leader says that it is there.
+    pub heartbeat: Duration,
+    /// How long silence must last before anybody doubts the leader. Each replica draws its own
+    /// patience between once and twice this.
+    pub election: Duration,
+    /// How eagerly this replica campaigns. 0: never by itself. 100 is the usual; each 10 less waits
+    /// a tenth of an election timeout longer, so the preferred replica is usually first and the
+    /// others are never hindered.
+    pub priority: u8,
+    /// A leader that has had nothing to do for this long goes quiet. `None`: it never does.
+    pub quiet_after: Option<Duration>,
+    /// What the clocks promise. `None`: nothing, and no read is served from a lease.
+    pub lease: Option<LeaseConfig>,
+    /// Entries of one append.
+    pub append_entries_max: u64,
+    /// Payload bytes of one append; a single larger entry travels alone.
+    pub append_bytes_max: u64,
+    /// Appends on their way to one follower.
+    pub inflight_messages_max: usize,
+    /// Bytes on their way to one follower.
+    pub inflight_bytes_max: u64,
+    /// Bytes proposed and not committed.
+    pub uncommitted_bytes_max: u64,
+    /// Bytes handed out to be applied and not applied.
+    pub applying_bytes_max: u64,
+}
+
+/// The bound on clocks that a leader's lease rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LeaseConfig {
+    /// How long the newest committed entry is a lease.
+    pub duration: Duration,
+    /// How far the rates of any two nodes' clocks differ at most, in parts per million.
+    pub drift_ppm: u32,
+}
+
+impl LeaseConfig {
+    /// How long a new leader waits until every lease of before has ended, whoever's clock is slow.
+    #[must_use]
+    pub fn outlasted(&self) -> Duration {
+        let lease = nanos(self.duration);
+        let drift = u128::from(lease) * u128::from(self.drift_ppm) / 1_000_000;
+        Duration::from_nanos(lease.saturating_add(u64::try_from(drift).unwrap_or(u64::MAX)))
+            .saturating_add(Duration::from_nanos(1))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            heartbeat: Duration::from_millis(100),
+            election: Duration::from_millis(1000),
+            priority: 100,
+            quiet_after: Some(Duration::from_millis(10_000)),
+            lease: None,
+            append_entries_max: RAFT_APPEND_ENTRIES_MAX,
+            append_bytes_max: RAFT_APPEND_BYTES_MAX,
+            inflight_messages_max: RAFT_INFLIGHT_MESSAGES_MAX,
+            inflight_bytes_max: RAFT_INFLIGHT_BYTES_MAX,
+            uncommitted_bytes_max: RAFT_UNCOMMITTED_BYTES_MAX,
+            applying_bytes_max: RAFT_APPLYING_BYTES_MAX,
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConfigError {
+    /// Followers would doubt a leader that does all it should.
+    HeartbeatTooSlow,
+    /// A lease would outlast the time in which another leader can be elected, so every election
+    /// would be followed by a pause.
+    LeaseTooLong,
+    /// Nothing could ever be sent, taken or applied.
+    LimitIsZero,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HeartbeatTooSlow => "the election timeout must be at least three heartbeats",
+            Self::LeaseTooLong => "a lease must not be longer than the election timeout",
+            Self::LimitIsZero => "a limit of zero stops everything",
+        })
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl Config {
+    /// Whether this configuration can be used.
+    ///
+    /// # Errors
+    /// The first reason why not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        if self.heartbeat.is_zero() || self.election < self.heartbeat * 3 {
+            return Err(ConfigError::HeartbeatTooSlow);
+        }
+        if self.lease.is_some_and(|lease| lease.duration > self.election) {
+            return Err(ConfigError::LeaseTooLong);
+        }
+        let limits = [
+            self.append_entries_max,
+            self.append_bytes_max,
+            self.inflight_messages_max as u64,
+            self.inflight_bytes_max,
+            self.uncommitted_bytes_max,
+            self.applying_bytes_max,
+        ];
+        if limits.contains(&0) { Err(ConfigError::LimitIsZero) } else { Ok(()) }
+    }
+}

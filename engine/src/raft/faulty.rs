@@ -1,0 +1,168 @@
+//! Damaged entries: known to exist, of known identity, with a payload nobody can read.
+//!
+//! Cutting a log at a damaged entry would un-acknowledge what clients were promised. So a damaged
+//! entry is never taken for absent:
+//! - its identity counts when logs are compared, so no voter elects somebody who lacks it;
+//! - its holder does not lead, does not apply past it, does not acknowledge past it, and withdraws
+//!   what it had acknowledged ([`Body::AppendReject`] with `damaged`), whereupon the leader sends
+//!   the entry again;
+//! - without a leader the holder asks its peers. **Any intact copy repairs.** If **a majority
+//!   certainly never had it**, it was never committed and is discarded. **Otherwise it waits**: a
+//!   peer that is away may have the only copy.
+//!
+//! "Never had it" must stay true. A leader of the entry's term, cut off and alive, could still bring
+//! the entry to those who denied it, and commit it by counting the old acknowledgement of the
+//! damaged copy. So a denial counts only from a replica whose durable term is newer than every term
+//! in which the holder can have acknowledged the entry: such a replica takes nothing from those
+//! leaders any more. The holder takes a new term itself to bring that about, once, and only when
+//! nobody leads.
+//!
+//! An uncertain tail is damage of unknown identity: the replica may have promised more than it
+//! remembers. It follows, and its acknowledgements are true, but it does not vote, campaign or deny
+//! until it has followed a leader of a newer term than it began with into that leader's own
+//! entries. By then nothing that it forgot can be committed by its old word.
+
+use super::{Body, Effects, EntryId, Head, Held, Index, Raft, ReplicaId, Term, election::State};
+use crate::{mark, planted};
+use alloc::vec::Vec;
+
+/// What this replica knows of its own damage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Damage {
+    /// Nothing damaged was acknowledged in a later term than this.
+    acknowledged_until: Term,
+    /// Whether the log ends where it seems to.
+    pub(super) tail_is_certain: bool,
+    /// The term this life began in.
+    born_in: Term,
+    /// The damaged entry that peers were asked for.
+    asked: EntryId,
+    /// Who certainly never had it.
+    denials: Vec<ReplicaId>,
+}
+
+impl Damage {
+    pub(super) fn at_boot(term: Term, tail_is_certain: bool) -> Self {
+        Self {
+            acknowledged_until: term,
+            tail_is_certain,
+            born_in: term,
+            asked: EntryId::default(),
+            denials: Vec::new(),
+        }
+    }
+}
+
+impl Raft {
+    pub(super) fn on_faulty(&mut self, index: Index, fx: &mut Effects) {
+        if self.log.head(index).is_none() || self.log.is_faulty(index) {
+            return;
+        }
+        mark!("raft_entry_is_damaged");
+        self.log.mark_faulty(index);
+        self.damage.acknowledged_until = self.term;
+        self.damage.denials.clear();
+        match self.state {
+            State::Leader(_) => self.ask_for_repair(fx),
+            State::Candidate(_) => self.follow(self.term, None),
+            State::Follower(Some(leader)) => self.report_damage(leader, fx),
+            State::Follower(None) => {}
+        }
+    }
+
+    /// Withdraws what was acknowledged, from the first damaged entry on.
+    pub(super) fn report_damage(&mut self, leader: ReplicaId, fx: &mut Effects) {
+        let Some(bad) = self.log.first_faulty() else { return };
+        let before = Index(bad.0 - 1);
+        let Some(hint) = self.log.id_at(before) else { return };
+        self.say(fx, leader, Body::AppendReject { at: bad, hint, damaged: true });
+    }
+
+    /// Asks everybody for the first damaged entry. In a term of its own, if only denials are left.
+    pub(super) fn ask_for_repair(&mut self, fx: &mut Effects) {
+        let Some(id) = self.log.first_faulty().and_then(|bad| self.log.id_at(bad)) else { return };
+        if self.damage.asked != id {
+            self.damage.asked = id;
+            self.damage.denials.clear();
+        }
+        let leads = matches!(self.state, State::Leader(_));
+        if !leads && self.is_denied() && self.term <= self.damage.acknowledged_until {
+            mark!("raft_damaged_replica_takes_a_term");
+            self.damage.denials.clear();
+            self.follow(self.term.next(), None);
+        }
+        let mut others = self.membership.members();
+        others.retain(|to| *to != self.id);
+        for to in others {
+            // Held back like every question that a term is taken for.
+            self.promise(fx, to, Body::RepairAsk { id });
+        }
+    }
+
+    fn is_denied(&self) -> bool {
+        let denials = &self.damage.denials;
+        if planted!("raft_one_denial_discards") {
+            return !denials.is_empty();
+        }
+        self.membership.reached(|id| u64::from(denials.contains(&id))) == 1
+    }
+
+    /// A peer's copy is damaged.
+    pub(super) fn on_repair_ask(&mut self, from: ReplicaId, id: EntryId, fx: &mut Effects) {
+        if self.log.has(id) && id.index > self.log.base().index {
+            let is_whole = !self.log.is_faulty(id.index) && id.index <= self.writes.durable();
+            if is_whole {
+                self.say(fx, from, Body::Repair { id });
+            }
+            return;
+        }
+        let is_covered = id.index <= self.log.base().index;
+        if !is_covered && self.damage.tail_is_certain && self.installing.is_none() {
+            self.promise(fx, from, Body::NeverHad { id });
+        }
+    }
+
+    /// A peer has an intact copy.
+    pub(super) fn on_repair(&mut self, id: EntryId, heads: &[Head]) {
+        let [head] = heads else { return };
+        if !self.log.has(id) || !self.log.is_faulty(id.index) || head.term != id.term {
+            return;
+        }
+        mark!("raft_entry_is_repaired");
+        self.writes.touch_entries(id.index, id.index);
+        self.writes.hold(self.term, Held::Healed(id.index, id.index));
+    }
+
+    /// A peer certainly never had the entry.
+    pub(super) fn on_never_had(&mut self, from: ReplicaId, id: EntryId) {
+        let is_asked = self.damage.asked == id && self.log.has(id) && self.log.is_faulty(id.index);
+        if !is_asked || matches!(self.state, State::Leader(_)) {
+            return;
+        }
+        if !self.damage.denials.contains(&from) {
+            self.damage.denials.push(from);
+        }
+        // A denial arrives in its sender's term; older ones were not taken in.
+        let is_fenced = self.term > self.damage.acknowledged_until;
+        let is_final = is_fenced || planted!("raft_denial_without_a_new_term");
+        if is_final && self.is_denied() && id.index > self.commit {
+            mark!("raft_damaged_entry_is_discarded");
+            self.log.cut(id.index);
+            self.writes.touch_cut(id.index);
+            self.damage.denials.clear();
+            self.restart_patience();
+        }
+    }
+
+    /// A follower has taken entries: an uncertain tail is certain again once they are of a leader
+    /// that was elected without this replica.
+    pub(super) fn trust_tail_again(&mut self) {
+        if !self.damage.tail_is_certain
+            && self.term > self.damage.born_in
+            && self.log.last().term == self.term
+        {
+            mark!("raft_tail_is_certain_again");
+            self.damage.tail_is_certain = true;
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Snapshots, as far as Raft is concerned: who needs one, and whether to take one.
+//!
+//! The core never sees a byte of a snapshot. It says who needs one; a driver streams it, in chunks,
+//! from whichever replica has the state; the receiving core decides whether it still wants it, the
+//! driver installs it beside everything else it does, and the core goes on from there.
+//!
+//! A snapshot is a piece of the committed history. So it is taken from anybody, whatever the term,
+//! and refused when it says nothing new: the history that is here already is the same one.
+//!
+//! While one is being installed the replica hears its leader, votes by the log that it still has,
+//! and takes no entries.
+
+use super::{Body, Effects, EntryId, Flow, Log, Membership, Raft, ReplicaId, election::State};
+use crate::{mark, planted};
+
+impl Raft {
+    pub(super) fn on_snapshot_sent(&mut self, to: ReplicaId, arrived: bool, fx: &mut Effects) {
+        let base = self.log.base().index;
+        let State::Leader(leading) = &mut self.state else { return };
+        let Some(peer) = leading.peer(to).filter(|peer| peer.flow == Flow::Snapshot) else {
+            return;
+        };
+        if arrived {
+            // It says itself what it has; should its word be lost, it is asked.
+            peer.probe(base.next());
+            self.feed(to, fx);
+        } else {
+            // Not again at once: when it is heard next.
+            mark!("raft_snapshot_did_not_arrive");
+            let next = peer.matched.next();
+            peer.probe(next);
+            peer.flow = Flow::Probe { waiting: true };
+        }
+    }
+
+    pub(super) fn on_snapshot_arrived(
+        &mut self,
+        at: EntryId,
+        membership: &Membership,
+        fx: &mut Effects,
+    ) {
+        if self.installing.is_some() {
+            return;
+        }
+        // It heals what is damaged and not applied, even if it is no news otherwise.
+        let heals = self.log.first_faulty_from(self.applied.next());
+        let heals = heals.is_some_and(|bad| bad <= at.index) && at.index >= self.handed;
+        if at.index <= self.commit && !heals && !planted!("raft_old_snapshot_is_installed") {
+            mark!("raft_old_snapshot");
+            return self.acknowledge_snapshot(fx);
+        }
+        if at.term > self.term {
+            self.follow(at.term, None);
+        }
+        if self.log.has(at) && !heals && self.writes.durable() >= at.index {
+            mark!("raft_snapshot_of_what_is_here");
+            self.learn_commit(at.index);
+            return self.acknowledge_snapshot(fx);
+        }
+        if matches!(self.state, State::Leader(_)) {
+            // A leader has everything that is committed; it only does not know yet.
+            mark!("raft_snapshot_for_a_leader");
+            return;
+        }
+        self.installing = Some((at, membership.clone()));
+        if matches!(self.state, State::Candidate(_)) {
+            self.follow(self.term, None);
+        }
+        fx.install = Some(at);
+    }
+
+    pub(super) fn on_snapshot_installed(&mut self, at: EntryId) {
+        let Some((wanted, membership)) = self.installing.take() else { return };
+        if wanted != at {
+            mark!("raft_another_snapshot_installed");
+            self.installing = Some((wanted, membership));
+            return;
+        }
+        if self.log.has(at) {
+            self.log.compact(at.index);
+        } else {
+            self.log = Log::new(at);
+            self.writes.replaced(at.index);
+        }
+        self.commit = self.commit.max(at.index);
+        self.handed = self.handed.max(at.index);
+        self.applied = self.applied.max(at.index);
+        self.applying = self.log.bytes(self.applied.next(), self.handed);
+        self.writes.attest(at.index);
+        self.appended_at = self.now;
+        if at.index > self.membership_at {
+            self.membership = membership;
+            self.membership_at = at.index;
+        }
+        if let State::Follower(Some(leader)) = self.state {
+            self.hold_ack(leader, at);
+        }
+    }
+
+    /// Tells the leader that what it sent is here, so that it goes on.
+    fn acknowledge_snapshot(&mut self, fx: &mut Effects) {
+        let State::Follower(Some(leader)) = self.state else { return };
+        let upto = self.commit.min(self.log.whole_to());
+        if let Some(matched) = self.log.id_at(upto) {
+            self.promise(fx, leader, Body::AppendAck { matched });
+        }
+    }
+
+    fn hold_ack(&mut self, leader: ReplicaId, matched: EntryId) {
+        let body = Body::AppendAck { matched };
+        let message = super::Message { from: self.id, to: leader, term: self.term, body };
+        self.writes.hold(self.term, super::Held::Say(message));
+    }
+}

@@ -1,0 +1,569 @@
+//! N replicas, their disks, their clocks and the wire between them; nothing happens by itself.
+//!
+//! Everything is under the control of whoever holds the world: each message is delivered, repeated
+//! or dropped by hand, each write reaches the disk when told, each clock moves when moved. A crash
+//! keeps a prefix of the writes that were on their way, as one journal would.
+
+use super::judge::Judge;
+use crate::raft::*;
+use crate::types::{GroupId, Index, ReplicaId, Term};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Payload {
+    None,
+    Value(u64),
+    Change(Change),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Entry {
+    pub(super) head: Head,
+    pub(super) payload: Payload,
+}
+
+/// What the state machine has become: enough to compare, and to start again from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct State {
+    pub(super) at: EntryId,
+    pub(super) digest: u64,
+    pub(super) membership: Membership,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Disk {
+    pub(super) hard: HardState,
+    pub(super) base: EntryId,
+    /// Each entry, and whether its payload is damaged.
+    pub(super) entries: BTreeMap<u64, (Entry, bool)>,
+    pub(super) state: State,
+}
+
+impl Disk {
+    pub(super) fn id_at(&self, index: u64) -> Option<EntryId> {
+        if index == self.base.index.0 {
+            return Some(self.base);
+        }
+        let (entry, _) = self.entries.get(&index)?;
+        Some(EntryId { term: entry.head.term, index: Index(index) })
+    }
+}
+
+/// Something on its way to the disk.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Pending {
+    Write { write: Write, entries: Vec<Entry> },
+    Install { at: EntryId, state: State },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Packet {
+    pub(super) message: Message,
+    pub(super) entries: Arc<[Entry]>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Node {
+    pub(super) id: ReplicaId,
+    pub(super) config: Config,
+    pub(super) lives: u32,
+    pub(super) now: u64,
+    pub(super) raft: Option<Raft>,
+    pub(super) cache: BTreeMap<u64, Entry>,
+    pub(super) disk: Disk,
+    pub(super) pending: VecDeque<Pending>,
+    pub(super) state: State,
+    /// Handed out and not applied.
+    pub(super) to_apply: VecDeque<u64>,
+    pub(super) holds_applies: bool,
+    /// Reads by position, with what each must see.
+    pub(super) reads: VecDeque<(Position, Index)>,
+    pub(super) deadline: Option<Moment>,
+    pub(super) coming: Option<State>,
+    pub(super) tail_is_certain: bool,
+}
+
+impl Node {
+    /// The cache follows the log, and what is to be written goes on its way.
+    fn keep(&mut self, fx: &mut Effects, incoming: &[(u64, Entry)]) {
+        let Some(raft) = &self.raft else { return };
+        if let Some(write) = fx.write.take() {
+            if write.cut {
+                self.cache.retain(|index, _| *index < write.first.0);
+            }
+            let mut entries = Vec::new();
+            for index in write.first.0..=write.last.0 {
+                let given = incoming.iter().find(|(at, _)| *at == index);
+                let head = raft.log().head(Index(index)).expect("what is written is in the log");
+                let entry = match given {
+                    Some((_, entry)) => entry.clone(),
+                    None => Entry { head, payload: Payload::None },
+                };
+                assert_eq!(entry.head, head, "entry {index} is what the log says");
+                self.cache.insert(index, entry.clone());
+                entries.push(entry);
+            }
+            self.pending.push_back(Pending::Write { write, entries });
+        }
+        let (base, last) = (raft.log().base().index.0, raft.log().last().index.0);
+        self.cache.retain(|index, _| *index > base && *index <= last);
+    }
+}
+
+/// Only the memory disk of this world has it.
+struct Synced;
+impl Durable for Synced {}
+
+#[derive(Clone, Debug)]
+pub(super) struct World {
+    pub(super) nodes: Vec<Node>,
+    pub(super) wire: VecDeque<Packet>,
+    /// Who wants a snapshot sent to whom.
+    pub(super) wanted: Vec<(ReplicaId, ReplicaId)>,
+    pub(super) judge: Judge,
+    pub(super) trace: Option<Vec<String>>,
+    pub(super) luck: u64,
+    /// What became of the last proposal or request.
+    pub(super) answer: Option<Refusal>,
+}
+
+pub(super) const GENESIS: EntryId = EntryId::new(1, 1);
+
+fn mix(digest: u64, entry: &Entry) -> u64 {
+    let value = match &entry.payload {
+        Payload::None => 1,
+        Payload::Value(value) => value.wrapping_add(2),
+        Payload::Change(_) => 0,
+    };
+    let word = digest ^ value.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ entry.head.term.0;
+    word.rotate_left(23).wrapping_mul(0xd6e8_feb8_6659_fd93)
+}
+
+impl World {
+    pub(super) fn new(voters: u64, config: Config) -> Self {
+        let ids: Vec<ReplicaId> = (1..=voters).map(ReplicaId).collect();
+        let mut world = Self {
+            nodes: Vec::new(),
+            wire: VecDeque::new(),
+            wanted: Vec::new(),
+            judge: Judge::default(),
+            trace: None,
+            luck: 0,
+            answer: None,
+        };
+        for id in &ids {
+            world.add(*id, config, GENESIS, Membership::of_voters(&ids));
+        }
+        world
+    }
+
+    /// A replica with an empty directory: a founder, or one that joins.
+    pub(super) fn add(&mut self, id: ReplicaId, config: Config, base: EntryId, of: Membership) {
+        let state = State { at: base, digest: 0, membership: of };
+        let hard = HardState { term: base.term, vote: None };
+        let disk = Disk { hard, base, entries: BTreeMap::new(), state: state.clone() };
+        let now = self.nodes.first().map_or(0, |node| node.now);
+        self.nodes.push(Node {
+            id,
+            config,
+            lives: 0,
+            now,
+            raft: None,
+            cache: BTreeMap::new(),
+            disk,
+            pending: VecDeque::new(),
+            state,
+            to_apply: VecDeque::new(),
+            holds_applies: false,
+            reads: VecDeque::new(),
+            deadline: None,
+            coming: None,
+            tail_is_certain: true,
+        });
+        self.boot(self.nodes.len() - 1);
+    }
+
+    pub(super) fn slot(&self, id: ReplicaId) -> Option<usize> {
+        self.nodes.iter().position(|node| node.id == id)
+    }
+
+    pub(super) fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(line());
+        }
+    }
+
+    fn draw(&mut self) -> u64 {
+        // A plain counter through a mixer: the world's own luck, the same every time.
+        if self.luck == 0 {
+            return 0;
+        }
+        self.luck = self.luck.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let word = (self.luck ^ self.luck >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word ^ word >> 29
+    }
+
+    pub(super) fn boot(&mut self, at: usize) {
+        let luck = self.draw();
+        let node = &mut self.nodes[at];
+        node.lives += 1;
+        let heads: Vec<Head> = node.disk.entries.values().map(|(entry, _)| entry.head).collect();
+        let damaged = node.disk.entries.iter().filter(|(_, (_, bad))| *bad);
+        let faulty: Vec<Index> = damaged.map(|(index, _)| Index(*index)).collect();
+        let boot = Boot {
+            group: GroupId(1),
+            id: node.id,
+            incarnation: node.lives,
+            config: node.config,
+            hard: node.disk.hard,
+            base: node.disk.base,
+            heads: &heads,
+            faulty: &faulty,
+            applied: node.disk.state.at.index,
+            membership: node.disk.state.membership.clone(),
+            tail_is_certain: node.tail_is_certain,
+        };
+        let raft = Raft::boot(boot, Moment(node.now), luck).expect("a disk of this world boots");
+        node.state = node.disk.state.clone();
+        node.cache =
+            node.disk.entries.iter().map(|(at, (entry, _))| (*at, entry.clone())).collect();
+        node.raft = Some(raft);
+        node.deadline = Some(Moment(node.now));
+        self.judge.life(&self.nodes[at]);
+    }
+
+    /// The power goes: the first `kept` of the writes on their way survive.
+    pub(super) fn crash(&mut self, at: usize, kept: usize) {
+        let node = &mut self.nodes[at];
+        for _ in 0..kept.min(node.pending.len()) {
+            let Some(pending) = node.pending.pop_front() else { break };
+            land(node, &pending);
+        }
+        let node = &mut self.nodes[at];
+        node.pending.clear();
+        node.raft = None;
+        node.to_apply.clear();
+        node.reads.clear();
+        node.coming = None;
+        node.deadline = None;
+        let id = node.id;
+        self.wanted.retain(|(from, to)| *from != id && *to != id);
+    }
+
+    /// One input to one replica, and everything that comes of it but time, wire and disk.
+    pub(super) fn step(&mut self, at: usize, input: Input<'_>, incoming: &[(u64, Entry)]) -> bool {
+        let luck = self.draw();
+        let node = &mut self.nodes[at];
+        let Some(raft) = &mut node.raft else { return false };
+        let mut fx = Effects::default();
+        raft.step(Moment(node.now), luck, input, &mut fx);
+        self.absorb(at, fx, incoming);
+        true
+    }
+
+    fn absorb(&mut self, at: usize, mut fx: Effects, incoming: &[(u64, Entry)]) {
+        let node = &mut self.nodes[at];
+        let id = node.id;
+        node.deadline = fx.deadline;
+        node.keep(&mut fx, incoming);
+        for message in fx.send.drain(..) {
+            let range = match message.body {
+                Body::Append { prev, last, .. } => prev.index.0 + 1..last.0 + 1,
+                Body::Repair { id } => id.index.0..id.index.0 + 1,
+                _ => 0..0,
+            };
+            let entries = range.map(|index| node.cache[&index].clone()).collect();
+            self.wire.push_back(Packet { message, entries });
+        }
+        if let Some(position) = fx.read {
+            node.reads.push_back((position, Index(0)));
+        }
+        if let Some((first, last)) = fx.committed {
+            node.to_apply.extend(first.0..=last.0);
+        }
+        let refused = fx.proposed.and_then(|proposed| proposed.refused).or(fx.refused);
+        self.answer = refused;
+        if let Some(refusal) = refused {
+            self.say(|| format!("{id}: refused: {refusal}"));
+        }
+        if let Some(role) = fx.role {
+            let term = self.nodes[at].raft.as_ref().map_or(Term(0), Raft::term);
+            self.say(|| format!("{id}: {role} in term {term}"));
+        }
+        for to in fx.snapshots.drain(..) {
+            self.say(|| format!("{id}: {to} needs a snapshot"));
+            self.wanted.push((id, to));
+        }
+        if let Some(install) = fx.install {
+            let state = self.nodes[at].coming.take().expect("only what arrived is installed");
+            self.say(|| format!("{id}: installs {install}"));
+            self.nodes[at].pending.push_back(Pending::Install { at: install, state });
+        }
+        if fx.read.is_some() {
+            let floor = self.judge.floor();
+            if let Some(read) = self.nodes[at].reads.back_mut() {
+                read.1 = floor;
+            }
+        }
+        if let Some(ready) = fx.reads {
+            self.say(|| format!("{id}: reads see {}", ready.index));
+            let node = &mut self.nodes[at];
+            while let Some((_, floor)) = node.reads.pop_front_if(|(at, _)| *at <= ready.upto) {
+                self.judge.read(id, ready.index, floor);
+            }
+        }
+        self.judge.look(&self.nodes, at);
+        if !self.nodes[at].holds_applies {
+            while self.apply(at) {}
+        }
+    }
+
+    /// The state machine takes one entry.
+    pub(super) fn apply(&mut self, at: usize) -> bool {
+        let node = &mut self.nodes[at];
+        let Some(index) = node.to_apply.pop_front() else { return false };
+        if index <= node.state.at.index.0 {
+            return true;
+        }
+        let entry = node.cache[&index].clone();
+        let id = EntryId { term: entry.head.term, index: Index(index) };
+        node.state.at = id;
+        node.state.digest = mix(node.state.digest, &entry);
+        let replica = node.id;
+        self.judge.applied(replica, index, &entry);
+        self.say(|| format!("{replica}: applies {id}{}", shown(&entry)));
+        let change = match &entry.payload {
+            Payload::Change(change) => Some(change),
+            Payload::None | Payload::Value(_) => None,
+        };
+        let upto = Index(index);
+        if entry.head.kind.is_membership() {
+            self.step(at, Input::ChangeApplied { index: upto, change }, &[]);
+            let node = &mut self.nodes[at];
+            if let Some(raft) = &node.raft {
+                node.state.membership = raft.membership().clone();
+                let shown = raft.membership().to_string();
+                self.say(|| format!("{replica}: members are {shown}"));
+            }
+        }
+        self.step(at, Input::Applied { upto }, &[]);
+        true
+    }
+
+    /// The oldest write of a node reaches its disk, and the core hears of it if `told`.
+    pub(super) fn persist(&mut self, at: usize, told: bool) -> bool {
+        let node = &mut self.nodes[at];
+        let Some(pending) = node.pending.pop_front() else { return false };
+        land(node, &pending);
+        let id = node.id;
+        match pending {
+            Pending::Write { write, entries } => {
+                let (first, last) = (write.first, write.last);
+                let verb = if write.cut { "cuts and stores" } else { "stores" };
+                let hard = write.hard;
+                self.say(|| {
+                    let entries = if entries.is_empty() && !write.cut {
+                        String::new()
+                    } else {
+                        format!(" {verb} {first}..{last}")
+                    };
+                    let vote =
+                        |hard: HardState| hard.vote.map_or(String::new(), |v| format!(" vote {v}"));
+                    let hard =
+                        hard.map_or(String::new(), |h| format!(" term {}{}", h.term, vote(h)));
+                    format!("{id}: disk has{hard}{entries}")
+                });
+                if told {
+                    self.step(at, Input::Persisted(write.persisted(&Synced)), &[]);
+                }
+            }
+            Pending::Install { at: id, state } => {
+                let node = &mut self.nodes[at];
+                node.to_apply.retain(|index| *index > id.index.0);
+                if id.index > node.state.at.index {
+                    node.state = state;
+                }
+                self.step(at, Input::SnapshotInstalled { at: id }, &[]);
+            }
+        }
+        true
+    }
+
+    /// Delivers a packet to whom it is for, if that one lives.
+    pub(super) fn deliver(&mut self, packet: &Packet) {
+        let Some(at) = self.slot(packet.message.to) else { return };
+        if self.nodes[at].raft.is_none() {
+            return;
+        }
+        self.say(|| shown_message(&packet.message));
+        let heads: Vec<Head> = packet.entries.iter().map(|entry| entry.head).collect();
+        let first = match packet.message.body {
+            Body::Append { prev, .. } => prev.index.0 + 1,
+            Body::Repair { id } => id.index.0,
+            _ => 0,
+        };
+        let incoming: Vec<(u64, Entry)> = (first..).zip(packet.entries.iter().cloned()).collect();
+        self.step(at, Input::Message { message: packet.message, heads: &heads }, &incoming);
+    }
+
+    pub(super) fn propose(&mut self, at: usize, values: &[(u64, u32)]) {
+        let Some(raft) = &self.nodes[at].raft else { return };
+        let (first, term) = (raft.log().last().index.0 + 1, raft.term());
+        let entry = |(value, bytes): &(u64, u32)| Entry {
+            head: Head { term, kind: Kind::Normal, bytes: *bytes },
+            payload: Payload::Value(*value),
+        };
+        let incoming: Vec<(u64, Entry)> = (first..).zip(values.iter().map(entry)).collect();
+        let sizes: Vec<u32> = values.iter().map(|(_, bytes)| *bytes).collect();
+        self.step(at, Input::Propose { sizes: &sizes }, &incoming);
+    }
+
+    pub(super) fn change(&mut self, at: usize, change: &Change) {
+        let Some(raft) = &self.nodes[at].raft else { return };
+        let (first, term) = (raft.log().last().index.0 + 1, raft.term());
+        let head = Head { term, kind: Kind::Change, bytes: 0 };
+        let entry = Entry { head, payload: Payload::Change(change.clone()) };
+        self.step(at, Input::ProposeChange { change, bytes: 0 }, &[(first, entry)]);
+    }
+
+    /// A node's state becomes its snapshot, and its log forgets what that covers.
+    pub(super) fn compact(&mut self, at: usize, upto: u64) {
+        let node = &mut self.nodes[at];
+        let upto = upto.min(node.state.at.index.0);
+        let Some(base) = node.disk.id_at(upto).filter(|id| id.index > node.disk.base.index) else {
+            return;
+        };
+        node.disk.state = node.state.clone();
+        node.disk.base = base;
+        node.disk.entries.retain(|index, _| *index > upto);
+        self.step(at, Input::Compacted { upto: Index(upto) }, &[]);
+    }
+
+    /// A snapshot of one node's state reaches another.
+    pub(super) fn send_snapshot(&mut self, from: usize, to: usize) {
+        let state = self.nodes[from].state.clone();
+        if self.nodes[to].raft.is_none() || state.at.index.0 == 0 {
+            return;
+        }
+        let (at, id) = (state.at, self.nodes[to].id);
+        let source = self.nodes[from].id;
+        self.say(|| format!("{source}->{id} snapshot of {at}"));
+        let membership = state.membership.clone();
+        if self.nodes[to].coming.is_none()
+            && self.nodes[to].raft.as_ref().is_some_and(|raft| raft.installing().is_none())
+        {
+            self.nodes[to].coming = Some(state);
+        }
+        self.step(to, Input::SnapshotArrived { at, membership: &membership }, &[]);
+        if self.nodes[to].raft.as_ref().is_some_and(|raft| raft.installing().is_none()) {
+            self.nodes[to].coming = None;
+        }
+    }
+
+    /// Damages the stored payload of an entry, and lets its node find out if it lives.
+    pub(super) fn damage(&mut self, at: usize, index: u64) {
+        let node = &mut self.nodes[at];
+        if let Some((_, bad)) = node.disk.entries.get_mut(&index) {
+            *bad = true;
+            self.step(at, Input::Faulty { index: Index(index) }, &[]);
+        }
+    }
+
+    /// Moves one node's clock, and comes back to it if something is due.
+    pub(super) fn wait(&mut self, at: usize, nanos: u64) {
+        self.nodes[at].now += nanos;
+        let node = &self.nodes[at];
+        if node.deadline.is_some_and(|due| due.0 <= node.now) {
+            self.step(at, Input::Due, &[]);
+        }
+    }
+}
+
+/// What a write or an install does to a disk.
+fn land(node: &mut Node, pending: &Pending) {
+    let disk = &mut node.disk;
+    match pending {
+        Pending::Write { write, entries } => {
+            if let Some(hard) = write.hard {
+                assert!(hard.term >= disk.hard.term, "the stored term never falls");
+                disk.hard = hard;
+            }
+            if write.cut {
+                disk.entries.retain(|index, _| *index < write.first.0);
+            }
+            for (index, entry) in (write.first.0..).zip(entries) {
+                if index > disk.base.index.0 {
+                    disk.entries.insert(index, (entry.clone(), false));
+                }
+            }
+        }
+        Pending::Install { at, state } => {
+            if disk.id_at(at.index.0) == Some(*at) {
+                disk.entries.retain(|index, _| *index > at.index.0);
+            } else {
+                disk.entries.clear();
+            }
+            disk.base = *at;
+            disk.state = state.clone();
+            disk.hard.term = disk.hard.term.max(at.term);
+        }
+    }
+    let indices: Vec<u64> = disk.entries.keys().copied().collect();
+    let expected: Vec<u64> = (disk.base.index.0 + 1..).take(indices.len()).collect();
+    assert_eq!(indices, expected, "{}: the stored log has no gap", node.id);
+}
+
+fn shown(entry: &Entry) -> String {
+    match &entry.payload {
+        Payload::Value(value) => format!(" {value}"),
+        Payload::Change(change) => format!(" {:?}", change.steps),
+        Payload::None if entry.head.kind == Kind::Leave => " leave".to_string(),
+        Payload::None => String::new(),
+    }
+}
+
+pub(super) fn shown_message(message: &Message) -> String {
+    let Message { from, to, term, body } = message;
+    let body = match body {
+        Body::PreVote { last } => format!("PreVote {last}"),
+        Body::PreVoteReply { granted: true, .. } => "PreVoteReply yes".to_string(),
+        Body::PreVoteReply { granted: false, .. } => "PreVoteReply no".to_string(),
+        Body::Vote { last, forced } => {
+            format!("Vote {last}{}", if *forced { " forced" } else { "" })
+        }
+        Body::VoteReply { granted: true } => "VoteReply yes".to_string(),
+        Body::VoteReply { granted: false } => "VoteReply no".to_string(),
+        Body::Append { prev, last, commit } if *last == prev.index => {
+            format!("Append {prev} + nothing, commit {commit}")
+        }
+        Body::Append { prev, last, commit } => {
+            format!("Append {prev} + {}..{last}, commit {commit}", prev.index.0 + 1)
+        }
+        Body::AppendAck { matched } => format!("AppendAck {matched}"),
+        Body::AppendReject { at, hint, damaged } => {
+            format!("AppendReject at {at}, hint {hint}{}", if *damaged { ", damaged" } else { "" })
+        }
+        Body::Heartbeat { commit, round, quiet } => {
+            let quiet = if *quiet { ", quiet" } else { "" };
+            format!("Heartbeat commit {commit}, round {}{quiet}", round.0)
+        }
+        Body::HeartbeatAck { round } => format!("HeartbeatAck round {}", round.0),
+        Body::Commit { commit } => format!("Commit {commit}"),
+        Body::Deposed => "Deposed".to_string(),
+        Body::TimeoutNow => "TimeoutNow".to_string(),
+        Body::ReadAsk { position } => format!("ReadAsk {}", position.0 & 0xffff_ffff),
+        Body::ReadAnswer { position, index } => {
+            format!("ReadAnswer {} at {index}", position.0 & 0xffff_ffff)
+        }
+        Body::RepairAsk { id } => format!("RepairAsk {id}"),
+        Body::Repair { id } => format!("Repair {id}"),
+        Body::NeverHad { id } => format!("NeverHad {id}"),
+    };
+    format!("{from}->{to} t{term} {body}")
+}

@@ -1,0 +1,65 @@
+//! Handing over on purpose: for maintenance, for balance, or away from a slow disk.
+//!
+//! The leader takes no more proposals, brings its successor's log up to its own end, on the
+//! successor's disk, and tells it to campaign at once. Voters do not object to that election though
+//! they hear the leader. If it takes longer than an election timeout the leader goes on as before.
+
+use super::{Body, Effects, Moment, Raft, Refusal, ReplicaId, election::State};
+use crate::{mark, planted};
+
+/// A transfer under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Transfer {
+    pub(super) to: ReplicaId,
+    /// Then the leader goes on as before.
+    pub(super) ends_at: Moment,
+    /// The successor was told.
+    told: bool,
+}
+
+impl Raft {
+    pub(super) fn on_transfer(&mut self, to: ReplicaId, fx: &mut Effects) {
+        let is_fit = to != self.id && self.membership.voters().contains(&to);
+        let leader = self.leader();
+        let ends_at = self.now + self.config.election;
+        let State::Leader(leading) = &mut self.state else {
+            fx.refused = Some(Refusal::NotLeader(leader));
+            return;
+        };
+        if !is_fit {
+            fx.refused = Some(Refusal::CannotLead);
+            return;
+        }
+        if leading.transfer.as_ref().is_some_and(|transfer| transfer.to == to) {
+            return;
+        }
+        leading.busy_at = self.now;
+        leading.transfer = Some(Transfer { to, ends_at, told: false });
+        self.feed(to, fx);
+        self.hand_over_if_ready(to, fx);
+    }
+
+    /// Tells the successor, when its disk has everything.
+    pub(super) fn hand_over_if_ready(&mut self, to: ReplicaId, fx: &mut Effects) {
+        let last = self.log.last().index;
+        let State::Leader(leading) = &mut self.state else { return };
+        let ready = leading.of(to, |peer| peer.matched.0) == last.0;
+        let ready = ready || planted!("raft_transfer_before_caught_up");
+        let Some(transfer) = &mut leading.transfer else { return };
+        if transfer.to == to && !transfer.told && ready {
+            transfer.told = true;
+            self.say(fx, to, Body::TimeoutNow);
+        }
+    }
+
+    /// The leader hands over to this replica.
+    pub(super) fn on_timeout_now(&mut self, fx: &mut Effects) {
+        let is_flushed = self.writes.durable() == self.log.last().index;
+        if self.can_lead() && is_flushed {
+            mark!("raft_leader_hands_over");
+            self.campaign(false, true, fx);
+        } else {
+            mark!("raft_hand_over_declined");
+        }
+    }
+}
