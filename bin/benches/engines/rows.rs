@@ -144,7 +144,12 @@ pub(crate) fn warm(task: &Task) -> Outcome {
     }
     tell("disk_loaded", meter::disk_bytes(&task.dir)? as f64 / user_bytes);
     reads(task, &*peer, &values, &zipf)?;
-    tell("memory", meter::anon_bytes().saturating_sub(before) as f64 / task.keys as f64);
+    let memory = || meter::anon_bytes().saturating_sub(before) as f64 / task.keys as f64;
+    tell("memory", memory());
+    peer.compact()?;
+    tell("memory_compacted", memory());
+    let scan = |_, dice: &mut Dice| scan(task, &*peer, dice);
+    tell("scan_sorted", race(1, task.time, &scan)?);
     tell("foreign", usage.spent().foreign_cores);
     let start = Instant::now();
     peer.close()?;
@@ -159,10 +164,7 @@ fn reads(task: &Task, peer: &dyn Peer, values: &Values, zipf: &Zipf) -> Outcome 
     };
     tell("get1", race(1, task.time, &get)?);
     tell("get2", race(2, task.time, &get)?);
-    let scan = |_, dice: &mut Dice| {
-        let from = load::key(dice.below(task.keys));
-        peer.scan(&from, SCAN_KEYS).map(|_| ())
-    };
+    let scan = |_, dice: &mut Dice| scan(task, peer, dice);
     tell("scan", race(1, task.time, &scan)?);
     let mixed = |_, dice: &mut Dice| {
         let number = zipf.next(dice);
@@ -174,9 +176,12 @@ fn reads(task: &Task, peer: &dyn Peer, values: &Values, zipf: &Zipf) -> Outcome 
     };
     tell("mixed1", race(1, task.time, &mixed)?);
     tell("mixed2", race(2, task.time, &mixed)?);
-    peer.compact()?;
-    tell("scan_sorted", race(1, task.time, &scan)?);
     Ok(())
+}
+
+fn scan(task: &Task, peer: &dyn Peer, dice: &mut Dice) -> Outcome {
+    let from = load::key(dice.below(task.keys));
+    peer.scan(&from, SCAN_KEYS).map(drop)
 }
 
 /// Opens what an earlier life left, and looks whether it is all there.

@@ -47,6 +47,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("reopen", "reopen after a clean close, ms", false, 1.0),
     row("reopen_crash", "reopen after kill -9, ms", false, 1.0),
     row("memory", "memory a key after all of it, bytes", false, 1.0),
+    row("memory_compacted", "memory a key after a compaction of everything, bytes", false, 1.0),
     row("memory_loaded", "memory a key after the load, bytes", false, 1.0),
     row("memory_reopened", "memory a key after a reopening, bytes", false, 1.0),
     row("disk_loaded", "disk after the load, times the data", false, 1.0),

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   writer ─▶ queue ── nobody leads? ─▶ leads: takes all queued batches, one frame, one sync
+//!                │                       and goes on with the rounds that gather meanwhile
 //!                └──── somebody leads ─▶ waits; is answered, or becomes the next leader
 //!   reader ─▶ published view ─▶ place ─▶ pread on its own thread
 //! ```
@@ -16,7 +17,7 @@
 //!
 //! Not here: the calls a program makes (`kv.rs`).
 
-use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
+use alloc::{sync::Arc, vec::Vec};
 use core::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
     time::Duration,
@@ -42,17 +43,67 @@ const APPLY_TO_COPY: usize = 1024;
 /// How often the background thread looks around.
 const TICK: Duration = Duration::from_millis(10);
 
+/// Rounds that one thread leads while its own caller waits for its answer. Handing over costs the
+/// time in which another thread wakes up, and the device has nothing to do meanwhile.
+const ROUNDS_IN_A_ROW: usize = 4;
+
 type Answer = Result<BatchOutcome, KvError>;
 
 #[derive(Debug, Default)]
 struct Queue {
     gathering: Vec<WriteBatch>,
-    /// The round that is being gathered; all before `finished` have answers.
-    round: u64,
-    finished: u64,
-    answers: BTreeMap<u64, (Vec<Option<Answer>>, usize)>,
+    /// The round that is being gathered.
+    round: Arc<Round>,
     is_led: bool,
     is_closed: bool,
+}
+
+/// The writers that go to the device together.
+#[derive(Debug, Default)]
+struct Round {
+    state: Mutex<RoundState>,
+    bell: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct RoundState {
+    /// In the order of the batches, once the round is over.
+    answers: Option<Vec<Option<Answer>>>,
+    is_rung: bool,
+    /// Nobody leads it: one of those who wait has to.
+    is_orphaned: bool,
+}
+
+impl Round {
+    fn finish(&self, answers: Vec<Option<Answer>>) {
+        grab(&self.state).answers = Some(answers);
+        // One wakes up and wakes the others: the leader's next sync does not wait for that.
+        self.bell.notify_one();
+    }
+
+    fn orphan(&self) {
+        grab(&self.state).is_orphaned = true;
+        self.bell.notify_one();
+    }
+
+    /// Waits for the answer to batch `nth`; `None` when the waiting thread must lead first.
+    fn wait(&self, nth: usize) -> Option<Answer> {
+        let mut state = grab(&self.state);
+        loop {
+            if let Some(answers) = &mut state.answers {
+                let answer = answers.get_mut(nth).and_then(Option::take);
+                if !core::mem::replace(&mut state.is_rung, true) {
+                    drop(state);
+                    self.bell.notify_all();
+                }
+                return Some(answer.unwrap_or(Err(KvError::Closed)));
+            }
+            if core::mem::take(&mut state.is_orphaned) {
+                return None;
+            }
+            state = self.bell.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
 }
 
 /// The shared part.
@@ -64,8 +115,6 @@ pub(super) struct Shared {
     store: Mutex<Option<Store<Native>>>,
     view: RwLock<Option<IndexView<Native>>>,
     queue: Mutex<Queue>,
-    /// Two, because the next round gathers while one is on its way.
-    answered: [Condvar; 2],
     chores: Mutex<()>,
     unsynced_bytes: AtomicU64,
     writes: AtomicU64,
@@ -87,7 +136,6 @@ impl Shared {
             view: RwLock::new(Some(store.view())),
             store: Mutex::new(Some(store)),
             queue: Mutex::default(),
-            answered: [Condvar::new(), Condvar::new()],
             chores: Mutex::default(),
             unsynced_bytes: AtomicU64::new(0),
             writes: AtomicU64::new(0),
@@ -130,41 +178,37 @@ impl Shared {
         if queue.is_closed {
             return Err(KvError::Closed);
         }
-        let (round, nth) = (queue.round, queue.gathering.len());
+        let (round, nth) = (Arc::clone(&queue.round), queue.gathering.len());
         queue.gathering.push(batch);
+        if !core::mem::replace(&mut queue.is_led, true) {
+            self.lead(queue);
+        } else {
+            drop(queue);
+        }
         loop {
-            if queue.finished > round {
-                return take_answer(&mut queue, round, nth);
-            }
-            if queue.is_led {
-                let bell = &self.answered[(round % 2) as usize];
-                queue = bell.wait(queue).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                queue.is_led = true;
-                queue = self.lead(queue);
+            match round.wait(nth) {
+                Some(answer) => return answer,
+                None => self.lead(grab(&self.queue)),
             }
         }
     }
 
-    /// Leads one round: the one being gathered.
-    fn lead<'q>(&'q self, mut queue: MutexGuard<'q, Queue>) -> MutexGuard<'q, Queue> {
-        let batches = core::mem::take(&mut queue.gathering);
-        let round = queue.round;
-        queue.round += 1;
+    /// Leads the round being gathered, and those that gather meanwhile.
+    fn lead<'q>(&'q self, mut queue: MutexGuard<'q, Queue>) {
+        for _ in 0..ROUNDS_IN_A_ROW {
+            let batches = core::mem::take(&mut queue.gathering);
+            let round = core::mem::take(&mut queue.round);
+            drop(queue);
+            round.finish(self.commit(&batches).into_iter().map(Some).collect());
+            queue = grab(&self.queue);
+            if queue.gathering.is_empty() {
+                queue.is_led = false;
+                return;
+            }
+        }
+        let next = Arc::clone(&queue.round);
         drop(queue);
-        let answers: Vec<_> = self.commit(&batches).into_iter().map(Some).collect();
-        let mut queue = grab(&self.queue);
-        let left = answers.len();
-        queue.answers.insert(round, (answers, left));
-        queue.finished = round + 1;
-        queue.is_led = false;
-        if left > 1 {
-            self.answered[(round % 2) as usize].notify_all();
-        }
-        if !queue.gathering.is_empty() {
-            self.answered[((round + 1) % 2) as usize].notify_one();
-        }
-        queue
+        next.orphan();
     }
 
     fn commit(&self, batches: &[WriteBatch]) -> Vec<Answer> {
@@ -301,14 +345,4 @@ impl Shared {
             None => Ok(()),
         }
     }
-}
-
-fn take_answer(queue: &mut Queue, round: u64, nth: usize) -> Answer {
-    let Some((answers, left)) = queue.answers.get_mut(&round) else { return Err(KvError::Closed) };
-    let answer = answers.get_mut(nth).and_then(Option::take).unwrap_or(Err(KvError::Closed));
-    *left -= 1;
-    if *left == 0 {
-        queue.answers.remove(&round);
-    }
-    answer
 }
