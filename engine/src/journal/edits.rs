@@ -229,7 +229,11 @@ impl Sealed {
         let (base_lsn, last_lsn) = (Lsn(reader.u64()?), Lsn(reader.u64()?));
         let (frames_end, last_crc) = (reader.u64()?, reader.u32()?);
         let (offset, bytes) = (reader.u64()?, reader.u64()?);
-        let footer = if bytes == 0 { None } else { Some(FooterRef { offset, bytes }) };
+        let footer = match (offset, bytes) {
+            (0, 0) => None,
+            (_, 0) => return Err(FormatError::Field("footer")),
+            (offset, bytes) => Some(FooterRef { offset, bytes }),
+        };
         let mut lost = Vec::new();
         for _ in 0..reader.u32()? {
             let (first, last) = (Lsn(reader.u64()?), Lsn(reader.u64()?));

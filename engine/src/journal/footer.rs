@@ -163,6 +163,9 @@ impl SegmentHints {
         offset: u64,
     ) -> Result<Self, FormatError> {
         let header = FooterHeader::decode(&bytes, segment, seed, offset)?;
+        if header.bytes != bytes.len() as u64 {
+            return Err(FormatError::Field("bytes"));
+        }
         let stats_end = FOOTER_HEADER_BYTES + header.groups as usize * FOOTER_GROUP_BYTES;
         let stats_bytes =
             bytes.get(FOOTER_HEADER_BYTES..stats_end).ok_or(FormatError::Truncated)?;

@@ -188,7 +188,7 @@ impl<R: Runtime> ManifestLog<R> {
 }
 
 /// An edit as a frame.
-fn edit_frame(changes: &[Change], first_lsn: Lsn) -> FrameBuilder {
+pub(super) fn edit_frame(changes: &[Change], first_lsn: Lsn) -> FrameBuilder {
     let mut frame = FrameBuilder::new(first_lsn, BytesMut::new());
     for change in changes {
         let value = change.encode();
@@ -304,11 +304,11 @@ pub(super) async fn load<D: Disk>(
     Ok(LoadedManifest { state, torn, accepted })
 }
 
-type Conclusion = (Vec<super::walk::FrameAt>, Option<Damage>, Vec<Damage>);
+pub(super) type Conclusion = (Vec<super::walk::FrameAt>, Option<Damage>, Vec<Damage>);
 
 /// Torn, rot or ambiguous, as for a journal. But the first frame was durable before `CURRENT`
 /// named the file, and rot cannot be accepted: what an edit said cannot be guessed.
-fn conclude(
+pub(super) fn conclude(
     bytes: &[u8],
     header: &SegmentHeader,
     accept_tail_loss: bool,
@@ -344,6 +344,7 @@ fn conclude(
     Ok((frames, decision.torn, decision.damages))
 }
 
+#[derive(Debug)]
 pub(super) enum ReplayError {
     Format(FormatError),
     Misfit(super::edits::Misfit),

@@ -42,6 +42,9 @@ mod open;
 mod sealed;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use chores::{Chore, Done, Installed, ScrubReport};
 pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::Sealed;

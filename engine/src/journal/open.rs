@@ -682,7 +682,7 @@ impl<R: Runtime> Recovery<'_, R> {
 
 /// The header and the first frame are made durable by one sync: without either of them, nothing in
 /// the segment was ever acknowledged.
-fn was_never_begun(bytes: &[u8]) -> bool {
+pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
     let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     is_zero(front) || frame.is_some_and(is_zero)

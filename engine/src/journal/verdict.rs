@@ -266,10 +266,11 @@ impl Judge {
             }
             self.damage(scan.id, Verdict::Rot, Some(Lsn(0)), why);
         }
+        let goes_on = self.pieces(scan);
         if scan.cut_short_bytes > 0 {
             self.damage(scan.id, Verdict::Rot, None, FormatError::Truncated);
         }
-        self.pieces(scan)
+        goes_on
     }
 
     fn pieces(&mut self, scan: &Scanned) -> bool {

@@ -337,13 +337,13 @@ fn examine_sectors(
     // Entries never end in a zero byte: a map that does was cut short, within an entry perhaps.
     let written = map.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
     let written_end = if written < map.len() { layout.map_at + written } else { usize::MAX };
-    let (mut old, mut strange) = (false, false);
+    let (mut old, mut strange, mut map_torn) = (false, false, false);
     for (index, (start, end)) in covered_sectors(offset, layout.map_at).enumerate() {
         let at = layout.map_at + 4 * index;
         // Entries are 4 bytes on multiples of 4: none crosses a sector.
         let lost = !map_whole && (at + 4 >= written_end || is_zero(map_in_sector_of(at)));
         if lost {
-            old = true;
+            map_torn = true;
             continue;
         }
         let Some(entry) = frame[at..].first_chunk::<4>() else { continue };
@@ -357,5 +357,8 @@ fn examine_sectors(
             strange = true;
         }
     }
-    if old && !strange { Evidence::Old } else { Evidence::Strange }
+    // A map that was written to its end and does not fit its checksum was changed. Its entries are
+    // no evidence then: the sector of zeros that one of them denies may be what was written.
+    strange |= !map_whole && !map_torn;
+    if (old || map_torn) && !strange { Evidence::Old } else { Evidence::Strange }
 }
