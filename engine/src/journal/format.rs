@@ -28,7 +28,8 @@
 //! panics. All numbers are little-endian; bytes marked reserved are zero.
 //!
 //! Not here: the footer (`footer.rs`), manifest edits (`edits.rs`), walking frames (`walk.rs`).
-//! The same, byte by byte and with a worked example: `docs/format.md`.
+//! The same, byte by byte and with a worked example: `docs/format.md`, which the tests hold against
+//! this code (`tests/page.rs`).
 
 use alloc::vec::Vec;
 use bytes::BytesMut;

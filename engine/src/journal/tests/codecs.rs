@@ -393,8 +393,9 @@ proptest! {
 
     /// No decoder panics, and none takes memory that its input does not pay for.
     #[test]
-    fn decoders_answer_to_noise(bytes in collection::vec(any::<u8>(), 0..300), forged in any::<bool>()) {
-        let mut bytes = bytes;
+    fn decoders_answer_to_noise(
+        mut bytes in collection::vec(any::<u8>(), 0..300), forged in any::<bool>(),
+    ) {
         if forged && bytes.len() >= 64 {
             bytes[0..4].copy_from_slice(&footer::FOOTER_MAGIC.to_le_bytes());
             bytes[8..16].copy_from_slice(&[1, 0, 0, 0, 7, 0, 0, 0]);

@@ -22,6 +22,8 @@ use super::{
 use crate::types::{GroupId, Lsn, SegmentId, Term, Uuid, Version};
 
 mod codecs;
+mod example;
+mod page;
 mod tears;
 mod verdicts;
 
