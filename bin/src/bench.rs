@@ -4,6 +4,9 @@
 //! time between is what is counted. Loads follow one another on one store: bulk load, writes,
 //! reads, scans, reopening.
 //!
+//! `bench values` compares the engines of the value plane, `bench scale` holds many keys to what is
+//! claimed of them.
+//!
 //! Not here: other stores; `cargo bench --bench engines` asks them the same.
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -23,9 +26,11 @@ use crate::{
     progress::Progress,
 };
 
-mod load;
+pub mod load;
 mod meter;
 mod raw;
+mod scale;
+mod values;
 
 use load::{Dice, Values};
 use meter::{Times, Usage};
@@ -42,6 +47,10 @@ const RAW_TIME: Duration = Duration::from_millis(500);
 pub enum Bench {
     /// The embedded store: bulk load, writes, reads, scans, and reopening.
     Engine(Engine),
+    /// The engines of the value plane, fed from one journal.
+    Values(values::Plane),
+    /// Many small keys: memory, space that comes back, and the time to open them.
+    Scale(scale::Scale),
 }
 
 /// When a write is answered.
@@ -78,16 +87,11 @@ pub struct Engine {
 
 /// Measures.
 pub fn run(bench: &Bench, out: Out) -> Outcome {
-    let Bench::Engine(engine) = bench;
-    let scratch = Scratch::new(&engine.dir)?;
-    let limits = raw::measure(&scratch.0, engine.value_bytes, RAW_TIME)
-        .map_err(|error| opening(&engine.dir, &error))?;
-    out.title("What this machine can do")?;
-    out.table(&["limit", "value", "unit"], &limit_rows(&limits))?;
-    let rows = engine.measure(&scratch.0)?;
-    out.title("What the store does with it")?;
-    let columns = ["load", "per_second", "p50_us", "p99_us", "p999_us", "cpu_us"];
-    out.table(&columns, &rows)
+    match bench {
+        Bench::Engine(engine) => engine.run(out),
+        Bench::Values(plane) => values::run(plane, out),
+        Bench::Scale(scale) => scale::run(scale, out),
+    }
 }
 
 fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
@@ -106,6 +110,27 @@ fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
 type Row = Vec<Cell>;
 
 impl Engine {
+    fn run(&self, out: Out) -> Outcome {
+        let scratch = Scratch::new(&self.dir)?;
+        let limits = raw::measure(&scratch.path, self.value_bytes, RAW_TIME)
+            .map_err(|error| opening(&self.dir, &error))?;
+        out.title("What this machine can do")?;
+        out.table(&["limit", "value", "unit"], &limit_rows(&limits))?;
+        let rows = self.measure(&scratch.path)?;
+        out.title("What the store does with it")?;
+        let columns = [
+            "load",
+            "per_second",
+            "p50_us",
+            "p99_us",
+            "p999_us",
+            "cpu_us",
+            "device_b",
+            "others_cores",
+        ];
+        out.table(&columns, &rows)
+    }
+
     fn open(&self, dir: &Path) -> Result<KvStore, KvError> {
         let durability = match self.durability {
             Promise::Immediate => Durability::Immediate,
@@ -142,7 +167,7 @@ impl Engine {
         let took = start.elapsed().as_secs_f64();
         let mut row = vec!["reopening".into(), Cell::Measure(1.0 / took)];
         row.push(Cell::Measure(took * 1e6));
-        row.extend([Cell::Absent, Cell::Absent, Cell::Absent]);
+        row.resize(8, Cell::Absent);
         rows.push(row);
         store.close().map_err(failed)?;
         Ok(rows)
@@ -170,6 +195,8 @@ impl Engine {
             Cell::Absent,
             Cell::Absent,
             Cell::Measure(spent.cpu.as_secs_f64() * 1e6 / keys),
+            Cell::Measure(spent.written as f64 / keys),
+            Cell::Measure(spent.foreign_cores),
         ])
     }
 
@@ -211,6 +238,8 @@ impl Engine {
             Cell::Measure(times.micros(0.99)),
             Cell::Measure(times.micros(0.999)),
             Cell::Measure(spent.cpu.as_secs_f64() * 1e6 / count.max(1.0)),
+            Cell::Measure(spent.written as f64 / count.max(1.0)),
+            Cell::Measure(spent.foreign_cores),
         ])
     }
 }
@@ -219,23 +248,35 @@ fn failed(error: KvError) -> Failure {
     Failure::new(&DISK, error, "see whether the directory's device has room and is healthy")
 }
 
-/// A directory that is gone when it is dropped.
+/// A directory that is gone when it is dropped, unless it is evidence.
 #[derive(Debug)]
-pub struct Scratch(pub PathBuf);
+pub struct Scratch {
+    /// Where it is.
+    pub path: PathBuf,
+    is_kept: bool,
+}
 
 impl Scratch {
     /// Makes one under `parent`.
     pub fn new(parent: &Path) -> Outcome<Self> {
         let path = parent.join(format!("trilith-{}", std::process::id()));
         fs::create_dir_all(&path).map_err(|error| opening(parent, &error))?;
-        Ok(Self(path))
+        Ok(Self { path, is_kept: false })
+    }
+
+    /// Leaves it where it is.
+    pub const fn keep(&mut self) {
+        self.is_kept = true;
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("left behind: {} ({error})", self.0.display());
+        if self.is_kept {
+            return;
+        }
+        if let Err(error) = fs::remove_dir_all(&self.path) {
+            eprintln!("left behind: {} ({error})", self.path.display());
         }
     }
 }

@@ -70,7 +70,7 @@ fn step(name: &str, count: u64, time: Duration) -> Vec<Cell> {
 
 fn real(demo: &Demo, out: Out) -> Outcome {
     let scratch = Scratch::new(&demo.dir)?;
-    let dir = scratch.0.join("demo");
+    let dir = scratch.path.join("demo");
     out.title("1. A store on this machine's disk")?;
     out.say(&format!("   {}, every write durable before its call returns", dir.display()))?;
     let mut rows = Vec::new();

@@ -63,6 +63,8 @@ codes! {
     DAMAGED = "TR-E303", Unhealthy, "the file was read and holds damage";
     REPLAY = "TR-E401", Failed, "a seed did not replay to the same digest";
     SIMULATION = "TR-E402", Unhealthy, "a judge refused a simulated run";
+    LOST = "TR-E403", Unhealthy, "after a kill the store is not what was acknowledged";
+    CLAIM = "TR-E404", Unhealthy, "a measured figure breaks what was stated of it";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

@@ -6,7 +6,6 @@
 //!
 //! Not here: the server, the router and their client, which come with replication.
 
-#![allow(dead_code, reason = "the benchmark shares load and meter, and neither uses all")]
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
 mod failure;
@@ -18,6 +17,7 @@ mod crash;
 mod demo;
 mod engines;
 mod inspect;
+mod kill;
 mod kv;
 mod store;
 
@@ -52,8 +52,14 @@ enum Command {
     /// A tour of the store that ends with its power cut a hundred times, and one seed replayed.
     Demo(demo::Demo),
 
+    /// Lists every code a command can fail with, and what it means.
+    Errors,
+
     /// Reads a file of a store, or a whole directory, without opening the store.
     Inspect(inspect::Inspect),
+
+    /// Kills a process that writes, many times, and looks for every acknowledged write.
+    Kill(kill::Kill),
 
     /// Opens a directory and gets, sets, deletes, scans, compacts, verifies, imports.
     Kv(kv::Kv),
@@ -87,7 +93,14 @@ fn run(command: Command, out: Out) -> Outcome {
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
         Command::Demo(demo) => demo::run(&demo, out),
+        Command::Errors => {
+            let rows = failure::CODES.iter().map(|code| {
+                vec![code.name.into(), u64::from(code.exit as u8).into(), code.meaning.into()]
+            });
+            out.table(&["code", "exit", "meaning"], &rows.collect::<Vec<Vec<Cell>>>())
+        }
         Command::Inspect(inspect) => inspect::run(&inspect, out),
+        Command::Kill(kill) => kill::run(&kill, out),
         Command::Kv(kv) => kv::run(&kv, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();

@@ -20,6 +20,7 @@
 mod peers;
 mod rows;
 mod table;
+mod zipf;
 
 #[path = "../../src/bench/load.rs"]
 mod load;

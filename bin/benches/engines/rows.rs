@@ -17,10 +17,11 @@
 
 use crate::{
     Outcome, load,
-    load::{Dice, Values, Zipf},
+    load::{Dice, Values},
     meter::{self, Times, Usage},
     peers::{ENGINES, Mode, Peer, Tuning},
     raw,
+    zipf::Zipf,
 };
 use std::{
     io::Write,

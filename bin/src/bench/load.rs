@@ -2,8 +2,7 @@
 //!
 //! A key is 16 bytes, the number of the key scattered over all 64 bits and written in hex, so that
 //! neighbours in number are strangers in order. A value is a window of a pool of noise: nothing
-//! compresses, and making one costs an addition. The popular keys of a zipfian load are scattered
-//! too (the exponent is the 0.99 of YCSB, drawn by the method of Gray and others, 1994).
+//! compresses, and making one costs an addition.
 //!
 //! Not here: who is measured, and the clock.
 
@@ -11,7 +10,6 @@
 pub(crate) type Key = [u8; 16];
 
 const POOL_BYTES: usize = 1 << 20;
-const ZIPF_EXPONENT: f64 = 0.99;
 
 /// Scatters a number over 64 bits; no two numbers meet.
 pub(crate) const fn scatter(number: u64) -> u64 {
@@ -53,11 +51,6 @@ impl Dice {
         let wide = u128::from(self.bits()) * u128::from(end);
         (wide >> 64) as u64
     }
-
-    /// A number from 0 up to, not including, 1.
-    fn unit(&mut self) -> f64 {
-        (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
-    }
 }
 
 /// Values of one length.
@@ -82,40 +75,6 @@ impl Values {
     pub(crate) fn of(&self, number: u64, version: u64) -> &[u8] {
         let start = scatter(number ^ (version << 48)) as usize % POOL_BYTES;
         &self.pool[start..start + self.len]
-    }
-}
-
-/// Numbers below an end, a few of them very often.
-#[derive(Clone, Debug)]
-pub(crate) struct Zipf {
-    end: u64,
-    zeta: f64,
-    alpha: f64,
-    eta: f64,
-}
-
-impl Zipf {
-    /// Over the numbers below `end`.
-    pub(crate) fn new(end: u64) -> Self {
-        let zeta = (1..=end).map(|rank| (rank as f64).powf(-ZIPF_EXPONENT)).sum::<f64>();
-        let zeta2 = 1.0 + 0.5_f64.powf(ZIPF_EXPONENT);
-        let eta = (1.0 - (2.0 / end as f64).powf(1.0 - ZIPF_EXPONENT)) / (1.0 - zeta2 / zeta);
-        Self { end, zeta, alpha: 1.0 / (1.0 - ZIPF_EXPONENT), eta }
-    }
-
-    /// The next number.
-    pub(crate) fn next(&self, dice: &mut Dice) -> u64 {
-        let unit = dice.unit();
-        let scaled = unit * self.zeta;
-        let rank = if scaled < 1.0 {
-            0
-        } else if scaled < 1.0 + 0.5_f64.powf(ZIPF_EXPONENT) {
-            1
-        } else {
-            let share = (self.eta * unit - self.eta + 1.0).powf(self.alpha);
-            ((self.end as f64 * share) as u64).min(self.end - 1)
-        };
-        scatter(rank) % self.end
     }
 }
 
