@@ -272,7 +272,7 @@ impl Scale {
         for _ in 0..SAMPLES {
             let number = dice.below(all);
             let found = store.get_bytes(&load::key(number)).map_err(failed)?;
-            let expect = (keys == all || number % 2 == 0).then(|| values.of(number, 0));
+            let expect = (keys == all || number.is_multiple_of(2)).then(|| values.of(number, 0));
             if found.as_deref() != expect {
                 return Err(lost(format!("key {number} is not what was written")));
             }
