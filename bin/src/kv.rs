@@ -20,7 +20,7 @@ use trilith_engine::{
 };
 
 use crate::{
-    failure::{FILE, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome},
+    failure::{CORRUPT, FILE, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome},
     out::{Cell, Out, lossy},
     progress::Progress,
     store::{Data, size_on_disk},
@@ -217,16 +217,28 @@ fn compact(dir: &Path, out: Out) -> Outcome {
 
 fn verify(dir: &Path, out: Out) -> Outcome {
     let data = Data::existing(dir)?;
-    let mut progress = Progress::new("keys", data.stats().keys as u64);
-    let (mut keys, mut bytes) = (0_u64, 0_u64);
-    data.scan(Bound::Unbounded, Bound::Unbounded, |(key, found)| {
-        keys += 1;
-        bytes += (key.len() + found.value.len()) as u64;
-        progress.step();
-        Ok(true)
-    })?;
+    let verification = data.verification();
+    let mut progress = Progress::new("segments and keys", verification.steps());
+    let report = Data::verify(verification, || progress.step());
     progress.finish();
-    out.facts(&[("keys", keys.into()), ("bytes", bytes.into()), ("damaged", 0_u64.into())])
+    out.facts(&[
+        ("keys", report.keys.into()),
+        ("bytes", report.bytes.into()),
+        ("segments", report.segments.into()),
+        ("segment_bytes", report.segment_bytes.into()),
+        ("damaged", report.damaged.into()),
+    ])?;
+    if report.damaged == 0 {
+        return Ok(());
+    }
+    let more = report.damaged - report.damages.len() as u64;
+    let mut cause = report.damages.join("\n  ");
+    if more > 0 {
+        cause.push_str(&format!("\n  and {more} more"));
+    }
+    let next =
+        format!("copy the directory away, then see each file: trilith inspect {}", dir.display());
+    Err(Failure::new(&CORRUPT, format!("{}:\n  {cause}", dir.display()), next))
 }
 
 fn import(dir: &Path, file: &Path, out: Out) -> Outcome {

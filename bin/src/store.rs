@@ -14,7 +14,10 @@ use std::{
 use trilith_engine::{
     embedded::os::{Native, block_on},
     journal::{JournalError, OpenError, ReadError, Sync},
-    lone::{BatchOutcome, Effort, Store, StoreError, StoreOptions, StoreStats, WriteBatch},
+    lone::{
+        BatchOutcome, Effort, Store, StoreError, StoreOptions, StoreStats, Verification,
+        VerifyReport, WriteBatch,
+    },
     runtime::DiskErrorKind,
     value::{Item, Scan, View},
 };
@@ -100,6 +103,16 @@ impl Data {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// What there is to verify.
+    pub fn verification(&self) -> Verification<Native> {
+        self.store.verification()
+    }
+
+    /// Reads everything there is to verify.
+    pub fn verify(verification: Verification<Native>, step: impl FnMut()) -> VerifyReport {
+        block_on(verification.run(step))
     }
 
     /// Background work that is worth it: prepared segments, footers, compaction.

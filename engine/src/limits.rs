@@ -91,3 +91,7 @@ pub const RAFT_LEASE_MARKS_MAX: usize = 64;
 /// Separate stretches of damage that a replica repairs entry by entry. One with more is better
 /// replaced, and one list stays short enough to be searched in a step.
 pub const RAFT_FAULTY_RANGES_MAX: usize = 1024;
+
+/// How many findings of a verification are worded: more than anybody reads, and a bound when every
+/// record is damaged. All are counted.
+pub const FINDINGS_MAX: usize = 1000;

@@ -23,7 +23,10 @@ use super::{
 };
 use crate::{
     journal::{ReadError, seed_log},
-    lone::{Action, BatchOutcome, Condition, Store, StoreOptions, StoreStats, Write, WriteBatch},
+    lone::{
+        Action, BatchOutcome, Condition, Store, StoreOptions, StoreStats, VerifyReport, Write,
+        WriteBatch,
+    },
     runtime::{DiskError, DiskErrorKind},
     types::Version,
     value::{IndexView, Scan as Range, View},
@@ -417,23 +420,13 @@ impl KvStore {
         self.shared().with(|store| Ok(store.stats()))
     }
 
-    /// Reads every value and checks it.
+    /// Reads every sealed segment from end to end, and every value, and checks them.
     ///
     /// # Errors
     /// [`KvError::Closed`]; damage is in the report.
     pub fn verify(&self) -> Result<VerifyReport, KvError> {
-        let view = self.shared().look(IndexView::clone)?;
-        let mut report = VerifyReport::default();
-        let mut cursor = view.tree().range(Bound::Unbounded, Bound::Unbounded);
-        while let Some((key, _)) = cursor.next() {
-            report.keys += 1;
-            let Some(pinned) = view.pin(key, || 0) else { continue };
-            match block_on(pinned.read(key)) {
-                Ok(found) => report.bytes += (key.len() + found.value.len()) as u64,
-                Err(error) => report.damages.push(error.to_string()),
-            }
-        }
-        Ok(report)
+        let verification = self.shared().with(|store| Ok(store.verification()))?;
+        Ok(block_on(verification.run(|| {})))
     }
 
     /// Writes what a log of the first format (`current.log`) holds into this store.
@@ -476,17 +469,6 @@ impl KvStore {
     pub fn close(&self) -> Result<(), KvError> {
         self.owner.close()
     }
-}
-
-/// What [`KvStore::verify`] found.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct VerifyReport {
-    /// Keys looked at.
-    pub keys: u64,
-    /// Bytes of keys and values that are right.
-    pub bytes: u64,
-    /// What is damaged.
-    pub damages: Vec<String>,
 }
 
 /// What [`KvStore::import`] did.

@@ -11,8 +11,6 @@ mod shared;
 
 pub mod os;
 
-pub use crate::lone::{BatchError, Condition, StoreOptions, StoreStats, WriteBatch};
+pub use crate::lone::{BatchError, Condition, StoreOptions, StoreStats, VerifyReport, WriteBatch};
 pub use error::KvError;
-pub use kv::{
-    Durability, ImportReport, KvOptions, KvStore, Scan, Snapshot, VerifyReport, Versioned,
-};
+pub use kv::{Durability, ImportReport, KvOptions, KvStore, Scan, Snapshot, Versioned};

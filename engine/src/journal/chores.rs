@@ -22,11 +22,11 @@ use super::{
     edits::{Change, FooterRef, Listed, Sealed},
     files::{JOURNAL_DIR, SegmentFile, segment_name},
     footer,
-    format::{FormatError, Seed, SegmentKind},
+    format::{Seed, SegmentKind},
     manifest::remove_quietly,
     report::JournalError,
-    sealed::{FrontError, HintSource, check_front, load_footer, walk_sealed, whole_file},
-    verdict::{Damage, Verdict},
+    sealed::{HintSource, ScrubReport, walk_sealed},
+    verdict::Damage,
     write::{Journal, Retired, Spare, has_room, prepare_file},
 };
 use crate::{
@@ -71,12 +71,7 @@ enum Work<R: Runtime> {
     Reclaim {
         files: Vec<Retired<R>>,
     },
-    Scrub {
-        segment: Arc<SegmentFile<R>>,
-        listed: Listed,
-        sealed: Sealed,
-        node: Uuid,
-    },
+    Scrub(HintSource<R>),
 }
 
 impl<R: Runtime> fmt::Debug for Chore<R> {
@@ -85,7 +80,7 @@ impl<R: Runtime> fmt::Debug for Chore<R> {
             Work::Prepare { id, bytes, .. } => write!(f, "prepare {:08x}, {bytes} bytes", id.0),
             Work::Seal { listed, .. } => write!(f, "seal {:08x}", listed.id.0),
             Work::Reclaim { files } => write!(f, "reclaim {} file(s)", files.len()),
-            Work::Scrub { listed, .. } => write!(f, "scrub {:08x}", listed.id.0),
+            Work::Scrub(source) => write!(f, "scrub {:08x}", source.id().0),
         }
     }
 }
@@ -132,21 +127,6 @@ pub enum Installed {
     Scrubbed(ScrubReport),
 }
 
-/// What reading a whole segment found.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ScrubReport {
-    /// The segment.
-    pub segment: SegmentId,
-    /// How many bytes were read.
-    pub bytes: u64,
-    /// Every damaged place.
-    pub damages: Vec<Damage>,
-    /// What is wrong with its header or its footer: harmless while the frames are whole.
-    pub edges: Vec<FormatError>,
-    /// The disk refused to read it.
-    pub failed: Option<DiskError>,
-}
-
 impl<R: Runtime> Journal<R> {
     /// The next piece of background work, if there is any. Must be followed by `run` and
     /// [`Journal::install`].
@@ -162,9 +142,7 @@ impl<R: Runtime> Journal<R> {
     /// Reading one sealed segment from end to end, uncached.
     #[must_use]
     pub fn plan_scrub(&self, id: SegmentId) -> Option<Chore<R>> {
-        let source = self.hint_source(id)?;
-        let HintSource { segment, listed, sealed } = source;
-        let work = Work::Scrub { segment, listed, sealed, node: self.node };
+        let work = Work::Scrub(self.hint_source(id)?);
         Some(Chore { disk: self.rt.disk().clone(), work })
     }
 
@@ -174,7 +152,7 @@ impl<R: Runtime> Journal<R> {
         let listed = self.state.segments.get(&id)?.clone();
         let sealed = self.rotated.get(&id).or(listed.sealed.as_ref())?.clone();
         let segment = self.files.get(id)?.clone();
-        Some(HintSource { segment, listed, sealed })
+        Some(HintSource { segment, listed, sealed, node: self.node })
     }
 
     fn plan_prepare(&mut self) -> Option<Work<R>> {
@@ -206,7 +184,7 @@ impl<R: Runtime> Journal<R> {
         });
         let source = without_footer.map(|listed| listed.id).find_map(|id| self.hint_source(id))?;
         self.busy.sealing = Some(source.listed.id);
-        let HintSource { segment, listed, sealed } = source;
+        let HintSource { segment, listed, sealed, .. } = source;
         Some(Work::Seal { segment, listed, sealed })
     }
 
@@ -261,12 +239,7 @@ impl<R: Runtime> Journal<R> {
                 self.retired.extend(left);
                 Ok(Installed::Reclaimed(bytes))
             }
-            Outcome::Scrubbed(report) => {
-                if !report.damages.is_empty() {
-                    mark!("journal_scrub_found_damage");
-                }
-                Ok(Installed::Scrubbed(report))
-            }
+            Outcome::Scrubbed(report) => Ok(Installed::Scrubbed(report)),
         }
     }
 
@@ -368,9 +341,7 @@ impl<R: Runtime> Chore<R> {
                 Outcome::Sealed(listed.id, result)
             }
             Work::Reclaim { files } => reclaim(&disk, files).await,
-            Work::Scrub { segment, listed, sealed, node } => {
-                Outcome::Scrubbed(scrub(&segment.file, &listed, &sealed, node).await)
-            }
+            Work::Scrub(source) => Outcome::Scrubbed(source.scrub().await),
         })
     }
 }
@@ -463,39 +434,4 @@ async fn reclaim<R: Runtime>(disk: &R::Disk, files: Vec<Retired<R>>) -> Outcome<
         }
     }
     Outcome::Reclaimed { bytes, left }
-}
-
-async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) -> ScrubReport {
-    let mut report = ScrubReport {
-        segment: listed.id,
-        bytes: 0,
-        damages: Vec::new(),
-        edges: Vec::new(),
-        failed: None,
-    };
-    let walked = match walk_sealed(file, listed, sealed, ReadMode::Uncached).await {
-        Ok(walked) => walked,
-        Err(error) => {
-            report.damages.push(whole_file(listed, Verdict::Rot, FormatError::Truncated));
-            report.failed = Some(error);
-            return report;
-        }
-    };
-    report.bytes = walked.bytes.len() as u64;
-    report.damages = walked.damages;
-    if let Err(why) = check_front(&walked.bytes, listed, node) {
-        report.edges.push(match why {
-            FrontError::Newer(found) => FormatError::Newer { found },
-            FrontError::OtherNode(_) => FormatError::Field("node"),
-            FrontError::Damaged(why) => why,
-        });
-    }
-    if let Some(footer) = sealed.footer {
-        match load_footer(file, listed, sealed, ReadMode::Uncached).await {
-            Ok(Ok(_)) => report.bytes += footer.bytes,
-            Ok(Err(why)) => report.edges.push(why),
-            Err(error) => report.failed = Some(error),
-        }
-    }
-    report
 }

@@ -45,7 +45,7 @@ mod write;
 #[cfg(test)]
 mod tests;
 
-pub use chores::{Chore, Done, Installed, ScrubReport};
+pub use chores::{Chore, Done, Installed};
 pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::Sealed;
 pub use files::{Expect, Files, RecordBuf, SegmentFile, verify};
@@ -54,6 +54,6 @@ pub use format::{RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
 pub use open::Recovered;
 pub use report::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync};
-pub use sealed::HintSource;
+pub use sealed::{HintSource, ScrubReport};
 pub use verdict::{Damage, Verdict};
 pub use write::{Journal, ManifestEdit, Persisted, SegmentInfo};

@@ -48,7 +48,7 @@ use super::{
 };
 use crate::{
     limits, mark, planted,
-    runtime::{Disk, DiskErrorKind, File, Open, ReadMode, Rng, Runtime},
+    runtime::{Disk, DiskErrorKind, Entry, File, Open, ReadMode, Rng, Runtime},
     types::{Lsn, SegmentId, Uuid},
 };
 
@@ -74,10 +74,20 @@ impl<R: Runtime> Journal<R> {
         let options = sane(options);
         let disk = rt.disk().clone();
         disk.create_dir("").await?;
+        let has = |names: &[Entry], name| names.iter().any(|entry| entry.name == name);
+        let names = disk.list("").await?;
+        let mut is_store = has(&names, CURRENT);
+        if !is_store && !has(&names, LOCK) {
+            // Nothing of ours was ever here: a foreign directory is left without even a lock.
+            refuse_foreign(&disk, names).await?;
+        }
         let lock = disk.lock(LOCK).await?;
         let mut rng = rt.rng("journal");
-        let names = disk.list("").await?;
-        let found = if names.iter().any(|entry| entry.name == CURRENT) {
+        if !is_store {
+            // Somebody may have made one before the lock was ours.
+            is_store = has(&disk.list("").await?, CURRENT);
+        }
+        let found = if is_store {
             recover::<R>(&disk, &mut rng, &options).await?
         } else {
             create::<R>(&disk, &mut rng, &options).await?
@@ -169,7 +179,7 @@ async fn create<R: Runtime>(
     rng: &mut R::Rng,
     options: &JournalOptions,
 ) -> Result<Found<R>, OpenError> {
-    refuse_foreign(disk).await?;
+    refuse_foreign(disk, disk.list("").await?).await?;
     let node = match read_small(disk, NODE).await {
         Ok(bytes) => match NodeFile::decode(&bytes) {
             Ok(file) => Some(file.node),
@@ -213,8 +223,8 @@ async fn create<R: Runtime>(
 
 /// Refuses a directory in which a store must not be made: one with foreign files, or one that has
 /// lost the file through which its store is found.
-async fn refuse_foreign<D: Disk>(disk: &D) -> Result<(), OpenError> {
-    for entry in disk.list("").await? {
+async fn refuse_foreign<D: Disk>(disk: &D, names: Vec<Entry>) -> Result<(), OpenError> {
+    for entry in names {
         let name = entry.name.as_str();
         let is_segment_dir = entry.is_dir && (name == JOURNAL_DIR || name == DATA_DIR);
         if is_segment_dir {

@@ -1,11 +1,17 @@
-//! Reading a sealed segment: its footer, or its frames when the footer is of no use.
+//! Reading a sealed segment: its footer, or its frames when the footer is of no use, or all of it
+//! to see whether it is still whole.
 //!
 //! Everything in a sealed segment was durable when it was sealed, so there is no tail here: what
 //! is not whole is rot.
 //!
 //! Not here: who asks (`open.rs`, `chores.rs`, compaction).
 
-use alloc::{sync::Arc, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    sync::Arc,
+    vec::Vec,
+};
 
 use super::{
     edits::{Listed, Sealed},
@@ -17,9 +23,9 @@ use super::{
     walk::{FrameAt, Start, walk},
 };
 use crate::{
-    limits, planted,
-    runtime::{DiskResult, File, ReadMode, Runtime},
-    types::{Lsn, Uuid},
+    limits, mark, planted,
+    runtime::{DiskError, DiskResult, File, ReadMode, Runtime},
+    types::{Lsn, SegmentId, Uuid},
 };
 
 /// What walking a sealed segment gave.
@@ -141,13 +147,36 @@ pub(super) enum FrontError {
 
 /// Where to get a sealed segment's hints from: independent of the journal, so that a chore can
 /// hold it.
+#[derive(Debug)]
 pub struct HintSource<R: Runtime> {
     pub(super) segment: Arc<SegmentFile<R>>,
     pub(super) listed: Listed,
     pub(super) sealed: Sealed,
+    pub(super) node: Uuid,
 }
 
 impl<R: Runtime> HintSource<R> {
+    /// The segment's number.
+    #[must_use]
+    pub const fn id(&self) -> SegmentId {
+        self.listed.id
+    }
+
+    /// How much of the file there is to read.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.sealed.frames_end + self.sealed.footer.map_or(0, |footer| footer.bytes)
+    }
+
+    /// Reads the whole segment, uncached, and goes on behind every damage.
+    pub async fn scrub(&self) -> ScrubReport {
+        let report = scrub(&self.segment.file, &self.listed, &self.sealed, self.node).await;
+        if !report.damages.is_empty() {
+            mark!("journal_scrub_found_damage");
+        }
+        report
+    }
+
     /// The hints, from the footer or from the frames.
     ///
     /// # Errors
@@ -168,6 +197,68 @@ impl<R: Runtime> HintSource<R> {
         }
         Ok(SegmentHints::of_frames(self.listed.id, &walked.bytes, &walked.frames))
     }
+}
+
+/// What reading a whole segment found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScrubReport {
+    /// The segment.
+    pub segment: SegmentId,
+    /// How many bytes were read.
+    pub bytes: u64,
+    /// Every damaged place.
+    pub damages: Vec<Damage>,
+    /// What is wrong with its header or its footer: harmless while the frames are whole.
+    pub edges: Vec<FormatError>,
+    /// The disk refused to read it.
+    pub failed: Option<DiskError>,
+}
+
+impl ScrubReport {
+    /// Everything that is not as it should be, in words.
+    pub fn findings(&self) -> impl Iterator<Item = String> {
+        let id = self.segment.0;
+        let damages = self.damages.iter().map(ToString::to_string);
+        let edges = self.edges.iter().map(move |why| {
+            format!("segment {id:08x}: its header or its hints: {why}; no record is affected")
+        });
+        damages.chain(edges).chain(self.failed.iter().map(ToString::to_string))
+    }
+}
+
+async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) -> ScrubReport {
+    let mut report = ScrubReport {
+        segment: listed.id,
+        bytes: 0,
+        damages: Vec::new(),
+        edges: Vec::new(),
+        failed: None,
+    };
+    let walked = match walk_sealed(file, listed, sealed, ReadMode::Uncached).await {
+        Ok(walked) => walked,
+        Err(error) => {
+            report.damages.push(whole_file(listed, Verdict::Rot, FormatError::Truncated));
+            report.failed = Some(error);
+            return report;
+        }
+    };
+    report.bytes = walked.bytes.len() as u64;
+    report.damages = walked.damages;
+    if let Err(why) = check_front(&walked.bytes, listed, node) {
+        report.edges.push(match why {
+            FrontError::Newer(found) => FormatError::Newer { found },
+            FrontError::OtherNode(_) => FormatError::Field("node"),
+            FrontError::Damaged(why) => why,
+        });
+    }
+    if let Some(footer) = sealed.footer {
+        match load_footer(file, listed, sealed, ReadMode::Uncached).await {
+            Ok(Ok(_)) => report.bytes += footer.bytes,
+            Ok(Err(why)) => report.edges.push(why),
+            Err(error) => report.failed = Some(error),
+        }
+    }
+    report
 }
 
 /// A damage that is a whole missing or unusable file.

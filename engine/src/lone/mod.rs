@@ -17,6 +17,7 @@ mod batch;
 mod chore;
 mod commit;
 mod error;
+mod verify;
 
 use alloc::{sync::Weak, vec::Vec};
 use core::fmt;
@@ -25,6 +26,7 @@ pub use batch::{Action, BatchOutcome, Condition, Write, WriteBatch};
 pub use chore::{Chore, Done, Effort};
 pub use commit::{Commit, GROUP, check};
 pub use error::{BatchError, StoreError};
+pub use verify::{Verification, VerifyReport};
 
 use crate::{
     journal::{Journal, JournalOptions, ManifestEdit, OpenReport, SegmentHints, SegmentKind, Sync},
@@ -303,7 +305,7 @@ impl<R: Runtime> Store<R> {
             tombstone_bytes: total.tombstone_bytes,
             segments: self.journal.segments().count(),
             file_bytes: self.journal.file_bytes(),
-            pending_reclaim_bytes: 0,
+            pending_reclaim_bytes: self.journal.retired_bytes(),
             version: self.engine.applied(GROUP),
             durable: Version(self.journal.durable_lsn().0),
             compactions: self.compactions,
