@@ -191,6 +191,13 @@ fn refused(dir: &Path, error: &StoreError) -> Failure {
             (&failure::DISK, "see the system's log: dmesg".to_owned())
         }
         StoreError::Read(_) => (&failure::CORRUPT, inspect),
+        StoreError::Compact(error) if error.faulty().is_some() => {
+            (&failure::CORRUPT, format!("see all that is damaged: trilith kv {shown} verify"))
+        }
+        StoreError::Compact(error) if error.is_full() => {
+            (&failure::FULL, format!("make room: df -h {shown}"))
+        }
+        StoreError::Compact(_) => (&failure::DISK, "see the system's log: dmesg".to_owned()),
     };
     Failure::new(code, format!("{shown}: {error}"), next)
 }

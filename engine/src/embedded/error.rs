@@ -9,10 +9,11 @@ use alloc::{
 use core::fmt;
 
 use crate::{
-    journal::{JournalError, OpenError, ReadError},
+    journal::{DataError, JournalError, OpenError, ReadError},
     lone::{BatchError, StoreError},
     runtime::DiskError,
     types::Version,
+    value::CompactError,
 };
 
 /// Why the store refused.
@@ -112,12 +113,26 @@ impl From<OpenError> for KvError {
     }
 }
 
+impl From<CompactError> for KvError {
+    fn from(error: CompactError) -> Self {
+        match error {
+            CompactError::Read(error) => error.into(),
+            CompactError::Write(DataError::NoSpace) => Self::NoSpace,
+            CompactError::Write(DataError::Disk(error)) => Self::Io(error),
+            CompactError::Write(
+                error @ (DataError::Order | DataError::Push(_) | DataError::Format(_)),
+            ) => Self::Unusable(format!("a bug of this program: {error}")),
+        }
+    }
+}
+
 impl From<StoreError> for KvError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Open(error) => (*error).into(),
             StoreError::Batch(error) => Self::TooLarge(error),
             StoreError::Read(error) => error.into(),
+            StoreError::Compact(error) => (*error).into(),
             StoreError::Journal(error) => match error {
                 JournalError::Failed(error) | JournalError::NotPrepared(error) => Self::Io(error),
                 JournalError::Stopped => Self::Closed,

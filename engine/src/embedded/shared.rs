@@ -31,7 +31,7 @@ use super::{
 };
 use crate::{
     journal::Sync,
-    lone::{BatchOutcome, Commit, Effort, Store, StoreError, WriteBatch},
+    lone::{BatchOutcome, Commit, Effort, Store, StoreError, Tour, WriteBatch},
     runtime::{Clock, Runtime},
     value::IndexView,
 };
@@ -276,27 +276,27 @@ impl Shared {
     }
 
     /// Does chores until there is none. The store is locked to plan and to install, not to work.
-    pub(super) fn work(&self, mut effort: Effort) -> Result<(), KvError> {
+    pub(super) fn work(&self, effort: Effort) -> Result<(), KvError> {
         let _turn = grab(&self.chores);
-        loop {
-            let planned = self.with(|store| {
-                let before = store.stats().compactions;
-                Ok(store.plan(effort).map(|chore| (chore, before)))
-            })?;
-            let Some((chore, before)) = planned else { return Ok(()) };
+        let mut tour = Tour::new(effort);
+        while let Some(chore) = self.with(|store| Ok(store.plan(tour.effort())))? {
+            let is_compaction = chore.is_compaction();
             let mut next = Some(block_on(chore.run()));
+            let mut installed = Ok(());
             while let Some(done) = next {
-                next = self.with(|store| block_on(store.install(done)))?;
+                next = self.with(|store| {
+                    Ok(block_on(store.install(done)).unwrap_or_else(|error| {
+                        installed = Err(error);
+                        None
+                    }))
+                })?;
             }
-            let after = self.with(|store| Ok(store.stats().compactions))?;
-            // One pass takes everything; a second would find what it has just written.
-            if after > before {
-                effort = Effort::Chores;
-            }
+            tour.did(is_compaction, installed)?;
             if self.is_closing.load(Ordering::Relaxed) {
                 return Ok(());
             }
         }
+        Ok(tour.end()?)
     }
 
     /// What the background thread does until the store is closed.

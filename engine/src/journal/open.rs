@@ -5,6 +5,7 @@
 //! LOCK ─► NODE ─► CURRENT ─► MANIFEST ─┬─► sealed segments: footers (or walk)      only reads
 //!                                      └─► the others: walk ─► verdict ──► refuse?
 //! ────────────────────────────────────────────────────────────────────────────────────────────
+//! sync the directory: what was found is certain
 //! write the unproven records into a fresh segment · sync                           then changes
 //! write a new manifest that lists it and seals or drops the others
 //! point CURRENT at it                                             ◄ the only step that counts
@@ -326,6 +327,9 @@ async fn recover<R: Runtime>(
     };
     recovery.read_segments().await?;
     let decision = recovery.decide()?;
+    // What the directory shows may be in the cache only: whoever renamed CURRENT may have died
+    // before the sync. What is built on it must not outlive it.
+    disk.sync_dir("").await?;
     let previous = recovery.commit(rng, &decision).await?;
     let manifest = recovery.install_state(rng, &current).await?;
     recovery.remove_orphans(&manifest).await?;

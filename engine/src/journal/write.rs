@@ -552,7 +552,8 @@ impl<R: Runtime> Journal<R> {
     /// compaction. Dropped files go when nobody reads them any more.
     ///
     /// # Errors
-    /// [`JournalError::Misfit`] or [`JournalError::NoSpace`]: nothing happened.
+    /// [`JournalError::Misfit`] or [`JournalError::NoSpace`]: nothing happened; in the latter case
+    /// the segments to be added are removed, to be written again.
     /// [`JournalError::Failed`] stops the journal for good.
     pub async fn edit(&mut self, edit: ManifestEdit<R>) -> Result<(), JournalError> {
         let mut changes = Vec::new();
@@ -579,7 +580,17 @@ impl<R: Runtime> Journal<R> {
         }
         let sizes: BTreeMap<SegmentId, u64> =
             self.state.segments.values().map(|listed| (listed.id, listed.bytes)).collect();
-        self.record(changes).await?;
+        if let Err(error) = self.record(changes).await {
+            // They belong to nothing, and room is what is missing. After a failure that stopped the
+            // journal nobody knows whether they do.
+            if error.is_retryable() {
+                mark!("journal_edit_gave_up");
+                for data in edit.add {
+                    data.discard(&self.rt).await;
+                }
+            }
+            return Err(error);
+        }
         if seals_rotated {
             self.rotated.clear();
         }

@@ -8,7 +8,7 @@
 //!
 //! Not here: what is moved (`value/compact.rs`), what is worth moving (`value/ledger.rs`).
 
-use alloc::{boxed::Box, sync::Arc, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
 use super::{Store, error::StoreError};
@@ -16,7 +16,7 @@ use crate::{
     journal::{self, Installed, ManifestEdit, RecordKind, SegmentHints},
     mark, planted,
     runtime::{Clock, Runtime},
-    types::Lsn,
+    types::{Lsn, SegmentId},
     value::{CompactError, Compacted, Job, JobParts, Line, Progress},
 };
 
@@ -77,7 +77,72 @@ impl<R: Runtime> fmt::Debug for Done<R> {
     }
 }
 
+/// Work until there is none, as its caller goes through it: which effort is next, and what is told
+/// at the end. It ends: one pass compacts everything, and a second pass follows only when the first
+/// has found a damaged segment, which the second leaves out.
+#[derive(Debug)]
+pub struct Tour {
+    effort: Effort,
+    left_out: BTreeSet<SegmentId>,
+    damage: Option<StoreError>,
+}
+
+impl Tour {
+    /// A tour of this effort.
+    #[must_use]
+    pub const fn new(effort: Effort) -> Self {
+        Self { effort, left_out: BTreeSet::new(), damage: None }
+    }
+
+    /// What to plan next.
+    #[must_use]
+    pub const fn effort(&self) -> Effort {
+        self.effort
+    }
+
+    /// A chore is installed, or not.
+    ///
+    /// # Errors
+    /// The chore's, when nothing else can be done.
+    pub fn did(
+        &mut self,
+        was_compaction: bool,
+        installed: Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        match installed {
+            // A second pass would find what the first has just written.
+            Ok(()) if was_compaction => self.effort = Effort::Chores,
+            Ok(()) => {}
+            Err(error) => {
+                let faulty =
+                    if let StoreError::Compact(error) = &error { error.faulty() } else { None };
+                // Met twice, it is in the way and no victim: then there is nothing to leave out.
+                if !faulty.is_some_and(|segment| self.left_out.insert(segment)) {
+                    return Err(error);
+                }
+                mark!("lone: compaction left a damaged segment out");
+                self.damage.get_or_insert(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// There is nothing more to do.
+    ///
+    /// # Errors
+    /// [`StoreError::Compact`] when something damaged was left as it is.
+    pub fn end(self) -> Result<(), StoreError> {
+        self.damage.map_or(Ok(()), Err)
+    }
+}
+
 impl<R: Runtime> Chore<R> {
+    /// Whether it is a compaction.
+    #[must_use]
+    pub const fn is_compaction(&self) -> bool {
+        matches!(self.0, Work::Compact(..))
+    }
+
     /// Does the work.
     pub async fn run(self) -> Done<R> {
         Done(match self.0 {
@@ -158,7 +223,8 @@ impl<R: Runtime> Store<R> {
     /// next, after commits had their turn.
     ///
     /// # Errors
-    /// [`StoreError::Journal`]. Unless the store has stopped, the chore is off and nothing is lost.
+    /// [`StoreError::Journal`] or [`StoreError::Compact`]. Unless the store has stopped, the chore is
+    /// off and nothing is lost.
     pub async fn install(&mut self, done: Done<R>) -> Result<Option<Done<R>>, StoreError> {
         let next = match done.0 {
             Outcome::Journal(done) => {
@@ -174,8 +240,7 @@ impl<R: Runtime> Store<R> {
                     self.engine.ledger_mut().line_mut(segment).is_faulty = true;
                 }
                 self.hold_until = self.rt.clock().now() + HOLD;
-                tracing::warn!(%error, "compaction gave up; it tries again in some seconds");
-                None
+                return Err(StoreError::Compact(Box::new(error)));
             }
             Outcome::Add(compacted, token) => self.add(compacted, token).await?,
             Outcome::Switch(compacted, mut progress, token) => {
@@ -253,29 +318,30 @@ impl<R: Runtime> Store<R> {
     /// else waits.
     ///
     /// # Errors
-    /// [`StoreError::Journal`].
+    /// [`StoreError::Journal`]. [`StoreError::Compact`] when something could not be compacted; a
+    /// damaged segment does not keep the others from it.
     pub async fn work(&mut self, effort: Effort) -> Result<u64, StoreError> {
-        let mut chores = 0;
-        let mut effort = effort;
-        while let Some(chore) = self.plan(effort) {
-            let is_compaction = matches!(chore.0, Work::Compact(..));
+        let (mut chores, mut tour) = (0, Tour::new(effort));
+        while let Some(chore) = self.plan(tour.effort()) {
+            let is_compaction = chore.is_compaction();
             let mut next = Some(chore.run().await);
-            while let Some(done) = next {
-                next = self.install(done).await?;
-            }
+            let installed = loop {
+                let Some(done) = next else { break Ok(()) };
+                match self.install(done).await {
+                    Ok(more) => next = more,
+                    Err(error) => break Err(error),
+                }
+            };
+            tour.did(is_compaction, installed)?;
             chores += 1;
-            // One pass takes everything; a second one would find what it has just written.
-            if is_compaction {
-                effort = Effort::Chores;
-            }
         }
-        Ok(chores)
+        tour.end().map(|()| chores)
     }
 
     /// Compacts everything, the segment that is written to included.
     ///
     /// # Errors
-    /// [`StoreError::Journal`].
+    /// As [`work`](Self::work).
     pub async fn compact_all(&mut self) -> Result<(), StoreError> {
         self.rotate().await?;
         self.work(Effort::Everything).await?;

@@ -8,6 +8,7 @@ use core::fmt;
 use crate::{
     journal::{JournalError, OpenError, ReadError},
     limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX},
+    value::CompactError,
 };
 
 /// Why a batch cannot be written, whatever the state of the store.
@@ -62,6 +63,8 @@ pub enum StoreError {
     Journal(JournalError),
     /// A record could not be read.
     Read(ReadError),
+    /// A compaction gave up. Nothing has changed.
+    Compact(Box<CompactError>),
 }
 
 impl StoreError {
@@ -73,6 +76,8 @@ impl StoreError {
             Self::Batch(_) => false,
             Self::Journal(error) => error.is_retryable(),
             Self::Read(error) => matches!(error, ReadError::Disk(_)),
+            // A damaged segment is left out the next time.
+            Self::Compact(_) => true,
         }
     }
 
@@ -90,6 +95,7 @@ impl fmt::Display for StoreError {
             Self::Batch(error) => error.fmt(f),
             Self::Journal(error) => error.fmt(f),
             Self::Read(error) => error.fmt(f),
+            Self::Compact(error) => write!(f, "compaction gave up: {error}"),
         }
     }
 }

@@ -23,7 +23,7 @@ use alloc::{sync::Weak, vec::Vec};
 use core::fmt;
 
 pub use batch::{Action, BatchOutcome, Condition, Write, WriteBatch};
-pub use chore::{Chore, Done, Effort};
+pub use chore::{Chore, Done, Effort, Tour};
 pub use commit::{Commit, GROUP, check};
 pub use error::{BatchError, StoreError};
 pub use verify::{Verification, VerifyReport};

@@ -168,6 +168,14 @@ impl CompactError {
     }
 }
 
+impl CompactError {
+    /// Whether it found no room.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        matches!(self, Self::Write(DataError::NoSpace))
+    }
+}
+
 impl fmt::Display for CompactError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
