@@ -44,6 +44,16 @@ pub fn segment_name(kind: SegmentKind, id: SegmentId) -> String {
     }
 }
 
+/// Whether this is how a number stands in a name of ours.
+pub(super) fn is_number(text: &str) -> bool {
+    text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
+/// Whether a name in one of the two directories is one that this room makes.
+pub(super) fn is_segment_name(name: &str) -> bool {
+    name.strip_suffix(".seg").is_some_and(is_number)
+}
+
 /// An open segment. Holding it is a pin: its bytes stay.
 pub struct SegmentFile<R: Runtime> {
     /// Its number.
@@ -235,14 +245,15 @@ pub fn verify<'b>(bytes: &'b [u8], loc: Loc, expect: Expect<'_>) -> Result<Recor
     })
 }
 
-/// Reads a file's bytes from `start` to `end`; shorter when the file is. The caller's bounds are
-/// the file's own, so that the memory asked for is no more than is there.
+/// Reads a file's bytes from `start` to `end`; shorter when the file is. The caller's bounds may be
+/// any that some damaged byte says: the memory asked for is no more than there is to read.
 pub(super) async fn read_range<F: File>(
     file: &F,
     start: u64,
     end: u64,
     mode: ReadMode,
 ) -> DiskResult<Vec<u8>> {
+    let end = end.min(file.len().await?);
     let wanted = end.saturating_sub(start).min(limits::SEGMENT_FILE_BYTES_MAX);
     file.read_at(start, vec![0; usize::try_from(wanted).unwrap_or(0)], mode).await
 }

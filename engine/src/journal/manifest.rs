@@ -23,7 +23,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     edits::{Change, ManifestState},
-    files::{FileOf, read_range, segment_name},
+    files::{FileOf, is_number, read_range, segment_name},
     format::{
         FormatError, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind,
         records,
@@ -41,7 +41,7 @@ use crate::{
 };
 
 pub(super) const CURRENT: &str = "CURRENT";
-const CURRENT_TMP: &str = "CURRENT.tmp";
+pub(super) const CURRENT_TMP: &str = "CURRENT.tmp";
 
 /// Why an edit was not recorded.
 #[derive(Debug)]
@@ -371,7 +371,5 @@ pub(super) fn replay(
 
 /// Whether a name in the root is one that this room makes.
 pub(super) fn is_manifest_name(name: &str) -> bool {
-    name.strip_prefix("MANIFEST-").is_some_and(|number| {
-        number.len() == 8 && number.bytes().all(|byte| byte.is_ascii_hexdigit())
-    })
+    name.strip_prefix("MANIFEST-").is_some_and(is_number)
 }

@@ -29,7 +29,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     chores::Busy,
     edits::{Change, FooterRef, Listed, ManifestState, Sealed},
-    files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, read_range, segment_name},
+    files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
     format::{
         FRAME_HEADER_BYTES, FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
@@ -38,8 +38,8 @@ use super::{
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, NodeFile},
     manifest::{
-        CURRENT, ManifestLog, create_over, is_manifest_name, load, point_current, read_small,
-        remove_quietly, write_small,
+        CURRENT, CURRENT_TMP, ManifestLog, create_over, is_manifest_name, load, point_current,
+        read_small, remove_quietly, write_small,
     },
     report::{JournalOptions, OpenError, OpenReport},
     sealed::{FrontError, check_front, load_footer, walk_sealed, whole_file},
@@ -236,7 +236,7 @@ async fn refuse_foreign<D: Disk>(disk: &D, names: Vec<Entry>) -> Result<(), Open
             continue;
         }
         // The first manifest is written before CURRENT; a later one only when CURRENT was there.
-        let ours = [LOCK, NODE, NODE_TMP, "CURRENT.tmp", "MANIFEST-00000001", "lost+found"];
+        let ours = [LOCK, NODE, NODE_TMP, CURRENT_TMP, "MANIFEST-00000001", "lost+found"];
         if ours.contains(&name) {
             continue;
         }
@@ -674,7 +674,9 @@ impl<R: Runtime> Recovery<'_, R> {
                 let is_listed = self.state.segments.values().any(|listed| {
                     listed.kind == kind && segment_name(listed.kind, listed.id) == name
                 });
-                if !is_listed && !entry.is_dir && remove_quietly(self.disk, &name).await {
+                // What has no name of ours is somebody else's, whatever it does here.
+                let is_ours = is_segment_name(&entry.name) && !entry.is_dir;
+                if is_ours && !is_listed && remove_quietly(self.disk, &name).await {
                     removed += 1;
                 }
             }
@@ -685,7 +687,8 @@ impl<R: Runtime> Recovery<'_, R> {
         let keep = segment_name(SegmentKind::Manifest, manifest.id);
         for entry in self.disk.list("").await? {
             let is_old = is_manifest_name(&entry.name) && entry.name != keep;
-            if (is_old || entry.name.ends_with(".tmp")) && !entry.is_dir {
+            let is_half = entry.name == NODE_TMP || entry.name == CURRENT_TMP;
+            if (is_old || is_half) && !entry.is_dir {
                 remove_quietly(self.disk, &entry.name).await;
             }
         }

@@ -261,6 +261,9 @@ impl Judge {
         });
         if let Some((evidence, why)) = front_why {
             if expected > self.decision.proven {
+                // A segment has its length before it is listed: no power loss cuts it short.
+                let is_cut = scan.cut_short_bytes > 0;
+                let evidence = if is_cut { Evidence::Strange } else { evidence };
                 self.tail(scan.id, evidence, why, None);
                 return false;
             }
