@@ -9,6 +9,9 @@
 //!
 //! Not here: coverage guidance. Inputs are made from our own formats instead.
 
+mod journal;
+mod recovery;
+
 use trilith_engine::runtime::Rng;
 
 use crate::{
@@ -34,6 +37,13 @@ pub const fn targets() -> &'static [Target] {
     &[
         Target { name: "toy_wire", cost: 1, feed: toy_wire },
         Target { name: "history_text", cost: 4, feed: history_text },
+        Target { name: "identities", cost: 1, feed: journal::identities },
+        Target { name: "frames", cost: 1, feed: journal::frames },
+        Target { name: "records", cost: 1, feed: journal::pieces },
+        Target { name: "footers", cost: 1, feed: journal::footers },
+        Target { name: "edits", cost: 1, feed: journal::edits },
+        Target { name: "first_log", cost: 1, feed: journal::first_log },
+        Target { name: "recovery", cost: 10, feed: recovery::directory },
     ]
 }
 

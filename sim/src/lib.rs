@@ -5,6 +5,7 @@
 pub mod chaos;
 pub mod check;
 pub mod digest;
+pub mod exhaust;
 pub mod fault;
 pub mod fuzz;
 pub mod history;

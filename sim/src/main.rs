@@ -40,6 +40,8 @@ enum Word {
     Mutants(cli::mutants::Arguments),
     /// List scenarios, judges, faults, mutants, and the marks and probes that nobody hit.
     List(cli::list::Arguments),
+    /// Crash every short history everywhere, and the recoveries after it.
+    Exhaust(cli::exhaust::Arguments),
     /// Feed parsers and recovery bytes that nobody wrote.
     Fuzz(cli::fuzz::Arguments),
 }
@@ -57,6 +59,7 @@ fn main() -> ExitCode {
         Word::Shrink(arguments) => cli::shrink::run(&house, arguments),
         Word::Mutants(arguments) => cli::mutants::run(&house, arguments),
         Word::List(arguments) => cli::list::run(&house, arguments),
+        Word::Exhaust(arguments) => cli::exhaust::run(&house, arguments),
         Word::Fuzz(arguments) => cli::fuzz::run(&house, arguments),
     };
     match done {

@@ -229,6 +229,7 @@ pub struct Platter {
     next_number: u64,
     op_count: u64,
     read_count: u64,
+    largest_read: u64,
     off: bool,
     probes: Probes,
 }
@@ -265,6 +266,7 @@ impl Platter {
             next_number: 0,
             op_count: 0,
             read_count: 0,
+            largest_read: 0,
             off: false,
             probes: Probes::default(),
         }
@@ -300,6 +302,12 @@ impl Platter {
     #[must_use]
     pub fn read_count(&self) -> u64 {
         self.read_count
+    }
+
+    /// The most bytes that a read asked for: memory that was taken before anything was read.
+    #[must_use]
+    pub fn largest_read(&self) -> u64 {
+        self.largest_read
     }
 
     /// Plans a fault at the operation of that number (see [`Self::op_count`]).
@@ -524,6 +532,7 @@ impl Platter {
         let (inode, name) = (handle.inode, Arc::clone(&handle.name));
         let number = self.read_count;
         self.read_count += 1;
+        self.largest_read = self.largest_read.max(buffer.len() as u64);
         if self.read_strikes.remove(&number) || self.luck.per_million(self.faults.read_error) {
             self.probes.hit(Happened::ReadError);
             return refuse(DiskErrorKind::Io, "read_at", &name, "injected");

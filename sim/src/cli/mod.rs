@@ -5,6 +5,7 @@
 //!
 //! Not here: parsing of the command line as a whole (`main.rs`).
 
+pub(crate) mod exhaust;
 pub(crate) mod fuzz;
 pub(crate) mod list;
 pub(crate) mod mutants;

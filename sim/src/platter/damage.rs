@@ -5,7 +5,7 @@ use std::sync::Arc;
 use trilith_engine::runtime::Rng as _;
 
 use super::{FileId, Happened, Node, PAGE_BYTES, Platter, SECTOR_BYTES, content::SECTOR};
-use crate::luck::Luck;
+use crate::{digest::Digest, luck::Luck};
 
 /// Where one bit rotted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -291,24 +291,18 @@ impl Platter {
     /// the same have the same.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
-        let mut low = crc32fast::Hasher::new();
-        let mut high = crc32fast::Hasher::new_with_initial(0x9e37_79b9);
-        let mut feed = |bytes: &[u8]| {
-            low.update(bytes);
-            high.update(bytes);
-            high.update(&[0xa5]);
-        };
+        let mut digest = Digest::default();
         for (name, node) in &self.names.now {
-            feed(name.as_bytes());
+            digest.text(name);
             if let Node::File(number) = node {
                 let content = &self.inodes[number].cache;
-                feed(&content.len.to_le_bytes());
+                digest.word(content.len);
                 for sector in content.used_sectors() {
-                    feed(&sector.to_le_bytes());
-                    feed(&content.sector(sector));
+                    digest.word(sector);
+                    digest.bytes(&content.sector(sector));
                 }
             }
         }
-        u64::from(high.finalize()) << 32 | u64::from(low.finalize())
+        digest.0
     }
 }

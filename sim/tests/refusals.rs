@@ -1,0 +1,476 @@
+//! What a store says of a disk that is damaged, foreign, full or failing.
+//!
+//! Each refusal names what is wrong and what to do, and changes nothing; nothing acknowledged is
+//! lost without leave; what is damaged is never taken for absent.
+//!
+//! Not here: crashes (`exhaust`), damage at random (`trilith_sim::fuzz`), clocks that jump and
+//! tasks that interleave (`scenarios/`), real files (`engine/tests/refusals.rs`).
+
+use trilith_engine::{
+    codec,
+    journal::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync, Verdict},
+    lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
+    runtime::{DiskErrorKind, Runtime as _},
+    value::View as _,
+};
+use trilith_sim::{
+    exhaust::journal::tiny,
+    platter::{Platter, PlatterOptions, Strike},
+    still::Still,
+};
+
+type Opened = Result<(Store<Still>, OpenReport), StoreError>;
+
+const VALUE: usize = 700;
+
+fn options(journal: JournalOptions) -> StoreOptions {
+    StoreOptions { journal, ..StoreOptions::default() }
+}
+
+fn open_with(still: &Still, journal: JournalOptions) -> Opened {
+    still.block_on(Store::open(still.clone(), options(journal)))
+}
+
+fn open(still: &Still) -> Opened {
+    open_with(still, tiny())
+}
+
+fn key(number: u8) -> Vec<u8> {
+    format!("key-{number}").into_bytes()
+}
+
+fn put(still: &Still, store: &mut Store<Still>, number: u8) -> Result<(), StoreError> {
+    let mut batch = WriteBatch::new();
+    batch.put(key(number), vec![number | 1; VALUE]);
+    still.block_on(store.commit(&[batch], Sync::Now)).remove(0).map(drop)
+}
+
+fn get(still: &Still, store: &Store<Still>, number: u8) -> Result<Option<Vec<u8>>, ReadError> {
+    let found = still.block_on(store.view().get(&key(number), 0))?;
+    Ok(found.map(|found| found.value))
+}
+
+/// A disk with eight keys in several journal segments: the last one unsealed, its last write
+/// proven by nothing.
+fn killed() -> Platter {
+    let still = Still::with_seed(Platter::default(), 1);
+    let (mut store, _) = open(&still).expect("an empty disk");
+    for number in 0..8 {
+        put(&still, &mut store, number).expect("a whole disk");
+    }
+    drop(store);
+    still.after_death(2).platter().clone()
+}
+
+/// The same, compacted and closed: one data segment, everything sealed, with hints.
+fn closed() -> Platter {
+    let still = Still::with_seed(killed(), 2);
+    let (mut store, _) = open(&still).expect("a whole disk");
+    still.block_on(store.compact_all()).expect("a whole disk");
+    put(&still, &mut store, 8).expect("a whole disk");
+    still.block_on(store.close()).expect("a whole disk");
+    still.after_death(3).platter().clone()
+}
+
+fn boot(disk: Platter) -> Still {
+    Still::with_seed(disk, 9)
+}
+
+/// Opening refuses, in words that contain these, and changes nothing.
+#[track_caller]
+fn refused(disk: Platter, words: &[&str]) -> OpenError {
+    let before = disk.fingerprint();
+    let still = boot(disk);
+    let Err(StoreError::Open(error)) = open(&still) else { panic!("it opened") };
+    let said = error.to_string();
+    for word in words {
+        assert!(said.contains(word), "{word:?} is not in: {said}");
+    }
+    assert_eq!(still.after_death(1).platter().fingerprint(), before, "it changed something");
+    *error
+}
+
+#[track_caller]
+fn has_all_but(still: &Still, store: &Store<Still>, lost: &[u8], until: u8) {
+    for number in 0..until {
+        let expect = (!lost.contains(&number)).then(|| vec![number | 1; VALUE]);
+        assert_eq!(get(still, store, number), Ok(expect), "key {number}");
+    }
+}
+
+/// Where in which file a value's bytes lie.
+fn find(disk: &Platter, number: u8) -> (String, u64) {
+    // The value follows the key in a record, and nowhere else.
+    let needle = [key(number), vec![number | 1; 16]].concat();
+    for name in disk.file_names() {
+        let bytes = disk.peek(&name).expect("it is there");
+        if let Some(at) = bytes.windows(needle.len()).rposition(|window| window == needle) {
+            return (name, at as u64 + 100);
+        }
+    }
+    panic!("key {number} is nowhere");
+}
+
+#[test]
+fn a_damaged_last_write_is_cut_only_with_leave() {
+    let mut disk = killed();
+    let (name, at) = find(&disk, 7);
+    assert!(disk.rot(&name, at, 3));
+    let words = ["may have been acknowledged", "accept_tail_loss", "backup"];
+    let OpenError::Corrupt { damages } = refused(disk.clone(), &words) else { panic!("not so") };
+    assert!(damages.iter().all(|damage| damage.verdict == Verdict::Ambiguous), "{damages:?}");
+
+    let still = boot(disk.clone());
+    assert!(open_with(&still, JournalOptions { accept_rot: true, ..tiny() }).is_err(), "another");
+    let still = boot(disk);
+    let leave = JournalOptions { accept_tail_loss: true, ..tiny() };
+    let (store, report) = open_with(&still, leave).expect("it has leave");
+    assert_eq!(report.accepted.len(), 1, "{report:?}");
+    has_all_but(&still, &store, &[7], 8);
+    drop(store);
+    // Once is enough.
+    let next = still.after_death(4);
+    let (store, report) = open(&next).expect("it is whole again");
+    assert!(report.accepted.is_empty());
+    has_all_but(&next, &store, &[7], 8);
+}
+
+#[test]
+fn rot_before_the_tail_is_gone_only_with_leave() {
+    let mut disk = killed();
+    let (name, at) = find(&disk, 2);
+    assert!(disk.rot(&name, at, 0));
+    let OpenError::Corrupt { damages } = refused(disk.clone(), &["durable data", "accept_rot"])
+    else {
+        panic!("not so")
+    };
+    assert!(damages.iter().all(|damage| damage.verdict == Verdict::Rot), "{damages:?}");
+    let still = boot(disk.clone());
+    let other = JournalOptions { accept_tail_loss: true, ..tiny() };
+    assert!(open_with(&still, other).is_err(), "leave for something else");
+    let still = boot(disk);
+    let leave = JournalOptions { accept_rot: true, ..tiny() };
+    let (mut store, report) = open_with(&still, leave).expect("it has leave");
+    assert_eq!(report.accepted.len(), 1, "{report:?}");
+    has_all_but(&still, &store, &[2], 8);
+    // It goes on, is compacted, and asks for no leave again.
+    put(&still, &mut store, 2).expect("it goes on");
+    still.block_on(store.compact_all()).expect("what is left is whole");
+    drop(store);
+    let next = still.after_death(4);
+    let (store, _) = open(&next).expect("it is whole again");
+    has_all_but(&next, &store, &[], 8);
+}
+
+#[test]
+fn what_is_missing_is_said_and_not_taken_for_empty() {
+    for name in closed().file_names() {
+        let mut disk = closed();
+        assert!(disk.lose_file(&name));
+        match name.as_str() {
+            "LOCK" => assert!(open(&boot(disk)).is_ok(), "a lock is nobody's"),
+            "CURRENT" => _ = refused(disk, &["CURRENT is missing", "backup"]),
+            "NODE" => _ = refused(disk, &["NODE cannot be used", "backup"]),
+            manifest if manifest.starts_with("MANIFEST") => {
+                refused(disk, &[manifest, "cannot be used", "backup"]);
+            }
+            segment => {
+                let sealed = boot(closed());
+                let (store, _) = open(&sealed).expect("it is whole");
+                // A prepared segment holds nothing, but that it is gone is strange enough.
+                let holds = find(&closed(), 0).0 == segment || find(&closed(), 8).0 == segment;
+                drop(store);
+                refused(disk.clone(), &["a missing file", "accept_rot"]);
+                let still = boot(disk);
+                let leave = JournalOptions { accept_rot: true, ..tiny() };
+                let (store, report) = open_with(&still, leave).expect("it has leave");
+                assert_eq!(report.accepted.len(), 1, "{report:?}");
+                let left = (0..9).filter(|n| get(&still, &store, *n) == Ok(None)).count();
+                assert_eq!(left > 0, holds, "{segment}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_file_of_which_half_was_written_is_refused_or_harmless() {
+    let mut refusals = 0;
+    for disk in [killed(), closed()] {
+        let keys = if disk.fingerprint() == killed().fingerprint() { 8 } else { 9 };
+        for name in disk.file_names() {
+            let len = disk.peek(&name).expect("it is there").len() as u64;
+            for cut in [0, 1, len / 2, len.saturating_sub(1)] {
+                let mut disk = disk.clone();
+                if len == 0 || !disk.cut_file(&name, cut) {
+                    continue;
+                }
+                let still = boot(disk);
+                match open(&still) {
+                    Ok((store, _)) => has_all_but(&still, &store, &[], keys),
+                    Err(error) => {
+                        refusals += 1;
+                        let said = error.to_string();
+                        assert!(said.contains("backup") || said.contains("missing"), "{said}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(refusals > 8, "{refusals}");
+}
+
+#[test]
+fn what_is_not_ours_stays() {
+    let mut disk = closed();
+    let theirs = ["notes.txt", "old.tmp", "j/backup.tar", "d/00000001.seg.bak", "photos/a.jpg"];
+    for name in theirs {
+        disk.place(name, b"theirs");
+    }
+    let still = boot(disk);
+    let (store, report) = open(&still).expect("they are in nobody's way");
+    has_all_but(&still, &store, &[], 9);
+    assert_eq!(report.orphans_removed, 0);
+    for name in theirs {
+        assert_eq!(still.platter().peek(name).as_deref(), Some(b"theirs".as_slice()), "{name}");
+    }
+    let mut foreign = Platter::default();
+    foreign.place("notes.txt", b"theirs");
+    refused(foreign, &["notes.txt", "name an empty or a new directory"]);
+}
+
+#[test]
+fn a_newer_format_is_not_guessed_at() {
+    for name in closed().file_names() {
+        let mut disk = closed();
+        let mut bytes = disk.peek(&name).expect("it is there");
+        let covered = match name.as_str() {
+            "LOCK" => continue,
+            "NODE" | "CURRENT" => 8..64,
+            _ if bytes[..4] == [0; 4] => continue,
+            _ => 8..128,
+        };
+        bytes[8..10].copy_from_slice(&77_u16.to_le_bytes());
+        let crc = codec::crc(0, &bytes[covered]).to_le_bytes();
+        bytes[4..8].copy_from_slice(&crc);
+        disk.place(&name, &bytes);
+        refused(disk, &[&name, "format version 77", "or a later one"]);
+    }
+}
+
+#[test]
+fn another_nodes_files_are_told_apart() {
+    let other = {
+        let still = Still::with_seed(Platter::default(), 77);
+        let (mut store, _) = open(&still).expect("an empty disk");
+        for number in 0..8 {
+            put(&still, &mut store, number).expect("a whole disk");
+        }
+        still.block_on(store.compact_all()).expect("a whole disk");
+        put(&still, &mut store, 8).expect("a whole disk");
+        still.block_on(store.close()).expect("a whole disk");
+        still.after_death(1).platter().clone()
+    };
+    let mut swapped = 0;
+    for name in closed().file_names() {
+        let theirs = other.file_names().into_iter().find(|their| their[..2] == name[..2]);
+        let Some(bytes) = theirs.and_then(|name| other.peek(&name)) else { continue };
+        if name == "LOCK" || bytes.len() < 64 || bytes[..4] == [0; 4] {
+            continue;
+        }
+        let mut disk = closed();
+        if name != "NODE" && disk.peek(&name).expect("it is there")[..4] == [0; 4] {
+            continue;
+        }
+        disk.place(&name, &bytes);
+        match name.as_str() {
+            "CURRENT" => _ = refused(disk, &["cannot be used"]),
+            _ => _ = refused(disk, &["belongs to node", "put it back where it came from"]),
+        }
+        swapped += 1;
+    }
+    assert!(swapped >= 4, "{swapped}");
+}
+
+#[test]
+fn a_directory_that_is_open_is_not_opened_again() {
+    let still = boot(closed());
+    let (store, _) = open(&still).expect("it is whole");
+    let Err(StoreError::Open(error)) = open(&still) else { panic!("twice") };
+    assert!(matches!(*error, OpenError::Locked) && error.is_retryable());
+    assert!(error.to_string().contains("stop it first"), "{error}");
+    drop(store);
+    assert!(open(&still).is_ok());
+}
+
+#[test]
+fn a_full_disk_refuses_writes_takes_deletions_and_recovers_by_itself() {
+    let full = PlatterOptions { capacity_bytes: 400 << 10, ..PlatterOptions::default() };
+    let still = Still::with_seed(Platter::new(full), 1);
+    let journal = JournalOptions { reserve_bytes: 96 << 10, ..tiny() };
+    let (mut store, _) = open_with(&still, journal).expect("an empty disk");
+    let fill = |store: &mut Store<Still>| {
+        for round in 0..4000_u32 {
+            let mut batch = WriteBatch::new();
+            batch.put(key((round % 200) as u8), vec![round as u8 | 1; VALUE]);
+            match still.block_on(store.commit(&[batch], Sync::Now)).remove(0) {
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+            // Chores go on where there is room for them.
+            let _no_room = still.block_on(store.work(Effort::Chores));
+        }
+        panic!("it never was full");
+    };
+    let error = fill(&mut store);
+    assert_eq!(error, StoreError::Journal(JournalError::NoSpace));
+    assert!(error.is_retryable() && !error.is_stopped());
+    assert!(error.to_string().contains("delete and compact"), "{error}");
+    // Nothing is lost, and the last write did not half happen.
+    let keys = store.stats().keys;
+    let mut batch = WriteBatch::new();
+    for number in 0..200 {
+        batch.delete(key(number));
+    }
+    still.block_on(store.commit(&[batch], Sync::Now)).remove(0).expect("deletions are taken");
+    assert!(keys > 90 && store.stats().keys == 0);
+    still.block_on(store.compact_all()).expect("compaction goes on");
+    put(&still, &mut store, 1).expect("it has recovered by itself");
+    store.invariants().expect("they hold");
+    // A second time, and then the disk grows instead.
+    assert_eq!(fill(&mut store), StoreError::Journal(JournalError::NoSpace));
+    still.platter().set_capacity(800 << 10);
+    put(&still, &mut store, 1).expect("room is all it needs");
+    drop(store);
+    let next = still.after_death(5);
+    let (store, _) = open_with(&next, journal).expect("it is whole");
+    assert_eq!(get(&next, &store, 1), Ok(Some(vec![1; VALUE])));
+}
+
+#[test]
+fn no_room_at_any_operation_is_never_a_dead_end() {
+    let whole = {
+        let still = boot(closed());
+        let (mut store, _) = open(&still).expect("it is whole");
+        put(&still, &mut store, 3).expect("a whole disk");
+        still.block_on(store.compact_all()).expect("a whole disk");
+        still.platter().op_count()
+    };
+    let mut told = 0;
+    for op in closed().op_count()..whole {
+        let mut disk = closed();
+        disk.strike_at(op, Strike::NoSpace);
+        let still = boot(disk);
+        let Ok((mut store, _)) = open(&still) else {
+            let again = still.after_death(1);
+            assert!(open(&again).is_ok(), "operation {op}: opening is a dead end");
+            continue;
+        };
+        let written = put(&still, &mut store, 3);
+        let compacted = still.block_on(store.compact_all());
+        told += u32::from(written.is_err() || compacted.is_err());
+        if !store.is_stopped() {
+            // The lack of room was for a moment: everything works now.
+            still.clock().advance(60_000_000_000);
+            put(&still, &mut store, 3).unwrap_or_else(|error| panic!("operation {op}: {error}"));
+            let again = still.block_on(store.compact_all());
+            again.unwrap_or_else(|error| panic!("operation {op}: {error}"));
+            has_all_but(&still, &store, &[], 9);
+            store.invariants().expect("they hold");
+        }
+        drop(store);
+        let next = still.after_death(1);
+        let (store, _) = open(&next).unwrap_or_else(|error| panic!("operation {op}: {error}"));
+        has_all_but(&next, &store, &[], 9);
+    }
+    assert!(told > 0);
+}
+
+#[test]
+fn a_sector_that_cannot_be_read_is_an_error_and_no_absence() {
+    let mut disk = closed();
+    let (name, at) = find(&disk, 4);
+    assert!(disk.break_sector(&name, at));
+    let still = boot(disk);
+    let (mut store, _) = open(&still).expect("hints do not read values");
+    let read = get(&still, &store, 4);
+    assert!(
+        matches!(&read, Err(ReadError::Disk(why)) if why.kind == DiskErrorKind::Io),
+        "{read:?}"
+    );
+    assert_eq!(get(&still, &store, 1), Ok(Some(vec![1; VALUE])));
+    // Compaction must not throw away what it could not read, and it says so.
+    put(&still, &mut store, 8).expect("writing goes on");
+    let compacted = still.block_on(store.compact_all());
+    assert!(matches!(compacted, Err(StoreError::Compact(_))), "{compacted:?}");
+    assert!(get(&still, &store, 4).is_err());
+    let report = still.block_on(store.verification().run(|| {}));
+    assert!(report.damaged >= 2, "{report:?}");
+    assert_eq!(report.keys, 9);
+}
+
+#[test]
+fn a_failed_write_or_sync_stops_the_store() {
+    // The write's own operations: its bytes, and their sync.
+    for behind in [0, 1] {
+        let still = boot(closed());
+        let (mut store, _) = open(&still).expect("it is whole");
+        put(&still, &mut store, 0).expect("a whole disk");
+        let op = still.platter().op_count() + behind;
+        still.platter().strike_at(op, Strike::Error);
+        let failed = put(&still, &mut store, 1).expect_err("the disk failed");
+        assert!(matches!(failed, StoreError::Journal(JournalError::Failed(_))), "{failed}");
+        assert!(store.is_stopped() && failed.is_stopped() && !failed.is_retryable());
+        let later = put(&still, &mut store, 2).expect_err("it has stopped");
+        assert_eq!(later, StoreError::Journal(JournalError::Stopped));
+        assert!(still.block_on(store.compact_all()).is_err());
+        assert!(store.plan(Effort::Everything).is_none());
+        // What lies in other files is still served; the file that failed answers nothing more.
+        assert_eq!(get(&still, &store, 5), Ok(Some(vec![5; VALUE])));
+        drop(store);
+        let next = still.after_death(1);
+        let (store, _) = open(&next).expect("it recovers");
+        has_all_but(&next, &store, &[], 9);
+    }
+}
+
+#[test]
+fn refused_hints_fall_back_to_reading_everything() {
+    let mut refused = 0;
+    for bit in 0..64 {
+        let mut disk = closed();
+        let (name, _) = find(&disk, 4);
+        let bytes = disk.peek(&name).expect("it is there");
+        // Somewhere in the footer, which ends the file.
+        let at = bytes.len() as u64 - 1 - bit * 7;
+        assert!(disk.rot(&name, at, (bit % 8) as u8));
+        let still = boot(disk);
+        let (store, report) = open(&still).expect("hints are only hints");
+        refused += report.hints_rejected.len();
+        has_all_but(&still, &store, &[], 9);
+    }
+    assert!(refused > 32, "{refused}");
+}
+
+#[test]
+fn rot_in_sealed_segments_is_found_by_looking() {
+    let mut disk = closed();
+    for number in [1, 5] {
+        let (name, at) = find(&disk, number);
+        assert!(disk.rot(&name, at, 6));
+    }
+    let still = boot(disk);
+    let (mut store, _) = open(&still).expect("hints do not read values");
+    let report = still.block_on(store.verification().run(|| {}));
+    assert!(report.damages.iter().any(|finding| finding.contains("key-1")), "{report:?}");
+    assert!(report.damages.iter().any(|finding| finding.contains("key-5")), "{report:?}");
+    assert!(report.damages.iter().any(|finding| finding.starts_with("segment")), "{report:?}");
+    assert!(matches!(get(&still, &store, 1), Err(ReadError::Damaged { .. })));
+    // Compaction leaves the damaged segment as it is, says so, and does the rest.
+    put(&still, &mut store, 8).expect("writing goes on");
+    let compacted = still.block_on(store.compact_all());
+    assert!(matches!(compacted, Err(StoreError::Compact(_))), "{compacted:?}");
+    for number in [0, 2, 3, 4, 6, 7, 8] {
+        assert_eq!(get(&still, &store, number), Ok(Some(vec![number | 1; VALUE])));
+    }
+    assert!(get(&still, &store, 5).is_err());
+}
