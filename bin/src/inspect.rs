@@ -23,6 +23,7 @@ use trilith_engine::journal::{
 
 use crate::{
     failure::{self, Failure, Outcome},
+    kv::read_regular,
     out::{Cell, Out, lossy},
 };
 
@@ -49,16 +50,12 @@ pub fn run(inspect: &Inspect, out: Out) -> Outcome {
 }
 
 fn read(path: &Path) -> Outcome<Vec<u8>> {
-    let failed = |error: std::io::Error| {
-        let next = format!("ls -l {}", path.display());
-        Failure::new(&failure::FILE, format!("{}: {error}", path.display()), next)
-    };
-    let len = fs::metadata(path).map_err(failed)?.len();
+    let len = fs::metadata(path).map_or(0, |about| about.len());
     if len > FILE_BYTES_MAX {
         let cause = format!("{}: {len} bytes", path.display());
         return Err(Failure::new(&failure::FORMAT, cause, "no file of a store is so large"));
     }
-    fs::read(path).map_err(failed)
+    read_regular(path)
 }
 
 /// What the first bytes of a file say that it is.

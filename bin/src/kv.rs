@@ -19,6 +19,7 @@ use trilith_engine::{
     lone::{BatchOutcome, WriteBatch},
 };
 
+use crate::failure::{DAMAGED, FORMAT};
 use crate::{
     failure::{CORRUPT, FILE, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome},
     out::{Cell, Out, lossy},
@@ -242,7 +243,11 @@ fn verify(dir: &Path, out: Out) -> Outcome {
 }
 
 fn import(dir: &Path, file: &Path, out: Out) -> Outcome {
-    let log = fs::read(file).map_err(|error| unreadable(file, &error))?;
+    let log = read_regular(file)?;
+    if !log.is_empty() && !log.starts_with(&seed_log::MAGIC) {
+        let cause = format!("{}: not a log of the first format", file.display());
+        return Err(Failure::new(&FORMAT, cause, "name the file that was called current.log"));
+    }
     let mut data = Data::open(dir)?;
     let mut progress = Progress::new("bytes", log.len() as u64);
     let mut waiting = Vec::new();
@@ -270,8 +275,13 @@ fn import(dir: &Path, file: &Path, out: Out) -> Outcome {
     data.write(&waiting).into_iter().collect::<Outcome<Vec<_>>>()?;
     data.close()?;
     progress.finish();
-    let not_read = ended.map_or(Cell::Absent, Cell::from);
+    let not_read = ended.clone().map_or(Cell::Absent, Cell::from);
     out.facts(&[("taken", taken.into()), ("not_read", not_read)])?;
+    if let Some(why) = ended {
+        let cause = format!("{}: {taken} entries were taken, and then {why}", file.display());
+        let next = format!("see what is left out: trilith inspect {}", file.display());
+        return Err(Failure::new(&DAMAGED, cause, next));
+    }
     out.next(&format!("trilith kv {} stats", dir.display()));
     Ok(())
 }
@@ -289,6 +299,16 @@ fn stats(dir: &Path, out: Out) -> Outcome {
         ("version", stats.version.0.into()),
         ("durable", stats.durable.0.into()),
     ])
+}
+
+/// A whole file; neither a device nor a pipe, which may never end.
+pub fn read_regular(path: &Path) -> Outcome<Vec<u8>> {
+    let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+    if !about.is_file() {
+        let cause = format!("{}: not a regular file", path.display());
+        return Err(Failure::new(&FILE, cause, "copy what it holds into a file first"));
+    }
+    fs::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {

@@ -5,8 +5,9 @@
 //!
 //! Not here: results (`out.rs`).
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use std::{
+    fmt,
     io::{self, IsTerminal},
     time::{Duration, Instant},
 };
@@ -25,14 +26,23 @@ pub struct Progress {
     said: Instant,
 }
 
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // A writer that refuses is indicatif's own buffer, which does not.
+    let written = write!(out, "{:.0}/s", state.per_sec());
+    debug_assert!(written.is_ok(), "a string takes what is written to it");
+}
+
 impl Progress {
     /// Begins; `total` is 0 when nobody knows.
     pub fn new(what: &'static str, total: u64) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
-            let shape = "{msg} [{bar:30}] {human_pos}/{human_len} {per_sec} eta {eta}";
+            let shape = match total {
+                0 => "{msg} {human_pos} {rate}",
+                _ => "{msg} [{bar:30}] {human_pos}/{human_len} {rate} eta {eta}",
+            };
             if let Ok(style) = ProgressStyle::with_template(shape) {
-                bar.set_style(style.progress_chars("=> "));
+                bar.set_style(style.progress_chars("=> ").with_key("rate", rate));
             }
             bar.with_message(what)
         });

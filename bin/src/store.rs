@@ -168,14 +168,23 @@ fn refused(dir: &Path, error: &StoreError) -> Failure {
                 DiskErrorKind::Io | DiskErrorKind::Poisoned => {
                     (&failure::DISK, "see the system's log: dmesg".to_owned())
                 }
-                _ => (&failure::OPEN, format!("check that you may write there: ls -ld {shown}")),
+                DiskErrorKind::Exists | DiskErrorKind::Invalid => {
+                    (&failure::OPEN, "name a directory, or a name that is free".to_owned())
+                }
+                DiskErrorKind::NotFound | DiskErrorKind::Denied | DiskErrorKind::Locked => {
+                    (&failure::OPEN, format!("check that you may write there: ls -ld {shown}"))
+                }
             },
             _ => (&failure::CORRUPT, inspect),
         },
         StoreError::Batch(_) => (&failure::TOO_LARGE, "store it in parts".to_owned()),
         StoreError::Journal(JournalError::NoSpace) => (
             &failure::FULL,
-            format!("make room (df -h {shown}), or delete keys and trilith kv {shown} compact"),
+            format!(
+                "make room (df -h {shown}), or delete keys and trilith kv {shown} compact; the last \
+                 {} MiB are kept for that",
+                StoreOptions::default().journal.reserve_bytes >> 20
+            ),
         ),
         StoreError::Journal(JournalError::NotPrepared(error))
             if error.kind == DiskErrorKind::NoSpace =>

@@ -39,6 +39,19 @@ fn a_foreign_directory_is_left_alone() {
 }
 
 #[test]
+fn what_is_no_log_is_not_imported() {
+    let scratch = Scratch::new("what_is_no_log_is_not_imported");
+    let (dir, log) = (scratch.path("data"), scratch.path("notes.txt"));
+    fs::write(&log, b"milk, eggs").expect("scratch can be written");
+    run(&["kv", &dir, "import", &log]).failed(1, "TR-E302");
+    run(&["kv", &dir, "import", &scratch.path("absent")]).failed(1, "TR-E301");
+    // Neither ends.
+    run(&["kv", &dir, "import", "/dev/zero"]).failed(1, "TR-E301");
+    run(&["inspect", "/dev/zero"]).failed(1, "TR-E301");
+    assert!(!Path::new(&dir).exists(), "a refused import made {dir}");
+}
+
+#[test]
 fn two_processes_cannot_have_one_directory() {
     let scratch = Scratch::new("two_processes_cannot_have_one_directory");
     let dir = scratch.path("data");

@@ -4,7 +4,8 @@
 //! gets the same records through a journal of its own, and the journal's share of the time is told
 //! apart: `load` is all of it, `apply` the engine's part.
 //!
-//! Not here: the store as a program opens it (`trilith bench engine`), other stores.
+//! Not here: memory, which engines in one process cannot be told apart by (`trilith bench scale`);
+//! the store as a program opens it (`trilith bench engine`); other stores.
 
 use clap::Args;
 use std::{
@@ -27,7 +28,7 @@ use trilith_engine::{
 use super::{
     LOAD_BATCH, SCAN_KEYS, Scratch,
     load::{self, Dice, Values},
-    meter::{self, Usage},
+    meter::Usage,
 };
 use crate::{
     failure::{DISK, Failure, Outcome},
@@ -36,15 +37,8 @@ use crate::{
 };
 
 const GROUP: GroupId = GroupId(1);
-const COLUMNS: [&str; 7] = [
-    "engine",
-    "load_per_s",
-    "load_cpu_us",
-    "apply_us",
-    "get_per_s",
-    "scan_per_s",
-    "memory_b_per_key",
-];
+const COLUMNS: [&str; 6] =
+    ["engine", "load_per_s", "load_cpu_us", "apply_us", "get_per_s", "scan_per_s"];
 
 /// How the engines of the value plane are compared.
 #[derive(Args, Debug)]
@@ -108,7 +102,7 @@ impl Plane {
             opened.map_err(|error| Failure::new(&DISK, error, "see its path"))?;
         let edit = ManifestEdit { add_groups: vec![GROUP], ..ManifestEdit::default() };
         block_on(journal.edit(edit)).map_err(|error| stopped(&error))?;
-        let (values, before) = (Values::new(self.value_bytes), meter::anon_bytes());
+        let values = Values::new(self.value_bytes);
         let mut engine = make(journal.files());
         let (usage, mut applying) = (Usage::now(), Duration::ZERO);
         let mut progress = Progress::new(name, self.keys);
@@ -124,7 +118,6 @@ impl Plane {
         block_on(journal.sync()).map_err(|error| stopped(&error))?;
         progress.finish();
         let (spent, keys) = (usage.spent(), self.keys as f64);
-        let memory = meter::anon_bytes().saturating_sub(before) as f64;
         let view = engine.view(GROUP);
         let mut dice = Dice::new(1);
         let gets = self.per_second(|| {
@@ -145,7 +138,6 @@ impl Plane {
             Cell::Measure(applying.as_secs_f64() * 1e6 / keys),
             gets.map_or(Cell::Absent, Cell::Measure),
             scans.map_or(Cell::Absent, Cell::Measure),
-            Cell::Measure(memory / keys),
         ])
     }
 

@@ -3,6 +3,9 @@
 //! [`KvStore`] is the same store that runs in the simulator ([`crate::lone`]), with threads around
 //! it: writers share syncs, readers read on their own threads, one thread does the chores.
 //!
+//! Whole programs to start from are in `engine/examples`: `quickstart`, `readers` (threads and
+//! snapshots), `recipes` (batches, conditions, expiry, ranges, import).
+//!
 //! Not here: how a store works; that is the same code that runs in the simulator.
 
 mod error;
