@@ -89,14 +89,14 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// The planted bugs of the Raft core. Nothing in the world drives the core yet; until a subject
 /// does, the room's own tests hunt them (`engine/src/raft/tests/mutants.rs`, which says what each
 /// breaks):
-/// `"raft_ack_before_durable"`, `"raft_ack_not_compared"`, `"raft_append_cuts_always"`,
-/// `"raft_append_without_a_check"`, `"raft_apply_before_durable"`,
+/// `"raft_ack_before_durable"`, `"raft_append_cuts_always"`, `"raft_append_without_a_check"`,
+/// `"raft_apply_before_durable"`, `"raft_base_taken_for_agreement"`,
 /// `"raft_campaign_with_unapplied_change"`, `"raft_change_before_own_commit"`,
 /// `"raft_commit_goes_back"`, `"raft_commit_of_an_old_term"`, `"raft_completion_not_compared"`,
 /// `"raft_damaged_entry_counts_as_absent"`, `"raft_damaged_entry_is_acknowledged"`,
 /// `"raft_damaged_log_may_lead"`, `"raft_denial_without_a_new_term"`,
-/// `"raft_heartbeat_commits_beyond_the_match"`, `"raft_ids_are_reused"`,
-/// `"raft_joint_needs_one_majority"`, `"raft_lease_never_ends"`,
+/// `"raft_full_window_hides_compaction"`, `"raft_heartbeat_commits_beyond_the_match"`,
+/// `"raft_ids_are_reused"`, `"raft_joint_needs_one_majority"`, `"raft_lease_never_ends"`,
 /// `"raft_old_lease_not_waited_for"`, `"raft_old_snapshot_is_installed"`,
 /// `"raft_old_terms_are_believed"`, `"raft_one_denial_discards"`,
 /// `"raft_own_copy_before_durable"`, `"raft_own_vote_before_durable"`,

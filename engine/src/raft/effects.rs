@@ -77,7 +77,8 @@ pub enum Input<'a> {
         /// Which.
         at: EntryId,
     },
-    /// The payload of a live entry is damaged.
+    /// The payload of a live entry is damaged. If the state has taken the entry already, the driver
+    /// heals the log itself: it makes the state durable and compacts.
     Faulty {
         /// Where.
         index: Index,

@@ -3,7 +3,8 @@
 //! Cutting a log at a damaged entry would un-acknowledge what clients were promised. So a damaged
 //! entry is never taken for absent:
 //! - its identity counts when logs are compared, so no voter elects somebody who lacks it;
-//! - its holder does not lead, does not apply past it, does not acknowledge past it, and withdraws
+//! - its holder does not lead (a leader goes on only if the entry is committed, so that others
+//!   have it), does not apply past it, does not acknowledge past it, and withdraws
 //!   what it had acknowledged ([`Body::AppendReject`] with `damaged`), whereupon the leader sends
 //!   the entry again;
 //! - without a leader the holder asks its peers. **Any intact copy repairs.** If **a majority
@@ -63,6 +64,11 @@ impl Raft {
         self.damage.acknowledged_until = self.term;
         self.damage.denials.clear();
         match self.state {
+            State::Leader(_) if index > self.commit => {
+                // Perhaps nobody else has it, and then a leader could neither send nor drop it.
+                mark!("raft_damaged_leader_resigns");
+                self.follow(self.term, None);
+            }
             State::Leader(_) => self.ask_for_repair(fx),
             State::Candidate(_) => self.follow(self.term, None),
             State::Follower(Some(leader)) => self.report_damage(leader, fx),

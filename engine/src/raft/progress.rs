@@ -98,20 +98,22 @@ impl Progress {
     /// The next thing to say to this peer; `None` when there is nothing, or it must wait. To be
     /// asked until it is `None`.
     pub(super) fn feed(&mut self, log: &Log, commit: Index, config: &Config) -> Option<Body> {
-        match self.flow {
-            Flow::Snapshot | Flow::Probe { waiting: true } => return None,
-            Flow::Stream if self.next > log.last().index => return self.tell(commit),
-            Flow::Stream if self.window.is_full(config) => {
-                mark!("raft_window_is_full");
-                return self.tell(commit);
-            }
-            Flow::Stream | Flow::Probe { waiting: false } => {}
+        if matches!(self.flow, Flow::Snapshot | Flow::Probe { waiting: true }) {
+            return None;
         }
-        if self.next <= log.base().index {
+        // Before the window: what fills it may be lost, and could not even be asked for any more.
+        if self.next <= log.base().index && !planted!("raft_full_window_hides_compaction") {
             mark!("raft_peer_needs_a_snapshot");
             self.flow = Flow::Snapshot;
             self.window.clear();
             return None;
+        }
+        if self.flow == Flow::Stream && self.next > log.last().index {
+            return self.tell(commit);
+        }
+        if self.flow == Flow::Stream && self.window.is_full(config) {
+            mark!("raft_window_is_full");
+            return self.tell(commit);
         }
         let prev = log.id_at(Index(self.next.0 - 1))?;
         if self.next > log.last().index {
@@ -174,7 +176,8 @@ impl Progress {
         }
         let is_stale = match self.flow {
             Flow::Stream => at <= self.matched,
-            Flow::Probe { .. } => at.next() != self.next,
+            // Rejecting what it has acknowledged would only be said again.
+            Flow::Probe { .. } => at.next() != self.next || at <= self.matched,
             Flow::Snapshot => true,
         };
         if is_stale && !planted!("raft_stale_rejection_believed") {

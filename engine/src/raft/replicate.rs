@@ -131,7 +131,9 @@ impl Raft {
         }
         if !agrees || prev.index > self.log.last().index {
             let hint = self.log.agreement(prev);
-            self.say(fx, from, Body::AppendReject { at: prev.index, hint, damaged: false });
+            // A forgotten tail was perhaps acknowledged.
+            let damaged = !self.damage.tail_is_certain;
+            self.say(fx, from, Body::AppendReject { at: prev.index, hint, damaged });
             return;
         }
         let Some(matched) = self.take(prev.index, heads) else { return };
@@ -202,8 +204,9 @@ impl Raft {
 
     pub(super) fn on_append_ack(&mut self, from: ReplicaId, matched: EntryId, fx: &mut Effects) {
         let base = self.log.base().index;
-        // What a snapshot covers is the same everywhere.
-        if matched.index > base && !self.log.has(matched) && !planted!("raft_ack_not_compared") {
+        // What a snapshot covers is the same everywhere. Anything else is compared, though whoever
+        // has another entry here should be in a newer term and not answer in this one.
+        if matched.index > base && !self.log.has(matched) {
             mark!("raft_ack_of_another_log");
             return;
         }
@@ -229,7 +232,11 @@ impl Raft {
         damaged: bool,
         fx: &mut Effects,
     ) {
-        let agreement = self.log.agreement(hint).index.min(hint.index);
+        let found = self.log.agreement(hint);
+        // Where even the base is of a later term the logs part before it, and only a snapshot helps.
+        let below = found.term > hint.term && !planted!("raft_base_taken_for_agreement");
+        let found = Index(found.index.0.saturating_sub(u64::from(below)));
+        let agreement = found.min(hint.index);
         let State::Leader(leading) = &mut self.state else { return };
         let Some(peer) = leading.peer(from) else { return };
         peer.active = true;

@@ -4,6 +4,8 @@
 //!   `UPDATE_SCRIPTS=1 cargo test -p trilith-engine raft::` rewrites the traces; the diff is the
 //!   review.
 //! - `explore`: every state of three replicas within a bound, each judged.
+//! - `walk`: random lives far beyond that bound, with every fault at once, each state judged.
+//! - with the feature `mutants`, `mutants`: each bug planted in the room is noticed by one of these.
 //!
 //! `world` is the driver of all of them: memory network, memory disks that lose what is not synced,
 //! one clock for each node. `judge` says what must never happen.
@@ -14,4 +16,8 @@
 mod explore;
 mod judge;
 mod script;
+mod walk;
 mod world;
+
+#[cfg(feature = "mutants")]
+mod mutants;

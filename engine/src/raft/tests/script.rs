@@ -170,7 +170,21 @@ impl Script {
             "free-disk" => rest.iter().for_each(|word| {
                 self.held.remove(&number(word));
             }),
+            "wait-all" => {
+                let millis = number(rest[0]) * 1_000_000;
+                (0..self.world.nodes.len()).for_each(|at| self.world.wait(at, millis));
+            }
+            "doubt" => rest.iter().for_each(|word| self.doubt(word)),
+            "status" => self.status(),
             _ => self.run_on_node(verb, rest),
+        }
+    }
+
+    /// A node is told that its leader's node died.
+    fn doubt(&mut self, word: &str) {
+        let at = self.at(word);
+        if let Some(id) = self.world.nodes[at].raft.as_ref().and_then(Raft::leader) {
+            self.world.step(at, Input::Peer { id, alive: false }, &[]);
         }
     }
 
@@ -251,15 +265,10 @@ impl Script {
                 let millis = number(rest[1]) * 1_000_000;
                 self.world.wait(at, millis);
             }
-            "wait-all" => {
-                let millis = number(rest[0]) * 1_000_000;
-                (0..self.world.nodes.len()).for_each(|at| self.world.wait(at, millis));
-            }
             "faulty" => {
                 let index = Index(number(rest[1]));
                 self.world.step(at, Input::Faulty { index }, &[]);
             }
-            "status" => self.status(),
             "log" => self.show_log(at),
             "peers" => self.show_peers(at),
             _ => panic!("no such command: {verb}"),

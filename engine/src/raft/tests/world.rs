@@ -253,7 +253,7 @@ impl World {
         node.coming = None;
         node.deadline = None;
         let id = node.id;
-        self.wanted.retain(|(from, to)| *from != id && *to != id);
+        self.wanted.retain(|(from, _)| *from != id);
     }
 
     /// One input to one replica, and everything that comes of it but time, wire and disk.
@@ -344,8 +344,11 @@ impl World {
         };
         let upto = Index(index);
         if entry.head.kind.is_membership() {
+            // What this commits is applied after it.
+            let holds = core::mem::replace(&mut self.nodes[at].holds_applies, true);
             self.step(at, Input::ChangeApplied { index: upto, change }, &[]);
             let node = &mut self.nodes[at];
+            node.holds_applies = holds;
             if let Some(raft) = &node.raft {
                 node.state.membership = raft.membership().clone();
                 let shown = raft.membership().to_string();
