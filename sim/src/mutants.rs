@@ -66,15 +66,23 @@ const fn toy_hunts(bug: Bug) -> &'static [&'static str] {
     }
 }
 
-/// Who hunts the planted bugs of the journal and the store.
-const STORE_HUNTS: &[&str] = &[
+/// Who hunts the planted bugs of the store.
+const STORE_HUNTS: &[&str] =
+    &["readers_and_chores_run_between_the_steps_of_a_commit", "the_store_runs_on_a_failing_disk"];
+
+/// Who hunts the planted bugs of the journal.
+const JOURNAL_HUNTS: &[&str] = &[
     "the_store_is_crashed_inside_its_writes",
     "the_store_on_a_bad_disk",
     "a_store_is_its_model_through_crashes",
 ];
 
 const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room, breaks, hunts: STORE_HUNTS }
+    let hunts = match room.as_bytes() {
+        b"journal" => JOURNAL_HUNTS,
+        _ => STORE_HUNTS,
+    };
+    Mutant { name, room, breaks, hunts }
 }
 
 /// Who hunts the planted bugs of the world: its own laws, no scenario.

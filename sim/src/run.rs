@@ -30,7 +30,7 @@ use crate::{
     load::{self, Mix, Planned, Shape},
     luck::{Domain, Luck},
     scenario::{Scenario, Subject, family_name},
-    subject::{journal, store, toy_run},
+    subject::{journal, still_store, store, toy_run},
     trace::{Keep, Line},
     world::{Latency, NetOptions, Schedule, World},
 };
@@ -282,6 +282,7 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
         Subject::Toy => toy_run::run(scenario, request, &drawn),
         Subject::Journal => journal::run(scenario, request, &drawn),
         Subject::Store => store::run(scenario, request, &drawn),
+        Subject::Lives => still_store::run(scenario, request, &drawn),
     };
     evidence.take_beliefs(&world);
     let mut digest = world.digest();

@@ -215,8 +215,10 @@ pub enum Subject {
     Toy,
     /// The journal alone.
     Journal,
-    /// The embedded store's body.
+    /// The embedded store's body, among tasks.
     Store,
+    /// The same, step by step on the still disk.
+    Lives,
 }
 
 /// The load's ranges.
@@ -367,11 +369,12 @@ impl Scenario {
             Some("toy") => Subject::Toy,
             Some("journal") => Subject::Journal,
             Some("store") => Subject::Store,
+            Some("lives") => Subject::Lives,
             other => {
                 let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "journal", "store"]);
+                let hint = meant(other, ["toy", "journal", "store", "lives"]);
                 return Err(BadScenario(format!(
-                    "subject: {other:?} is not toy, journal or store{hint}"
+                    "subject: {other:?} is not toy, journal, store or lives{hint}"
                 )));
             }
         };
@@ -578,7 +581,7 @@ mod tests {
         assert_eq!(judge, "there is no judge \"linearisable\"; did you mean \"linearizable\"?");
         let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"power_los\"]");
         assert!(family.ends_with("did you mean \"power_loss\"?"), "{family}");
-        assert!(refusal("subject = \"tea\"").contains("not toy, journal or store"));
+        assert!(refusal("subject = \"tea\"").contains("not toy, journal, store or lives"));
         assert!(refusal("subject = \"toy\"\nparts = [\"x\"]").contains("no part \"x\""));
         assert!(refusal("subject = \"toy\"\n[cluster]\nnodes = \"5..=3\"").contains("range like"));
     }

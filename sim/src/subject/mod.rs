@@ -4,13 +4,16 @@
 //! | --- | --- |
 //! | `toy` | a small replicated log with a fixed primary and a list of known bugs |
 //! | `journal` | the journal alone, on one node |
-//! | `store` | the body of the embedded store: whole lives of it, from `lives` |
+//! | `store` | the body of the embedded store: writers, readers and chores around one owner |
+//! | `lives` | the same on the still disk, step by step |
 //!
 //! Not here: the worlds, the faults, the judges.
 
 pub mod journal;
 pub mod lives;
+pub mod still_store;
 pub mod store;
+pub mod store_model;
 pub mod toy;
 pub mod toy_client;
 pub mod toy_log;
