@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// The first seed.
     #[arg(long, value_parser = parse_seed, default_value = "1")]
     from: u64,
+    /// Run each seed once and print its digest: to compare this build with another one.
+    #[arg(long)]
+    print: bool,
 }
 
 fn parted(house: &House, scenario: &Scenario, from: u64, seeds: u64) -> Vec<u64> {
@@ -37,9 +40,22 @@ fn parted(house: &House, scenario: &Scenario, from: u64, seeds: u64) -> Vec<u64>
     batch.keys().copied().filter(|seed| batch.get(seed) != alone.get(seed)).collect()
 }
 
+/// Prints what the seeds were, for somebody who compares.
+fn print(house: &House, scenario: &Scenario, arguments: &Arguments) {
+    let seeds = arguments.from..arguments.from + arguments.seeds;
+    let digest = |seed| run::run(scenario, &Request::of(seed)).digest;
+    for (seed, digest) in over_seeds(seeds, house.threads, digest, |_, _| true) {
+        println!("{} 0x{seed:x} {digest}", scenario.name);
+    }
+}
+
 /// Runs the seeds twice, then the two controls.
 pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     let scenarios = house.some(&arguments.scenarios)?;
+    if arguments.print {
+        scenarios.iter().for_each(|scenario| print(house, scenario, arguments));
+        return Ok(true);
+    }
     let mut holds = true;
     for scenario in &scenarios {
         let different = parted(house, scenario, arguments.from, arguments.seeds);
