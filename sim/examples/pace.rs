@@ -42,7 +42,9 @@ fn run(seed: u64, schedule: Schedule, seconds: u64, faults: bool) {
     }
     world.start_all();
     if faults {
-        let weather = Weather { span_ms: seconds * 1000, swarm: false, ..Weather::of_nodes(NODES) };
+        // One fault a second, about; they last half a second in the mean.
+        let (span_ms, count) = (seconds * 1000, seconds);
+        let weather = Weather { span_ms, count, swarm: false, ..Weather::of_nodes(NODES) };
         world.play(&weather.draw(seed).plan);
     }
     let begin = used();

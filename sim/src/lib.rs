@@ -2,7 +2,6 @@
 //!
 //! Not here: the code under test (`trilith-engine`, `trilith-net`), programs that ship (`trilith`).
 
-pub mod chaos;
 pub mod check;
 pub mod digest;
 pub mod exhaust;

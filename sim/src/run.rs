@@ -18,7 +18,6 @@ use std::{collections::BTreeMap, fmt, process::Command, time::Duration};
 use trilith_engine::runtime::Rng;
 
 use crate::{
-    chaos::{self, Chaos},
     check::{
         Verdict, Violation, alive, beliefs, converged, durable, linearizable, once, phantom,
         resources::{self, Gauges},
@@ -29,6 +28,7 @@ use crate::{
     history::{History, Key, OpId, Value},
     load::{self, Mix, Planned, Shape},
     luck::{Domain, Luck},
+    plan::{self, Weather},
     scenario::{Scenario, Subject, family_name},
     subject::{journal, still_store, store, toy_run},
     trace::{Keep, Line},
@@ -115,16 +115,19 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         // Mostly the first node's, which has most to lose.
         if luck.chance(3, 4) { 0 } else { luck.range(0..u64::from(nodes)) as u32 }
     });
-    let chaos = Chaos {
+    let weather = Weather {
         nodes,
         clients: if scenario.subject == Subject::Toy { shape.clients } else { 0 },
         families: scenario.faults.families.clone(),
+        swarm: true,
         count,
-        chaos_ms: time.chaos_ms,
+        span_ms: time.chaos_ms,
         disk_ops: u64::from(shape.clients * shape.operations) * 2,
+        // A node alone may be damaged where a scenario says so: it is asked to refuse then.
+        damaged_max: if nodes == 1 { 1 } else { (nodes - 1) / 2 },
         lose_disk,
     };
-    let (families, drawn) = chaos::plan(seed, &chaos);
+    let plan::Drawn { families, plan: drawn, .. } = weather.draw(seed);
     let fixed = &scenario.fixed;
     let faults = request.faults.clone().or_else(|| fixed.faults.clone()).unwrap_or(drawn);
     let load = request.load.clone().or_else(|| fixed.load.clone());

@@ -116,12 +116,11 @@ fn chaos(seed: u64, weather: &Weather) -> World {
 fn every_fault_strikes_and_is_felt() {
     let weather = Weather {
         swarm: false,
-        gap_ms: 150,
+        count: 100,
         span_ms: 15_000,
-        jump_ms_max: 3_000,
-        ..Weather::of_nodes(5)
+        damaged_max: 2,
+        ..Weather::of_nodes(NODES)
     };
-    let weather = Weather { nodes: NODES, damaged_max: 2, ..weather };
     let mut felt: BTreeSet<String> = BTreeSet::new();
     for seed in 0..12 {
         let mut world = chaos(seed, &weather);
@@ -163,7 +162,7 @@ fn every_fault_strikes_and_is_felt() {
 
 #[test]
 fn the_same_chaos_twice_alone_and_in_a_batch() {
-    let weather = Weather { span_ms: 3_000, gap_ms: 200, ..Weather::of_nodes(NODES) };
+    let weather = Weather { span_ms: 3_000, count: 15, ..Weather::of_nodes(NODES) };
     let mut batch: Vec<World> = (0..12).map(|seed| chaos(seed, &weather)).collect();
     for _ in 0..8 {
         for world in &mut batch {
@@ -183,7 +182,7 @@ fn the_same_chaos_twice_alone_and_in_a_batch() {
 
 #[test]
 fn after_the_calm_everybody_runs_and_nothing_strikes() {
-    let weather = Weather { span_ms: 60_000, gap_ms: 100, ..Weather::of_nodes(NODES) };
+    let weather = Weather { span_ms: 60_000, count: 600, ..Weather::of_nodes(NODES) };
     for seed in 0..4 {
         let mut world = chaos(seed, &weather);
         world.run_for(secs(3));
@@ -209,7 +208,7 @@ fn after_the_calm_everybody_runs_and_nothing_strikes() {
 #[test]
 fn a_family_that_is_not_drawn_does_not_strike() {
     let families = vec![Family::Partition];
-    let weather = Weather { families, span_ms: 5_000, gap_ms: 100, ..Weather::of_nodes(NODES) };
+    let weather = Weather { families, span_ms: 5_000, count: 50, ..Weather::of_nodes(NODES) };
     let mut world = chaos(0, &weather);
     world.run_for(secs(6));
     let others =
