@@ -365,19 +365,7 @@ impl Scenario {
     fn read(name: &str, root: &mut Section) -> Read<Self> {
         drop(root.take("parts"));
         let about = root.text("about")?.unwrap_or_default();
-        let subject = match root.text("subject")?.as_deref() {
-            Some("toy") => Subject::Toy,
-            Some("journal") => Subject::Journal,
-            Some("store") => Subject::Store,
-            Some("lives") => Subject::Lives,
-            other => {
-                let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "journal", "store", "lives"]);
-                return Err(BadScenario(format!(
-                    "subject: {other:?} is not toy, journal, store or lives{hint}"
-                )));
-            }
-        };
+        let subject = Self::read_subject(root)?;
         let mut cluster = Section::of(root, "cluster")?;
         let one = Draw::just(if subject == Subject::Toy { 3 } else { 1 });
         let nodes = cluster.draw("nodes", one)?;
@@ -433,6 +421,22 @@ impl Scenario {
             fresh,
             fixed,
             source: Table::new(),
+        })
+    }
+
+    fn read_subject(root: &mut Section) -> Read<Subject> {
+        Ok(match root.text("subject")?.as_deref() {
+            Some("toy") => Subject::Toy,
+            Some("journal") => Subject::Journal,
+            Some("store") => Subject::Store,
+            Some("lives") => Subject::Lives,
+            other => {
+                let other = other.unwrap_or_default();
+                let hint = meant(other, ["toy", "journal", "store", "lives"]);
+                return Err(BadScenario(format!(
+                    "subject: {other:?} is not toy, journal, store or lives{hint}"
+                )));
+            }
         })
     }
 

@@ -398,7 +398,7 @@ mod tests {
         // Nobody has seen 100 yet: it must be there.
         assert!(model.clone().recover(Version(1), &BTreeMap::new(), 50).is_err());
         assert!(model.clone().read(&State::new(), b"x", None, 200).is_ok());
-        let _ = model.read(&State::new(), b"x", None, 200);
+        assert_eq!(model.read(&State::new(), b"x", None, 200), Ok(()));
         assert_eq!(model.recover(Version(1), &BTreeMap::new(), 50), Ok(()));
     }
 }
