@@ -76,9 +76,19 @@ impl Raft {
         }
     }
 
+    /// The first damaged entry that no repair on its way to the disk covers. What is being repaired
+    /// is not asked for again: a slow disk would turn each question into another write.
+    pub(super) fn open_damage(&self) -> Option<Index> {
+        let mut bad = self.log.first_faulty()?;
+        while let Some(last) = self.writes.heals(bad) {
+            bad = self.log.first_faulty_from(last.next())?;
+        }
+        Some(bad)
+    }
+
     /// Withdraws what was acknowledged, from the first damaged entry on.
     pub(super) fn report_damage(&mut self, leader: ReplicaId, fx: &mut Effects) {
-        let Some(bad) = self.log.first_faulty() else { return };
+        let Some(bad) = self.open_damage() else { return };
         let before = Index(bad.0 - 1);
         let Some(hint) = self.log.id_at(before) else { return };
         self.say(fx, leader, Body::AppendReject { at: bad, hint, damaged: true });
@@ -131,7 +141,8 @@ impl Raft {
     /// A peer has an intact copy.
     pub(super) fn on_repair(&mut self, id: EntryId, heads: &[Head]) {
         let [head] = heads else { return };
-        if !self.log.has(id) || !self.log.is_faulty(id.index) || head.term != id.term {
+        let is_wanted = self.log.is_faulty(id.index) && self.writes.heals(id.index).is_none();
+        if !self.log.has(id) || !is_wanted || head.term != id.term {
             return;
         }
         mark!("raft_entry_is_repaired");

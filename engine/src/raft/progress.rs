@@ -170,6 +170,10 @@ impl Progress {
         if damaged {
             // It has lost what it had acknowledged; it does not count as a copy of that any more.
             mark!("raft_follower_is_damaged");
+            let is_known = self.matched <= agreement && self.next == agreement.next();
+            if is_known && self.flow == (Flow::Probe { waiting: true }) {
+                return false;
+            }
             self.matched = self.matched.min(agreement);
             self.probe(agreement.next());
             return true;

@@ -124,7 +124,7 @@ impl Raft {
             return;
         }
         let (prev, heads) = self.beyond_base(prev, heads);
-        let damaged = self.log.first_faulty().filter(|bad| *bad <= prev.index);
+        let damaged = self.open_damage().filter(|bad| *bad <= prev.index);
         let agrees = self.log.has(prev) || planted!("raft_append_without_a_check");
         if damaged.is_some() && !planted!("raft_damaged_entry_is_acknowledged") {
             return self.report_damage(from, fx);
@@ -163,7 +163,8 @@ impl Raft {
         let is_same =
             |log: &super::Log, offset: usize| log.term_at(at(offset)) == Some(heads[offset].term);
         let same = (0..heads.len()).take_while(|offset| is_same(&self.log, *offset)).count();
-        let damaged = (0..same).find(|offset| self.log.is_faulty(at(*offset)));
+        let is_open = |index| self.log.is_faulty(index) && self.writes.heals(index).is_none();
+        let damaged = (0..same).find(|offset| is_open(at(*offset)));
         if let Some(damaged) = damaged {
             // Replaces its damaged copies by the leader's. What follows them comes once more.
             mark!("raft_follower_is_repaired");

@@ -181,6 +181,14 @@ impl Writes {
         self.held.push_back((self.issued + u64::from(is_dirty), term, what));
     }
 
+    /// The last entry of a repair on its way to the disk that covers an index.
+    pub(super) fn heals(&self, index: Index) -> Option<Index> {
+        self.held.iter().find_map(|(_, _, held)| match held {
+            Held::Healed(first, last) if *first <= index && index <= *last => Some(*last),
+            Held::Healed(..) | Held::Say(_) | Held::OwnVote => None,
+        })
+    }
+
     /// What this step has to write, if anything.
     pub(super) fn issue(&mut self, hard: HardState, log: &Log) -> Option<Write> {
         let dirty = core::mem::take(&mut self.dirty);
