@@ -120,7 +120,8 @@ pub struct Effects {
     /// with [`Input::SnapshotSent`], whatever becomes of it.
     pub snapshots: Vec<ReplicaId>,
     /// The snapshot that arrived shall be installed, in the journal's order, after every write of
-    /// before; then [`Input::SnapshotInstalled`].
+    /// before; then [`Input::SnapshotInstalled`]. If the log was compacted beyond it meanwhile there
+    /// is nothing to install, and the core is told all the same.
     pub install: Option<EntryId>,
     /// The role changed.
     pub role: Option<Role>,

@@ -76,7 +76,10 @@ impl Raft {
             self.installing = Some((wanted, membership));
             return;
         }
-        if self.log.has(at) {
+        if at.index <= self.log.base().index {
+            // The own state went on meanwhile, and the log was compacted beyond it.
+            mark!("raft_snapshot_overtaken");
+        } else if self.log.has(at) {
             self.log.compact(at.index);
         } else {
             self.log = Log::new(at);

@@ -506,6 +506,7 @@ fn land(node: &mut Node, pending: &Pending) {
                 }
             }
         }
+        Pending::Install { at, .. } if at.index <= disk.base.index => {}
         Pending::Install { at, state } => {
             if disk.id_at(at.index.0) == Some(*at) {
                 disk.entries.retain(|index, _| *index > at.index.0);
