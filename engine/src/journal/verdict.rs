@@ -293,7 +293,8 @@ impl Judge {
                         // that was being written behind the last frame.
                         mark!("journal_hole_without_records");
                     } else if expected > self.decision.proven {
-                        self.tail(scan.id, hole.evidence, hole.why, Some(hole));
+                        let behind = pieces.filter_map(Piece::frame).next_back();
+                        self.tail(scan.id, hole.evidence, hole.why, Some((hole, behind)));
                         return false;
                     } else if self.pending.is_none() {
                         self.pending = Some(Damage {
@@ -364,14 +365,20 @@ impl Judge {
         segment: SegmentId,
         evidence: Evidence,
         why: FormatError,
-        hole: Option<&Hole>,
+        hole: Option<(&Hole, Option<&FrameAt>)>,
     ) {
         let first_lsn = self.decision.next_lsn;
-        let claimed = hole.and_then(|hole| hole.header.as_ref());
+        let (hole, behind) = (hole.map(|(hole, _)| hole), hole.and_then(|(_, behind)| behind));
+        // Whole frames behind the hole go with it.
+        let cut_end = |hole: &Hole| behind.map_or(hole.end, |frame| frame.end);
+        let claimed = match behind {
+            Some(frame) => Some(&frame.header),
+            None => hole.and_then(|hole| hole.header.as_ref()),
+        };
         let damage = Damage {
             segment,
             offset: hole.map_or(0, |hole| hole.offset),
-            bytes: hole.map_or(SEGMENT_HEADER_BYTES as u64, |hole| hole.end - hole.offset),
+            bytes: hole.map_or(SEGMENT_HEADER_BYTES as u64, |hole| cut_end(hole) - hole.offset),
             verdict: Verdict::Torn,
             first_lsn,
             last_lsn: claimed.map(|header| Lsn(header.next_lsn().0 - 1)),

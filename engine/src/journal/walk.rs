@@ -93,6 +93,17 @@ pub enum Piece {
     Hole(Hole),
 }
 
+impl Piece {
+    /// The frame, if it is one.
+    #[must_use]
+    pub const fn frame(&self) -> Option<&FrameAt> {
+        match self {
+            Self::Frame(frame) => Some(frame),
+            Self::Hole(_) => None,
+        }
+    }
+}
+
 /// What a walk found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Walk {
@@ -111,10 +122,7 @@ pub struct Walk {
 impl Walk {
     /// The whole frames.
     pub fn frames(&self) -> impl Iterator<Item = &FrameAt> {
-        self.pieces.iter().filter_map(|piece| match piece {
-            Piece::Frame(frame) => Some(frame),
-            Piece::Hole(_) => None,
-        })
+        self.pieces.iter().filter_map(Piece::frame)
     }
 
     /// The holes.

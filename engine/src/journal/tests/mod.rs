@@ -23,6 +23,7 @@ use crate::types::{GroupId, Lsn, SegmentId, Term, Uuid, Version};
 
 mod codecs;
 mod example;
+mod lives;
 mod page;
 mod tears;
 mod verdicts;

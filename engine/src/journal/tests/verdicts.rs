@@ -79,7 +79,7 @@ fn frames_that_were_not_synced_prove_nothing_about_each_other() {
     check(&[lazy()], "keeps 1-3, unproven from 2");
     let second = lazy().sectors(1);
     check(&[lazy().unwritten(1, second.start + 1)], "keeps 1-1, unproven from 1; Torn 2-2");
-    check(&[lazy().flip(1, VALUE)], "keeps 1-1; Ambiguous 2-2");
+    check(&[lazy().flip(1, VALUE)], "keeps 1-1; Ambiguous 2-3");
     // One sync later the same damage is rot, and everything behind it stays.
     let synced = lazy().frame(3, &[b"four"]).flip(1, VALUE);
     check(&[synced], "keeps 1-1 3-4, unproven from 4; Rot 2-2");
