@@ -116,6 +116,8 @@ pub(super) struct Shared {
     view: RwLock<Option<IndexView<Native>>>,
     queue: Mutex<Queue>,
     chores: Mutex<()>,
+    /// The latest wall time that anybody saw: what has expired for one has expired for all.
+    latest_ms: AtomicU64,
     unsynced_bytes: AtomicU64,
     writes: AtomicU64,
     pub(super) is_closing: AtomicBool,
@@ -137,6 +139,7 @@ impl Shared {
             store: Mutex::new(Some(store)),
             queue: Mutex::default(),
             chores: Mutex::default(),
+            latest_ms: AtomicU64::new(0),
             unsynced_bytes: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
@@ -144,8 +147,10 @@ impl Shared {
         }
     }
 
+    /// Wall time, which for this store's handles never goes back.
     pub(super) fn now_ms(&self) -> u64 {
-        self.rt.clock().wall().0
+        let wall = self.rt.clock().wall().0;
+        self.latest_ms.fetch_max(wall, Ordering::Relaxed).max(wall)
     }
 
     /// Looks something up in the published view.
@@ -238,6 +243,7 @@ impl Shared {
             Durability::Immediate => Sync::Now,
             Durability::Batch { .. } => Sync::Later,
         };
+        store.witness(self.now_ms());
         let mut commit = block_on(store.persist(batches, sync))?;
         self.apply(store, &mut commit)?;
         if let Durability::Batch { bytes: most, .. } = self.durability {

@@ -160,6 +160,11 @@ impl<R: Runtime> Store<R> {
         self.latest_ms
     }
 
+    /// Somebody has seen this wall time: the store's own does not fall behind it.
+    pub fn witness(&mut self, now_ms: u64) {
+        self.latest_ms = self.latest_ms.max(now_ms);
+    }
+
     /// The state after the last applied batch. Costs nothing and stays as it is.
     #[must_use]
     pub fn view(&self) -> IndexView<R> {
