@@ -304,7 +304,8 @@ impl Platter {
         self.read_count
     }
 
-    /// The most bytes that a read asked for: memory that was taken before anything was read.
+    /// The most bytes that a read asked for since the process began: memory that was taken before
+    /// anything was read.
     #[must_use]
     pub fn largest_read(&self) -> u64 {
         self.largest_read

@@ -247,16 +247,18 @@ pub(super) fn directory(seed: u64) -> Result<(), String> {
     if journal.accept_rot || journal.accept_tail_loss {
         worst = Harm::Anything;
     }
-    let still = Still::with_seed(disk, seed);
-    let lived = still.block_on(live(&still, journal, image, worst, luck.chance(1, 4)));
-    let most = {
-        let disk = still.platter();
+    let longest = |disk: &Platter| {
         let lens =
             disk.file_names().into_iter().map(|name| disk.peek(&name).map_or(0, |b| b.len()));
-        (disk.largest_read(), lens.max().unwrap_or(0))
+        lens.max().unwrap_or(0) as u64
     };
-    if most.0 > most.1 as u64 + SLACK {
-        return Err(format!("{told:?}: it asked for {} bytes of files of {}", most.0, most.1));
+    let before = longest(&disk);
+    let still = Still::with_seed(disk, seed);
+    let lived = still.block_on(live(&still, journal, image, worst, luck.chance(1, 4)));
+    let asked = still.platter().largest_read();
+    let most = before.max(longest(&still.platter()));
+    if asked > most + SLACK {
+        return Err(format!("{told:?}: it asked for {asked} bytes of files of {most}"));
     }
     let wrote = lived.map_err(|why| format!("{told:?}, {journal:?}: {why}"))?;
     if wrote {

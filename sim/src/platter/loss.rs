@@ -205,6 +205,7 @@ impl Platter {
         self.probes.hit(Happened::ProcessDeath);
         self.handles.clear();
         self.locks.clear();
+        self.largest_read = 0;
         self.collect_all();
     }
 
@@ -240,6 +241,7 @@ impl Platter {
         self.locks.clear();
         self.strikes.clear();
         self.read_strikes.clear();
+        self.largest_read = 0;
         self.off = false;
         self.collect_all();
     }
