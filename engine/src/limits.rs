@@ -95,3 +95,10 @@ pub const RAFT_FAULTY_RANGES_MAX: usize = 1024;
 /// How many findings of a verification are worded: more than anybody reads, and a bound when every
 /// record is damaged. All are counted.
 pub const FINDINGS_MAX: usize = 1000;
+
+/// The highest LSN: half of what a number holds, so that no sum of two read from a disk overflows.
+/// A million records a second reach it in three hundred thousand years.
+pub const LSN_MAX: u64 = i64::MAX as u64;
+
+/// The highest number of a segment or a manifest, for the same reason.
+pub const SEGMENT_ID_MAX: u32 = i32::MAX as u32;

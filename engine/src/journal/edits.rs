@@ -177,30 +177,40 @@ impl Change {
         let mut reader = Reader::new(bytes);
         let change = match reader.u8()? {
             1 => Self::Prepare {
-                id: SegmentId(reader.u32()?),
+                id: segment_id(&mut reader)?,
                 uuid: Uuid(reader.array()?),
                 bytes: file_bytes(&mut reader)?,
             },
             2 => Self::Seal {
-                id: SegmentId(reader.u32()?),
+                id: segment_id(&mut reader)?,
                 bytes: file_bytes(&mut reader)?,
                 sealed: Sealed::decode(&mut reader)?,
             },
             3 => Self::AddData {
-                id: SegmentId(reader.u32()?),
+                id: segment_id(&mut reader)?,
                 uuid: Uuid(reader.array()?),
                 bytes: file_bytes(&mut reader)?,
                 sealed: Sealed::decode(&mut reader)?,
             },
-            4 => Self::Drop { id: SegmentId(reader.u32()?) },
+            4 => Self::Drop { id: segment_id(&mut reader)? },
             5 => Self::AddGroup { group: GroupId(reader.u32()?) },
             6 => Self::DropGroup { group: GroupId(reader.u32()?) },
-            7 => Self::Floor { next_segment: SegmentId(reader.u32()?), lsn: Lsn(reader.u64()?) },
+            7 => Self::Floor { next_segment: segment_id(&mut reader)?, lsn: floor(&mut reader)? },
             8 => Self::Closed,
             _ => return Err(FormatError::Field("change")),
         };
         if reader.rest().is_empty() { Ok(change) } else { Err(FormatError::Field("change length")) }
     }
+}
+
+fn segment_id(reader: &mut Reader<'_>) -> Result<SegmentId, FormatError> {
+    let id = reader.u32()?;
+    if id <= limits::SEGMENT_ID_MAX { Ok(SegmentId(id)) } else { Err(FormatError::Field("id")) }
+}
+
+fn floor(reader: &mut Reader<'_>) -> Result<Lsn, FormatError> {
+    let lsn = reader.u64()?;
+    if lsn <= limits::LSN_MAX { Ok(Lsn(lsn)) } else { Err(FormatError::Field("floor")) }
 }
 
 fn file_bytes(reader: &mut Reader<'_>) -> Result<u64, FormatError> {
@@ -242,7 +252,7 @@ impl Sealed {
             }
             lost.push((first, last));
         }
-        if base_lsn.0 == 0 || last_lsn.0.checked_add(1).is_none_or(|next| next < base_lsn.0) {
+        if base_lsn.0 == 0 || last_lsn.0 > limits::LSN_MAX || last_lsn.0 + 1 < base_lsn.0 {
             return Err(FormatError::Field("last_lsn"));
         }
         let frames = SEGMENT_HEADER_BYTES as u64..=limits::SEGMENT_FILE_BYTES_MAX;

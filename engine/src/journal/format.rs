@@ -221,6 +221,9 @@ impl SegmentHeader {
         if !is_zero(reader.rest()) {
             return Err(FormatError::Field("reserved"));
         }
+        if header.base_lsn.0 > limits::LSN_MAX {
+            return Err(FormatError::Field("base_lsn"));
+        }
         Ok(header)
     }
 }
@@ -366,8 +369,7 @@ impl FrameHeader {
         if u64::from(self.records) * RECORD_HEADER_BYTES as u64 > u64::from(self.body_bytes) {
             return Err(FormatError::Field("records"));
         }
-        if self.first_lsn.0 == 0 || self.first_lsn.0.checked_add(u64::from(self.records)).is_none()
-        {
+        if self.first_lsn.0 == 0 || self.first_lsn.0 > limits::LSN_MAX - u64::from(self.records) {
             return Err(FormatError::Field("first_lsn"));
         }
         if self.durable_lsn >= self.first_lsn {

@@ -10,6 +10,7 @@
 use super::format::{FORMAT_VERSION, FormatError, is_zero};
 use crate::{
     codec::{self, Reader},
+    limits::SEGMENT_ID_MAX,
     types::{SegmentId, Uuid},
 };
 
@@ -111,6 +112,9 @@ impl CurrentFile {
         let (uuid, bytes) = (Uuid(reader.array()?), reader.u64()?);
         if gap != 0 || !is_zero(reader.rest()) {
             return Err(FormatError::Field("reserved"));
+        }
+        if manifest.0 > SEGMENT_ID_MAX {
+            return Err(FormatError::Field("manifest"));
         }
         Ok(Self { manifest, uuid, bytes })
     }

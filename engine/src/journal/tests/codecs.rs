@@ -104,6 +104,27 @@ fn every_flipped_bit_of_a_header_is_noticed() {
     });
 }
 
+/// Sums of numbers that were read from a disk must not overflow, whoever wrote them.
+#[test]
+fn numbers_that_leave_no_room_are_refused() {
+    let last = Lsn(limits::LSN_MAX - 2);
+    let frame = FrameHeader { first_lsn: last, durable_lsn: Lsn(8), ..frame_header() };
+    assert!(FrameHeader::decode(&frame.encode(seed(), AT), seed(), AT).is_ok());
+    let frame = FrameHeader { first_lsn: last.next(), ..frame };
+    let refused = FrameHeader::decode(&frame.encode(seed(), AT), seed(), AT);
+    assert_eq!(refused, Err(FormatError::Field("first_lsn")));
+    let segment = SegmentHeader { base_lsn: Lsn(limits::LSN_MAX + 1), ..segment_header() };
+    let refused = SegmentHeader::decode(&segment.encode());
+    assert_eq!(refused, Err(FormatError::Field("base_lsn")));
+    let manifest = SegmentId(limits::SEGMENT_ID_MAX + 1);
+    let refused = CurrentFile::decode(&CurrentFile { manifest, ..current() }.encode());
+    assert_eq!(refused, Err(FormatError::Field("manifest")));
+    let floor = Change::Floor { next_segment: ID, lsn: Lsn(limits::LSN_MAX + 1) };
+    assert_eq!(Change::decode(&floor.encode()), Err(FormatError::Field("floor")));
+    let drop = Change::Drop { id: manifest };
+    assert_eq!(Change::decode(&drop.encode()), Err(FormatError::Field("id")));
+}
+
 #[test]
 fn every_header_that_was_cut_is_refused() {
     for_every_header(|name, bytes, _, refused| {
@@ -229,7 +250,7 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn any_change() -> impl Strategy<Value = Change> {
-    let id = any::<u32>().prop_map(SegmentId);
+    let id = (0..=limits::SEGMENT_ID_MAX).prop_map(SegmentId);
     let uuid = any::<[u8; 16]>().prop_map(Uuid);
     let bytes = 4096_u64..1 << 30;
     let lost = collection::vec((0_u64..9, 0_u64..9), 0..3).prop_map(|ranges| {
@@ -265,7 +286,7 @@ fn any_change() -> impl Strategy<Value = Change> {
         id.clone().prop_map(|id| Change::Drop { id }),
         any::<u32>().prop_map(|group| Change::AddGroup { group: GroupId(group) }),
         any::<u32>().prop_map(|group| Change::DropGroup { group: GroupId(group) }),
-        (id, any::<u64>())
+        (id, 0..=limits::LSN_MAX)
             .prop_map(|(next_segment, lsn)| Change::Floor { next_segment, lsn: Lsn(lsn) }),
         Just(Change::Closed),
     ]
