@@ -21,6 +21,7 @@ pub mod journal;
 pub mod limits;
 pub mod lone;
 pub mod mark;
+pub mod packet;
 pub mod raft;
 pub mod runtime;
 pub mod types;

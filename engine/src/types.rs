@@ -60,8 +60,46 @@ number! {
     ReplicaId(u64)
 }
 number! {
+    /// A machine of the cluster, as its directory says. Never reused either: an empty directory is
+    /// a new node.
+    NodeId(u64)
+}
+number! {
+    /// Whoever sends requests that must happen at most once. 0 is nobody: such a request is new
+    /// each time it is sent.
+    ClientId(u64)
+}
+number! {
+    /// A leader's time: milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
+    /// Stamps rise along a log, whatever the leaders' clocks do.
+    Stamp(u64)
+}
+number! {
     /// A segment of the journal or of the value plane. Never reused within a directory.
     SegmentId(u32)
+}
+
+impl Stamp {
+    /// How many bits count within a millisecond.
+    const COUNTER_BITS: u32 = 16;
+
+    /// The first stamp of a millisecond.
+    #[must_use]
+    pub const fn at_ms(ms: u64) -> Self {
+        Self(ms << Self::COUNTER_BITS)
+    }
+
+    /// Its milliseconds: the time by which an entry lives.
+    #[must_use]
+    pub const fn ms(self) -> u64 {
+        self.0 >> Self::COUNTER_BITS
+    }
+
+    /// The stamp of an entry behind one with this stamp, at `wall_ms` of the leader's clock.
+    #[must_use]
+    pub fn after(self, wall_ms: u64) -> Self {
+        self.next().max(Self::at_ms(wall_ms))
+    }
 }
 
 /// 128 random bits that name one incarnation of something: a node, a segment's content.

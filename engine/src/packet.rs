@@ -1,0 +1,97 @@
+//! What nodes say to each other, before anybody thinks of bytes.
+//!
+//! Most of it is Raft's: a message of a few numbers and, for the two that carry entries, the
+//! entries as the journal has them. The rest moves snapshots, which are too long for one packet.
+//!
+//! Any packet may be lost, repeated and overtaken: whoever sends one knows what to do when nothing
+//! comes of it.
+//!
+//! Not here: the bytes on the wire and the links that carry them (`trilith-net`).
+
+use crate::{
+    raft::{EntryId, Message},
+    types::{GroupId, NodeId, ReplicaId},
+};
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+/// A packet and where it goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The node.
+    pub to: NodeId,
+    /// The packet.
+    pub packet: Packet,
+}
+
+/// What one node says to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// A message of a group's replicas.
+    Raft {
+        /// The group.
+        group: GroupId,
+        /// The message.
+        message: Message,
+        /// The entries that [`Append`](crate::raft::Body::Append) and
+        /// [`Repair`](crate::raft::Body::Repair) name: whole records, one after the other, however
+        /// they are cut into pieces.
+        entries: Vec<Bytes>,
+    },
+    /// A piece of a snapshot.
+    Chunk(Chunk),
+    /// How far a snapshot has arrived.
+    ChunkAck(ChunkAck),
+}
+
+/// Which sending of which snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SnapshotId {
+    /// The group.
+    pub group: GroupId,
+    /// The replica that sends.
+    pub from: ReplicaId,
+    /// The replica that receives.
+    pub to: ReplicaId,
+    /// The last entry that the snapshot covers.
+    pub at: EntryId,
+    /// Drawn anew for each sending: two snapshots at one entry need not have the same bytes.
+    pub sending: u64,
+}
+
+/// A piece of a snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chunk {
+    /// Of which.
+    pub id: SnapshotId,
+    /// How many bytes came before.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Bytes,
+    /// The checksum of all bytes up to the end of this piece.
+    pub crc: u32,
+    /// Whether nothing follows.
+    pub is_last: bool,
+}
+
+/// How far a snapshot has arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChunkAck {
+    /// Which.
+    pub id: SnapshotId,
+    /// How many bytes are there; the sender goes on from here.
+    pub offset: u64,
+    /// What became of it.
+    pub state: ChunkState,
+}
+
+/// What became of a snapshot that is being received.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChunkState {
+    /// More is wanted.
+    Going,
+    /// It is whole and verified.
+    Whole,
+    /// It is not wanted, or could not be taken: the sender gives up.
+    Refused,
+}
