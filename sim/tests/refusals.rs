@@ -8,7 +8,10 @@
 
 use trilith_engine::{
     codec,
-    journal::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync, Verdict},
+    journal::{
+        JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync, Verdict,
+        footer::FOOTER_MAGIC,
+    },
     lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
     runtime::{DiskErrorKind, Runtime as _},
     value::View as _,
@@ -100,8 +103,13 @@ fn has_all_but(still: &Still, store: &Store<Still>, lost: &[u8], until: u8) {
 
 /// Where in which file a value's bytes lie.
 fn find(disk: &Platter, number: u8) -> (String, u64) {
+    find_value(disk, number, number | 1)
+}
+
+/// The same for a value of other bytes.
+fn find_value(disk: &Platter, number: u8, byte: u8) -> (String, u64) {
     // The value follows the key in a record, and nowhere else.
-    let needle = [key(number), vec![number | 1; 16]].concat();
+    let needle = [key(number), vec![byte; 16]].concat();
     for name in disk.file_names() {
         let bytes = disk.peek(&name).expect("it is there");
         if let Some(at) = bytes.windows(needle.len()).rposition(|window| window == needle) {
@@ -160,6 +168,51 @@ fn rot_before_the_tail_is_gone_only_with_leave() {
     let next = still.after_death(4);
     let (store, _) = open(&next).expect("it is whole again");
     has_all_but(&next, &store, &[], 8);
+}
+
+/// A second value of key 2, written and damaged behind the first one; the first is served with
+/// leave. Then the bytes are right again, as after a controller's lie: compaction must not take
+/// them for the newest value, or it would let the first one go and keep neither.
+#[test]
+fn what_was_given_up_stays_given_up_when_its_bytes_come_back() {
+    const SECOND: u8 = 0x55;
+    for is_closed in [false, true] {
+        let still = Still::with_seed(killed(), 2);
+        let (mut store, _) = open(&still).expect("a whole disk");
+        let mut batch = WriteBatch::new();
+        batch.put(key(2), vec![SECOND; VALUE]);
+        assert!(still.block_on(store.commit(&[batch], Sync::Now))[0].is_ok());
+        // Of its segment something is kept: the last write is moved elsewhere.
+        for _ in 0..2 {
+            put(&still, &mut store, 8).expect("a whole disk");
+        }
+        if is_closed {
+            still.block_on(store.close()).expect("a whole disk");
+        }
+        let mut disk = still.after_death(3).platter().clone();
+        let (name, at) = find_value(&disk, 2, SECOND);
+        let hints = disk.peek(&name).and_then(|bytes| {
+            let magic = FOOTER_MAGIC.to_le_bytes();
+            bytes.windows(4).rposition(|window| window == magic)
+        });
+        let flip = |disk: &mut Platter| {
+            assert!(disk.rot(&name, at, 0));
+            assert!(hints.is_none_or(|at| disk.rot(&name, at as u64, 0)));
+        };
+        flip(&mut disk);
+        let still = boot(disk);
+        let leave = JournalOptions { accept_rot: true, ..tiny() };
+        let (mut store, report) = open_with(&still, leave).expect("it has leave");
+        assert_eq!((report.accepted.len(), hints.is_some()), (1, is_closed), "{report:?}");
+        has_all_but(&still, &store, &[], 9);
+        flip(&mut still.platter());
+        still.block_on(store.compact_all()).expect("what is left is whole");
+        has_all_but(&still, &store, &[], 9);
+        drop(store);
+        let next = still.after_death(4);
+        let (store, _) = open(&next).expect("it is whole");
+        has_all_but(&next, &store, &[], 9);
+    }
 }
 
 #[test]

@@ -220,6 +220,11 @@ fn file_bytes(reader: &mut Reader<'_>) -> Result<u64, FormatError> {
 }
 
 impl Sealed {
+    /// Whether the loss of all these records was accepted.
+    pub(super) fn has_lost(&self, first: Lsn, last: Lsn) -> bool {
+        self.lost.iter().any(|(from, to)| *from <= first && last <= *to)
+    }
+
     fn encode(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.base_lsn.0.to_le_bytes());
         out.extend_from_slice(&self.last_lsn.0.to_le_bytes());

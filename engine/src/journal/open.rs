@@ -402,8 +402,13 @@ impl<R: Runtime> Recovery<'_, R> {
         self.report.segments_walked += 1;
         self.report.bytes_read += walked.bytes.len() as u64;
         if !walked.damages.is_empty() {
-            let mut sealed = sealed;
-            sealed.lost.extend(walked.lost.iter().copied());
+            // Its hints could not be used. Should they ever again, they would name what is lost.
+            let mut sealed = Sealed { footer: None, ..sealed };
+            for (first, last) in walked.lost.iter().copied() {
+                if !sealed.has_lost(first, last) {
+                    sealed.lost.push((first, last));
+                }
+            }
             self.changes.push(Change::Seal { id: listed.id, bytes: listed.bytes, sealed });
         }
         self.damages.extend(walked.damages);

@@ -72,10 +72,11 @@ pub(super) fn walk_bytes(bytes: Vec<u8>, listed: &Listed, sealed: &Sealed) -> Wa
         frames.extend_from_slice(&kept.frames);
         lost.extend_from_slice(&kept.lost);
     }
+    // What was given up stays so, also when its bytes are right again: an index was built without
+    // it, and goes on with the values that it would hide.
+    frames.retain(|frame| !sealed.has_lost(frame.header.first_lsn, frame.header.first_lsn));
     let is_accepted = |damage: &Damage| {
-        damage.last_lsn.is_some_and(|last| {
-            sealed.lost.iter().any(|(from, to)| *from <= damage.first_lsn && last <= *to)
-        })
+        damage.last_lsn.is_some_and(|last| sealed.has_lost(damage.first_lsn, last))
     };
     let damages = decision.damages.into_iter().filter(|damage| !is_accepted(damage)).collect();
     WalkedSegment { bytes, frames, damages, lost }
