@@ -1,8 +1,16 @@
 //! How trilith speaks.
 //!
+//! - `frame`: how a stream of bytes is cut into things that were said.
+//! - `peer`: links between nodes.
 //! - `os`: the real doors on tokio, files and sockets (feature `os`).
 //!
+//! Everything but `os` is written over the runtime traits and runs in the simulator as it is.
+//!
 //! Not here: what trilith is (`trilith-engine`), the simulated network (`trilith-sim`).
+
+pub mod frame;
+pub mod limits;
+pub mod peer;
 
 #[cfg(feature = "os")]
 pub mod os;

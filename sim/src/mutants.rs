@@ -115,6 +115,11 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"raft_stale_rejection_believed"`, `"raft_transfer_before_caught_up"`,
 /// `"raft_two_changes_at_once"`, `"raft_vote_before_durable"`, `"raft_vote_for_any_log"`,
 /// `"raft_votes_twice"`, `"raft_window_has_no_end"`.
+///
+/// The planted bugs of the links wait for their subject too: `"peer_alien_cluster_accepted"`,
+/// `"peer_checksum_ignored"`, `"peer_garbage_skipped"`, `"peer_half_a_write_is_a_write"`,
+/// `"peer_no_reconnect"`, `"peer_outbox_unbounded"`, `"peer_silence_ignored"`,
+/// `"peer_stale_hello_accepted"`, `"peer_two_nodes_with_one_id"`.
 const PLANTED: &[Mutant] = &[
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),

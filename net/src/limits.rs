@@ -1,0 +1,31 @@
+//! Every bound of the wire in one place, each with its reason.
+//!
+//! Not here: the engine's own bounds (`trilith_engine::limits`), what an operator may tune (options
+//! of the rooms themselves).
+
+/// A frame's body: an append carries at most one entry more than what it may hold, and the largest
+/// entry has 9 MiB. Room for both, and for what comes next.
+pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;
+
+/// The body of a frame that comes before the two sides know each other. A stranger may not make us
+/// wait for more than a few words.
+pub const HANDSHAKE_BODY_BYTES_MAX: usize = 64;
+
+/// The highest number that a message may say: half of what 64 bits hold, so that no sum of two that
+/// came over a wire overflows.
+pub const NUMBER_MAX: u64 = i64::MAX as u64;
+
+/// What waits to be sent to one node, unless the options say otherwise: the window of a few busy
+/// groups. What is older than that is repeated by Raft before it would arrive.
+pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
+
+/// One read from a peer: a socket rarely holds more than that at a time, and a system call for it
+/// costs less than copying it.
+pub const PEER_READ_BYTES: usize = 64 << 10;
+
+/// A buffer that grew for a burst is kept up to this size; the rest goes back.
+pub const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// Connections to one listener, peers and clients together, handshakes included: file descriptors
+/// are few, and one beyond that waits in the kernel's queue.
+pub const CONNECTIONS_MAX: usize = 1024;

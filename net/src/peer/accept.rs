@@ -1,0 +1,230 @@
+//! The receiving side: one task that accepts, and one for each connection.
+//!
+//! ```text
+//!   listener ──► greet ──► listen: read ─► all frames of it ─► the node's queue
+//!                  │          pong for a ping; silence, garbage or a newer connection end it
+//!                  └─► refuse: say why, close
+//! ```
+//! When the node's queue is full, its connections are not read: the kernels' buffers fill, then the
+//! sender's outbox, and there the oldest goes. Nothing is dropped here.
+//!
+//! A connection that sends garbage is told so and closed; no other one notices.
+//!
+//! Not here: who belongs here (`hello.rs`), the sending side (`link.rs`).
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use bytes::BytesMut;
+use trilith_engine::{
+    mark, planted,
+    runtime::{
+        Clock, Either, Listener, Rng, Runtime, Sender, Stream, StreamRead, StreamWrite, Task,
+        queue, race, timeout,
+    },
+    types::NodeId,
+};
+
+use super::{
+    Hall, Incoming, Trouble, codec,
+    hello::{Hello, Identity, Purpose, Ready, Refusal, Welcome},
+    register::{Seat, Way},
+    stream::{Inlet, Signs, dismiss, write_all},
+};
+use crate::{
+    frame::{self, HEADER_BYTES, Kind},
+    limits::{CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX, PEER_READ_BYTES},
+};
+
+/// Says that a connection's task has ended, however it ended.
+struct Leaving {
+    number: u64,
+    left: Sender<u64>,
+}
+
+impl Drop for Leaving {
+    fn drop(&mut self) {
+        // There is room for every number that can be under way; closed: nobody counts any more.
+        let _counted = self.left.push(self.number);
+    }
+}
+
+/// Accepts connections until the listener's task is dropped, and they with it.
+pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + 'static>(
+    runtime: R,
+    hall: Arc<Hall<Q>>,
+    mut listener: L,
+) {
+    let (left, mut leaving) = queue(CONNECTIONS_MAX);
+    let mut tokens = runtime.rng("tokens");
+    let mut tasks = BTreeMap::new();
+    for number in 0_u64.. {
+        let stream = loop {
+            while let Some(number) = leaving.pop() {
+                tasks.remove(&number);
+            }
+            if tasks.len() >= CONNECTIONS_MAX {
+                mark!("peer: a listener was full");
+                match leaving.recv().await {
+                    Ok(number) => tasks.remove(&number),
+                    Err(_closed) => return,
+                };
+                continue;
+            }
+            match listener.accept().await {
+                Ok((stream, _from)) => break stream,
+                // The listener has paused where it had to; the next call may succeed.
+                Err(why) => tracing::warn!(%why, "a connection could not be accepted"),
+            }
+        };
+        let leaving = Leaving { number, left: left.clone() };
+        let visit = Visit { runtime: runtime.clone(), hall: Arc::clone(&hall) };
+        let token = tokens.next_u64();
+        let task = runtime.task().spawn("incoming", async move {
+            let _leaving = leaving;
+            visit.serve(stream, token).await;
+        });
+        tasks.insert(number, task);
+    }
+}
+
+/// One connection that somebody else opened.
+struct Visit<R, Q> {
+    runtime: R,
+    hall: Arc<Hall<Q>>,
+}
+
+impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
+    async fn serve<S: Stream>(self, stream: S, token: u64) {
+        let (reader, mut writer) = stream.split();
+        let mut inlet = Inlet::new(reader);
+        let clock = self.runtime.clock();
+        let within = self.hall.options.connect_within;
+        let greeted = self.greet(&mut inlet, &mut writer, token);
+        let greeted = timeout(clock, clock.now() + within, greeted).await;
+        let trouble = match greeted.unwrap_or(Err(Trouble::Silent)) {
+            Ok((node, seat)) => self.stay(node, seat, &mut inlet, &mut writer).await,
+            Err(trouble) => trouble,
+        };
+        let refusal = match trouble {
+            Trouble::Refusing(refusal) => refusal,
+            Trouble::Garbage(why) => {
+                mark!("peer: garbage ended a connection");
+                tracing::warn!(%why, "an incoming connection sent garbage");
+                Refusal::Garbage
+            }
+            Trouble::Silent => Refusal::Silent,
+            Trouble::Net(_)
+            | Trouble::Ended
+            | Trouble::Refused(_)
+            | Trouble::Replaced
+            | Trouble::NodeGone => return,
+        };
+        dismiss(clock, within, &mut inlet, &mut writer, refusal).await;
+    }
+
+    /// The handshake.
+    async fn greet<S: StreamRead, W: StreamWrite>(
+        &self,
+        inlet: &mut Inlet<S>,
+        writer: &mut W,
+        token: u64,
+    ) -> Result<(NodeId, Seat), Trouble> {
+        let hello = Hello::take(&inlet.frame().await?)?;
+        let own = self.hall.own;
+        let judged = own.judge_hello(&hello, &self.hall.members);
+        let version = judged.map_err(Trouble::Refusing)?;
+        let Purpose::Peer { who, .. } = hello.purpose else {
+            return Err(Trouble::Refusing(Refusal::Garbage));
+        };
+        let (register, Identity { node, directory, .. }) = (&self.hall.register, who);
+        register.admits(node, directory).map_err(Trouble::Refusing)?;
+        let mut words = BytesMut::new();
+        Welcome { version, who: own, token }.put(&mut words);
+        write_all(writer, &words).await?;
+        if !planted!("peer_stale_hello_accepted") {
+            let frame = inlet.frame().await?;
+            if frame.kind == Kind::Refusal {
+                return Err(Trouble::Refused(Refusal::take(&frame)?));
+            }
+            if Ready::take(&frame)?.token != token {
+                return Err(Trouble::Refusing(Refusal::Garbage));
+            }
+        }
+        let seat = register.enter(node, directory, Way::In).map_err(Trouble::Refusing)?;
+        self.hall.knock(node);
+        Ok((node, seat))
+    }
+
+    /// The connection's life after it. Answers why it ended.
+    async fn stay<S: StreamRead, W: StreamWrite>(
+        &self,
+        node: NodeId,
+        mut seat: Seat,
+        inlet: &mut Inlet<S>,
+        writer: &mut W,
+    ) -> Trouble {
+        inlet.agreed(PEER_READ_BYTES, FRAME_BODY_BYTES_MAX);
+        let signs = Signs::new(self.runtime.clock().now());
+        let both = race(self.listen(node, inlet, writer, &signs), self.watch(&signs));
+        match race(seat.taken.recv(), both).await {
+            Either::Left(_) => Trouble::Replaced,
+            Either::Right(Either::Left(trouble)) => trouble,
+            Either::Right(Either::Right(())) => Trouble::Silent,
+        }
+    }
+
+    async fn listen<S: StreamRead, W: StreamWrite>(
+        &self,
+        node: NodeId,
+        inlet: &mut Inlet<S>,
+        writer: &mut W,
+        signs: &Signs,
+    ) -> Trouble {
+        loop {
+            if let Err(trouble) = self.listen_once(node, inlet, writer, signs).await {
+                return trouble;
+            }
+        }
+    }
+
+    /// One read and all frames of it.
+    async fn listen_once<S: StreamRead, W: StreamWrite>(
+        &self,
+        node: NodeId,
+        inlet: &mut Inlet<S>,
+        writer: &mut W,
+        signs: &Signs,
+    ) -> Result<(), Trouble> {
+        let clock = self.runtime.clock();
+        let mut asked = false;
+        while let Some(frame) = inlet.take()? {
+            if frame.kind == Kind::Ping {
+                asked = true;
+                continue;
+            }
+            let packet = Incoming::Packet { from: node, packet: codec::decode(frame)? };
+            if let Err(packet) = self.hall.give_now(packet) {
+                // Not read meanwhile, so that nobody counts the silence.
+                mark!("peer: the node's queue was full");
+                signs.deaf();
+                self.hall.give(packet).await?;
+                signs.seen(clock.now());
+            }
+        }
+        if asked {
+            let mut pong = BytesMut::with_capacity(HEADER_BYTES);
+            frame::put_empty(&mut pong, Kind::Pong);
+            write_all(writer, &pong).await?;
+        }
+        inlet.read().await?;
+        signs.seen(clock.now());
+        Ok(())
+    }
+
+    async fn watch(&self, signs: &Signs) {
+        let (clock, options) = (self.runtime.clock(), self.hall.options);
+        while !signs.is_silent(clock.now(), options.silence) {
+            clock.sleep_until(clock.now() + options.ping_every).await;
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Links: how what one node says reaches another.
+//!
+//! ```text
+//!        node                                                          node
+//!   send(envelope) ─► outbox ─► link ══════ one connection ══════► accept ─► queue
+//!           queue ◄─ accept ◄══════ another one ═══════ link ◄─ outbox ◄─ send(envelope)
+//! ```
+//! Each node connects to each other one and sends over the connection it made; it receives over
+//! those that the others made. So two connections join a pair, and nobody needs to agree on which
+//! of two that were made at one moment is the right one; a direction that does not work is noticed
+//! by who sends in it; and two nodes that claim one number are noticed by everybody they call.
+//!
+//! What is promised: within one connection packets arrive in order and unaltered, without a gap
+//! except for those the outbox dropped, which are counted. Between connections nothing is
+//! promised. [`Links::send`] never waits. While the other side of a link is there and faults have
+//! ended, a link comes up within a few backoffs.
+//!
+//! # Files, in reading order
+//! `codec`: packets as bytes. `hello`: who may speak with whom. `outbox`: what waits. `register`:
+//! who is connected. `stream`: reading, writing, silence. `link`: the sending side. `accept`: the
+//! receiving side.
+//!
+//! Not here: what packets mean (`trilith_engine`), who is a member, encryption (there is none yet).
+
+pub mod codec;
+pub mod hello;
+
+mod accept;
+mod link;
+mod outbox;
+mod register;
+mod stream;
+
+use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
+
+use trilith_engine::{
+    packet::{Envelope, Packet},
+    runtime::{Net, NetError, Push, Runtime, Sender, Task, queue},
+    types::NodeId,
+};
+
+use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX};
+use accept::accept;
+use hello::{Identity, Refusal};
+use link::Link;
+use outbox::Outbox;
+use register::Register;
+
+/// What links tell their node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// What is sent to that node from now on may arrive.
+    Up(NodeId),
+    /// It does not; what was on its way may be lost.
+    Down(NodeId),
+    /// That node says this.
+    Packet {
+        /// The node.
+        from: NodeId,
+        /// What it says.
+        packet: Packet,
+    },
+}
+
+/// How patient links are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LinkOptions {
+    /// A connection is made, and its handshake done, within this time.
+    pub connect_within: Duration,
+    /// How often the other side is asked whether it is there.
+    pub ping_every: Duration,
+    /// A connection on which nothing is heard for so long is given up. Several pings long.
+    pub silence: Duration,
+    /// The pause after the first failure; doubles.
+    pub backoff_min: Duration,
+    /// The longest one.
+    pub backoff_max: Duration,
+    /// What may wait to be sent to one node: at least a frame of the largest size.
+    pub outbox_bytes: usize,
+}
+
+impl Default for LinkOptions {
+    fn default() -> Self {
+        Self {
+            connect_within: Duration::from_secs(1),
+            ping_every: Duration::from_millis(200),
+            silence: Duration::from_millis(1500),
+            backoff_min: Duration::from_millis(20),
+            backoff_max: Duration::from_secs(1),
+            outbox_bytes: OUTBOX_BYTES_MAX,
+        }
+    }
+}
+
+/// Who we are, and who else there is.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// We.
+    pub own: Identity,
+    /// All members and where they listen. We may be among them.
+    pub members: Vec<(NodeId, SocketAddr)>,
+    /// How patient.
+    pub options: LinkOptions,
+}
+
+/// Why there is no link, or not any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The network says so.
+    Net(NetError),
+    /// The other side ended it.
+    Ended,
+    /// The other side does not want us.
+    Refused(Refusal),
+    /// We do not want the other side.
+    Refusing(Refusal),
+    /// The other side sent what is no frame.
+    Garbage(BadFrame),
+    /// Nothing was heard for too long.
+    Silent,
+    /// The same node has connected anew.
+    Replaced,
+    /// The node that links serve is gone.
+    NodeGone,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Net(why) => why.fmt(f),
+            Self::Ended => f.write_str("the other side ended the connection"),
+            Self::Refused(why) => write!(f, "the other side refused: {why}"),
+            Self::Refusing(why) => write!(f, "this node refused: {why}"),
+            Self::Garbage(why) => write!(f, "the other side sent garbage: {why}"),
+            Self::Silent => f.write_str("nothing was heard for too long"),
+            Self::Replaced => f.write_str("the same node has connected anew"),
+            Self::NodeGone => f.write_str("this node has stopped"),
+        }
+    }
+}
+
+impl std::error::Error for Trouble {}
+
+impl From<BadFrame> for Trouble {
+    fn from(bad: BadFrame) -> Self {
+        Self::Garbage(bad)
+    }
+}
+
+/// How a link to another node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkStatus {
+    /// Whether there is a connection.
+    pub is_up: bool,
+    /// How many there have been.
+    pub lives: u64,
+    /// What waits to be sent.
+    pub waiting_bytes: usize,
+    /// How many packets were dropped before they reached a connection.
+    pub dropped: u64,
+    /// Why there is no connection.
+    pub trouble: Option<Trouble>,
+}
+
+/// What all tasks of one node's links know.
+struct Hall<Q> {
+    own: Identity,
+    /// In order.
+    members: Vec<NodeId>,
+    options: LinkOptions,
+    register: Arc<Register>,
+    knocks: Vec<(NodeId, Sender<()>)>,
+    into: Sender<Q>,
+}
+
+impl<Q: From<Incoming>> Hall<Q> {
+    /// Tells the node, as soon as it has room.
+    async fn give(&self, told: impl Into<Q>) -> Result<(), Trouble> {
+        self.into.send(told.into()).await.map_err(|_closed| Trouble::NodeGone)
+    }
+
+    /// Tells the node if it has room. When it is gone, [`Hall::give`] says so.
+    fn give_now(&self, told: Incoming) -> Result<(), Q> {
+        match self.into.push(told.into()) {
+            Ok(()) => Ok(()),
+            Err(Push::Full(told) | Push::Closed(told)) => Err(told),
+        }
+    }
+
+    /// That node has connected to us, so it is there.
+    fn knock(&self, node: NodeId) {
+        if let Some((_, knock)) = self.knocks.iter().find(|(known, _)| *known == node) {
+            // Full: it knows. Closed: nobody connects any more.
+            let _heard = knock.push(());
+        }
+    }
+}
+
+/// The links of a node to all others. Dropping them ends all connections.
+pub struct Links<R: Runtime> {
+    /// In order of the nodes.
+    outboxes: Vec<(NodeId, Arc<Outbox>)>,
+    _tasks: Vec<<R::Task as Task>::Handle>,
+}
+
+impl<R: Runtime> Links<R> {
+    /// Connects to all members and accepts them at `listener`. What they say goes into the node's
+    /// queue, of whatever type that is.
+    ///
+    /// # Panics
+    /// When an outbox could not hold the largest frame, or silence is shorter than two pings.
+    #[must_use]
+    pub fn start<Q: From<Incoming> + Send + 'static>(
+        runtime: &R,
+        setup: Setup,
+        listener: <R::Net as Net>::Listener,
+        into: Sender<Q>,
+    ) -> Self {
+        let Setup { own, mut members, options } = setup;
+        assert!(options.silence >= options.ping_every * 2, "silence is longer than two pings");
+        members.sort_unstable();
+        members.dedup_by_key(|(node, _)| *node);
+        let others = members.iter().filter(|(node, _)| *node != own.node);
+        let (knocks, doors): (Vec<_>, Vec<_>) = others
+            .map(|(node, at)| {
+                let (knock, knocked) = queue(1);
+                ((*node, knock), (*node, *at, knocked))
+            })
+            .unzip();
+        let hall = Arc::new(Hall {
+            own,
+            members: members.into_iter().map(|(node, _)| node).collect(),
+            options,
+            register: Arc::default(),
+            knocks,
+            into,
+        });
+        let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());
+        for (whom, at, knocked) in doors {
+            let outbox = Arc::new(Outbox::new(options.outbox_bytes));
+            outboxes.push((whom, Arc::clone(&outbox)));
+            let hall = Arc::clone(&hall);
+            let link = Link { runtime: runtime.clone(), hall, whom, at, outbox, knocked };
+            tasks.push(runtime.task().spawn("link", link.run()));
+        }
+        tasks.push(runtime.task().spawn("accept", accept(runtime.clone(), hall, listener)));
+        Self { outboxes, _tasks: tasks }
+    }
+
+    /// Sends at once or drops: never waits. Answers whether a link took it; it may be lost all the
+    /// same.
+    pub fn send(&self, envelope: &Envelope) -> bool {
+        self.outbox(envelope.to).is_some_and(|outbox| outbox.send(&envelope.packet))
+    }
+
+    /// How the link to a node is; `None` for who is no other member.
+    #[must_use]
+    pub fn status(&self, node: NodeId) -> Option<LinkStatus> {
+        self.outbox(node).map(Outbox::status)
+    }
+
+    fn outbox(&self, node: NodeId) -> Option<&Outbox> {
+        let at = self.outboxes.binary_search_by_key(&node, |(node, _)| *node).ok()?;
+        self.outboxes.get(at).map(|(_, outbox)| &**outbox)
+    }
+}

@@ -1,0 +1,269 @@
+//! Links over real sockets on loopback: everything arrives, and who does not belong is told why.
+//!
+//! What happens on a bad network is the simulator's to try (`trilith-sim`).
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test looks behind the doors"
+)]
+
+use std::{net::SocketAddr, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use trilith_engine::{
+    packet::{Envelope, Packet},
+    raft::{Body, EntryId, Message},
+    runtime::{Clock, Listener, Net, Receiver, Runtime, StreamRead, StreamWrite, queue, timeout},
+    types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
+};
+use trilith_net::{
+    frame::{Decoder, Frame, Kind, put_empty},
+    os::{Os, OsListener, OsStream, run_core},
+    peer::{
+        Incoming, LinkOptions, Links, Setup, Trouble, codec,
+        hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
+    },
+};
+
+const CLUSTER: Uuid = Uuid([7; 16]);
+
+fn identity(node: u64) -> Identity {
+    Identity { cluster: CLUSTER, node: NodeId(node), directory: Uuid([node as u8; 16]) }
+}
+
+fn packet(index: u64, entries: &[u8]) -> Packet {
+    let prev = EntryId::new(1, index);
+    let body = Body::Append { prev, last: Index(index + 1), commit: Index(0) };
+    let message = Message { from: ReplicaId(1), to: ReplicaId(2), term: Term(1), body };
+    let entries = vec![Bytes::copy_from_slice(entries)];
+    Packet::Raft { group: GroupId(1), message, entries }
+}
+
+async fn listen(os: &Os) -> OsListener {
+    os.net().listen("127.0.0.1:0".parse().unwrap()).await.unwrap()
+}
+
+/// A node: its links, and what they tell it.
+struct Node {
+    links: Links<Os>,
+    told: Receiver<Incoming>,
+}
+
+impl Node {
+    fn start(os: &Os, own: Identity, members: &[(NodeId, SocketAddr)], at: OsListener) -> Self {
+        let (into, told) = queue(64);
+        let options = LinkOptions { silence: Duration::from_millis(400), ..LinkOptions::default() };
+        let setup = Setup { own, members: members.to_vec(), options };
+        Self { links: Links::start(os, setup, at, into), told }
+    }
+
+    async fn next(&mut self, os: &Os) -> Incoming {
+        let deadline = os.clock().now() + Duration::from_secs(10);
+        timeout(os.clock(), deadline, self.told.recv()).await.unwrap().unwrap()
+    }
+
+    async fn up(&mut self, os: &Os) {
+        while !matches!(self.next(os).await, Incoming::Up(_)) {}
+    }
+
+    /// The next packet's index, whose entries must be what was sent.
+    async fn index(&mut self, os: &Os) -> u64 {
+        loop {
+            let Incoming::Packet { packet: Packet::Raft { message, entries, .. }, .. } =
+                self.next(os).await
+            else {
+                continue;
+            };
+            let Body::Append { prev, .. } = message.body else { panic!("an append") };
+            let index = prev.index.0;
+            assert_eq!(entries, [Bytes::from(vec![index as u8; 1 + index as usize * 37 % 5000])]);
+            return index;
+        }
+    }
+}
+
+fn run<F: Future>(name: &str, test: impl FnOnce(Os) -> F) {
+    run_core(std::env::temp_dir().join(format!("trilith-links-{name}")), test).unwrap();
+}
+
+#[test]
+fn two_nodes_tell_each_other_everything_in_order() {
+    run("order", async |os| {
+        let (one, other) = (listen(&os).await, listen(&os).await);
+        let members = [(NodeId(1), one.local()), (NodeId(2), other.local())];
+        let mut first = Node::start(&os, identity(1), &members, one);
+        let mut second = Node::start(&os, identity(2), &members, other);
+        first.up(&os).await;
+        second.up(&os).await;
+        for round in 0..20 {
+            for index in round * 50..(round + 1) * 50 {
+                let entries = vec![index as u8; 1 + index as usize * 37 % 5000];
+                for (node, to) in [(&first, NodeId(2)), (&second, NodeId(1))] {
+                    assert!(node.links.send(&Envelope { to, packet: packet(index, &entries) }));
+                }
+            }
+            for index in round * 50..(round + 1) * 50 {
+                assert_eq!(first.index(&os).await, index);
+                assert_eq!(second.index(&os).await, index);
+            }
+        }
+        assert!(!first.links.send(&Envelope { to: NodeId(3), packet: packet(1, b"") }));
+        drop(second);
+        while first.next(&os).await != Incoming::Down(NodeId(2)) {}
+        assert!(!first.links.status(NodeId(2)).unwrap().is_up);
+        assert!(!first.links.send(&Envelope { to: NodeId(2), packet: packet(1, b"") }));
+    });
+}
+
+/// The next frame of a connection made by hand; `None` when the other side closed it.
+async fn frame(stream: &mut OsStream, decoder: &mut Decoder) -> Option<Frame> {
+    loop {
+        if let Some(frame) = decoder.take().unwrap() {
+            return Some(frame);
+        }
+        let mut buffer = [0; 100];
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => decoder.feed(&buffer[..read]),
+        }
+    }
+}
+
+async fn write(stream: &mut OsStream, bytes: &[u8], piece: usize) {
+    for piece in bytes.chunks(piece) {
+        let mut written = 0;
+        while written < piece.len() {
+            written += stream.write(&piece[written..]).await.unwrap();
+        }
+    }
+}
+
+fn hello(who: Identity, whom: u64, versions: Versions) -> BytesMut {
+    let mut words = BytesMut::new();
+    Hello { versions, purpose: Purpose::Peer { who, whom: NodeId(whom) } }.put(&mut words);
+    words
+}
+
+async fn connect(os: &Os, at: SocketAddr) -> OsStream {
+    os.net().connect(at, os.clock().now() + Duration::from_secs(5)).await.unwrap()
+}
+
+/// Shakes hands by hand, byte by byte.
+async fn shake(os: &Os, at: SocketAddr, who: Identity) -> OsStream {
+    let mut stream = connect(os, at).await;
+    write(&mut stream, &hello(who, 1, Versions::OURS), 1).await;
+    let welcome = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+    let welcome = Welcome::take(&welcome).unwrap();
+    assert_eq!(welcome.who, identity(1));
+    let mut words = BytesMut::new();
+    Ready { token: welcome.token }.put(&mut words);
+    write(&mut stream, &words, 3).await;
+    stream
+}
+
+#[test]
+fn who_does_not_belong_here_is_told_why_and_sent_away() {
+    run("refusals", async |os| {
+        let (listener, nobody) = (listen(&os).await, listen(&os).await);
+        let at = listener.local();
+        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
+        let _node = Node::start(&os, identity(1), &members, listener);
+        let _living = shake(&os, at, identity(2)).await;
+        // Its Ready must have arrived before another one claims the number.
+        os.clock().sleep_until(os.clock().now() + Duration::from_millis(50)).await;
+        let alien = Identity { cluster: Uuid([8; 16]), ..identity(2) };
+        let twin = Identity { directory: Uuid([99; 16]), ..identity(2) };
+        let double = Identity { directory: Uuid([98; 16]), ..identity(1) };
+        let newer = Versions { min: 200, max: 201 };
+        let two = |node: u64| Refusal::TwoNodesWithOneId {
+            node: NodeId(node),
+            directory: identity(node).directory,
+        };
+        for (who, whom, versions, expect) in [
+            (alien, 1, Versions::OURS, Refusal::AlienCluster { cluster: CLUSTER }),
+            (twin, 1, Versions::OURS, two(2)),
+            (double, 1, Versions::OURS, two(1)),
+            (identity(1), 2, Versions::OURS, Refusal::Oneself),
+            (identity(2), 5, Versions::OURS, Refusal::WrongNode { node: NodeId(1) }),
+            (identity(6), 1, Versions::OURS, Refusal::Stranger { node: NodeId(6) }),
+            (identity(2), 1, newer, Refusal::Version(Versions::OURS)),
+        ] {
+            let mut stream = connect(&os, at).await;
+            write(&mut stream, &hello(who, whom, versions), 64).await;
+            let mut decoder = Decoder::new(100);
+            let told = frame(&mut stream, &mut decoder).await.unwrap();
+            assert_eq!(Refusal::take(&told), Ok(expect));
+            assert_eq!(frame(&mut stream, &mut decoder).await, None);
+        }
+        let mut stream = connect(&os, at).await;
+        write(&mut stream, b"GET / HTTP/1.1\r\n\r\n", 64).await;
+        let told = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+        assert_eq!(Refusal::take(&told), Ok(Refusal::Garbage));
+    });
+}
+
+#[test]
+fn a_node_that_calls_itself_knows_why_it_fails() {
+    run("oneself", async |os| {
+        let listener = listen(&os).await;
+        let at = listener.local();
+        let node = Node::start(&os, identity(1), &[(NodeId(1), at), (NodeId(2), at)], listener);
+        let deadline = os.clock().now() + Duration::from_secs(5);
+        let oneself = Some(Trouble::Refused(Refusal::Oneself));
+        while node.links.status(NodeId(2)).unwrap().trouble != oneself {
+            assert!(os.clock().now() < deadline);
+            os.clock().sleep_until(os.clock().now() + Duration::from_millis(5)).await;
+        }
+    });
+}
+
+#[test]
+fn what_arrives_byte_by_byte_is_read_and_what_is_cut_short_is_not() {
+    run("pieces", async |os| {
+        let (listener, nobody) = (listen(&os).await, listen(&os).await);
+        let at = listener.local();
+        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
+        let mut node = Node::start(&os, identity(1), &members, listener);
+        let mut bytes = BytesMut::new();
+        codec::encode(&packet(3, &[3; 112]), &mut bytes).unwrap();
+        let mut stream = shake(&os, at, identity(2)).await;
+        write(&mut stream, &bytes, 1).await;
+        assert_eq!(node.index(&os).await, 3);
+        // Cut at every byte, then closed; the whole one behind it is the next that arrives.
+        for cut in 0..bytes.len() {
+            let mut stream = shake(&os, at, identity(2)).await;
+            write(&mut stream, &bytes[..cut], 64).await;
+        }
+        let mut stream = shake(&os, at, identity(2)).await;
+        codec::encode(&packet(4, &[4; 149]), &mut bytes).unwrap();
+        write(&mut stream, &bytes, 64).await;
+        assert_eq!((node.index(&os).await, node.index(&os).await), (3, 4));
+        // One altered byte ends the connection, with a word, and nothing of it is taken.
+        let (len, mut decoder) = (bytes.len(), Decoder::new(100));
+        bytes[len - 1] ^= 1;
+        write(&mut stream, &bytes, 64).await;
+        assert_eq!(node.index(&os).await, 3);
+        let told = frame(&mut stream, &mut decoder).await.unwrap();
+        assert_eq!(Refusal::take(&told), Ok(Refusal::Garbage));
+    });
+}
+
+#[test]
+fn pings_are_answered_and_silence_ends_a_connection() {
+    run("silence", async |os| {
+        let (listener, nobody) = (listen(&os).await, listen(&os).await);
+        let at = listener.local();
+        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
+        let _node = Node::start(&os, identity(1), &members, listener);
+        let mut stream = shake(&os, at, identity(2)).await;
+        let mut decoder = Decoder::new(100);
+        let mut ping = BytesMut::new();
+        put_empty(&mut ping, Kind::Ping);
+        for _ in 0..3 {
+            write(&mut stream, &ping, 64).await;
+            assert_eq!(frame(&mut stream, &mut decoder).await.unwrap().kind, Kind::Pong);
+        }
+        let told = frame(&mut stream, &mut decoder).await.unwrap();
+        assert_eq!(Refusal::take(&told), Ok(Refusal::Silent));
+    });
+}

@@ -1,0 +1,92 @@
+//! The example of `docs/wire.md` is what the code writes, and the code reads it from the page.
+#![expect(clippy::unwrap_used, reason = "a test")]
+
+use std::fmt::Write;
+
+use bytes::{Bytes, BytesMut};
+use trilith_engine::{
+    packet::Packet,
+    raft::{Body, EntryId, Message},
+    types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
+};
+use trilith_net::{
+    frame::{Decoder, Kind, put_empty},
+    limits::FRAME_BODY_BYTES_MAX,
+    peer::{
+        codec,
+        hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
+    },
+};
+
+const PAGE: &str = include_str!("../docs/wire.md");
+
+const ONE: Identity =
+    Identity { cluster: Uuid([0xcc; 16]), node: NodeId(1), directory: Uuid([0xd1; 16]) };
+const TWO: Identity = Identity { node: NodeId(2), directory: Uuid([0xd2; 16]), ..ONE };
+const HELLO: Hello =
+    Hello { versions: Versions::OURS, purpose: Purpose::Peer { who: ONE, whom: NodeId(2) } };
+const WELCOME: Welcome = Welcome { version: 1, who: TWO, token: 0x0807_0605_0403_0201 };
+const READY: Ready = Ready { token: WELCOME.token };
+const REFUSAL: Refusal = Refusal::WrongNode { node: NodeId(2) };
+
+fn append() -> Packet {
+    let body = Body::Append { prev: EntryId::new(5, 16), last: Index(17), commit: Index(15) };
+    let message = Message { from: ReplicaId(10), to: ReplicaId(20), term: Term(6), body };
+    let entries = vec![Bytes::from_static(&[0xe1, 0xe2, 0xe3])];
+    Packet::Raft { group: GroupId(9), message, entries }
+}
+
+fn written() -> Vec<(&'static str, BytesMut)> {
+    let frame = |write: &dyn Fn(&mut BytesMut)| {
+        let mut out = BytesMut::new();
+        write(&mut out);
+        out
+    };
+    vec![
+        ("1 to 2  Hello", frame(&|out| HELLO.put(out))),
+        ("2 to 1  Welcome", frame(&|out| WELCOME.put(out))),
+        ("1 to 2  Ready", frame(&|out| READY.put(out))),
+        ("1 to 2  Ping", frame(&|out| put_empty(out, Kind::Ping))),
+        ("2 to 1  Pong", frame(&|out| put_empty(out, Kind::Pong))),
+        ("1 to 2  Append", frame(&|out| codec::encode(&append(), out).unwrap())),
+        ("2 to 3  Refusal", frame(&|out| REFUSAL.put(out))),
+    ]
+}
+
+fn example() -> &'static str {
+    let (_, rest) = PAGE.split_once("<!-- example -->\n```text\n").unwrap();
+    rest.split_once("```").unwrap().0
+}
+
+#[test]
+fn the_page_shows_what_the_code_writes() {
+    let mut shown = String::new();
+    for (what, bytes) in written() {
+        writeln!(shown, "{what}").unwrap();
+        for (at, line) in bytes.chunks(16).enumerate() {
+            let hex: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            writeln!(shown, "  {:4}  {}", at * 16, hex.join(" ")).unwrap();
+        }
+    }
+    assert!(shown == example(), "the example of the page should be:\n{shown}");
+}
+
+#[test]
+fn the_code_reads_what_the_page_shows() {
+    let mut bytes = Vec::new();
+    for line in example().lines().filter(|line| line.starts_with("  ")) {
+        let hex = line.split_whitespace().skip(1);
+        bytes.extend(hex.map(|byte| u8::from_str_radix(byte, 16).unwrap()));
+    }
+    let mut decoder = Decoder::new(64);
+    decoder.agreed(64, FRAME_BODY_BYTES_MAX);
+    decoder.feed(&bytes);
+    let mut next = || decoder.take().unwrap().unwrap();
+    assert_eq!(Hello::take(&next()), Ok(HELLO));
+    assert_eq!(Welcome::take(&next()), Ok(WELCOME));
+    assert_eq!(Ready::take(&next()), Ok(READY));
+    assert_eq!((next().kind, next().kind), (Kind::Ping, Kind::Pong));
+    assert_eq!(codec::decode(next()), Ok(append()));
+    assert_eq!(Refusal::take(&next()), Ok(REFUSAL));
+    assert_eq!(decoder.held(), 0);
+}
