@@ -2,6 +2,8 @@
 //!
 //! Not here: the code under test (`trilith-engine`, `trilith-net`), programs that ship (`trilith`).
 
+pub mod aim;
+pub mod atlas;
 pub mod check;
 pub mod digest;
 pub mod exhaust;

@@ -215,6 +215,8 @@ pub enum Subject {
     Toy,
     /// The journal alone.
     Journal,
+    /// The journal on a disk that is damaged where it hurts.
+    Damage,
     /// The embedded store's body, among tasks.
     Store,
     /// The same, step by step on the still disk.
@@ -428,13 +430,14 @@ impl Scenario {
         Ok(match root.text("subject")?.as_deref() {
             Some("toy") => Subject::Toy,
             Some("journal") => Subject::Journal,
+            Some("damage") => Subject::Damage,
             Some("store") => Subject::Store,
             Some("lives") => Subject::Lives,
             other => {
                 let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "journal", "store", "lives"]);
+                let hint = meant(other, ["toy", "journal", "damage", "store", "lives"]);
                 return Err(BadScenario(format!(
-                    "subject: {other:?} is not toy, journal, store or lives{hint}"
+                    "subject: {other:?} is not toy, journal, damage, store or lives{hint}"
                 )));
             }
         })
@@ -585,7 +588,7 @@ mod tests {
         assert_eq!(judge, "there is no judge \"linearisable\"; did you mean \"linearizable\"?");
         let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"power_los\"]");
         assert!(family.ends_with("did you mean \"power_loss\"?"), "{family}");
-        assert!(refusal("subject = \"tea\"").contains("not toy, journal, store or lives"));
+        assert!(refusal("subject = \"tea\"").contains("not toy, journal, damage, store or lives"));
         assert!(refusal("subject = \"toy\"\nparts = [\"x\"]").contains("no part \"x\""));
         assert!(refusal("subject = \"toy\"\n[cluster]\nnodes = \"5..=3\"").contains("range like"));
     }

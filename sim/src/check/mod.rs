@@ -17,6 +17,7 @@
 //! | `once` | each request is executed at most once |
 //! | `converged` | after quiet, all replicas hold the same |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
+//! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `alive` | after faults stop, everything completes within a bound |
 //! | `resources` | nothing grows past its limit, and nothing stays behind after quiet |
 //! | `cycles` | transactions on lists are strictly serializable |
@@ -30,6 +31,7 @@ pub mod alive;
 pub mod beliefs;
 pub mod converged;
 pub mod cycles;
+pub mod damage;
 pub mod durable;
 pub mod linearizable;
 pub mod once;
@@ -141,6 +143,7 @@ pub const fn judges() -> &'static [Judge] {
         once::JUDGE,
         converged::JUDGE,
         store::JUDGE,
+        damage::JUDGE,
         alive::JUDGE,
         resources::JUDGE,
         cycles::JUDGE,

@@ -157,6 +157,25 @@ impl Platter {
         true
     }
 
+    /// Puts bytes there at rest, whatever was there: what a write that was meant for another place
+    /// or time leaves behind. Answers whether the file reaches so far.
+    pub fn overwrite(&mut self, name: &str, offset: u64, bytes: &[u8]) -> bool {
+        let mut at = 0;
+        while at < bytes.len() {
+            let place = offset + at as u64;
+            let room = SECTOR - (place % SECTOR_BYTES) as usize;
+            let piece = &bytes[at..bytes.len().min(at + room)];
+            let put = |sector: &mut [u8; SECTOR], start: usize| {
+                sector[start..start + piece.len()].copy_from_slice(piece);
+            };
+            if !self.at_rest(name, place, Happened::Misplaced, put) {
+                return false;
+            }
+            at += piece.len();
+        }
+        true
+    }
+
     /// Takes a file away, durably, as a careless person would.
     pub fn lose_file(&mut self, name: &str) -> bool {
         if self.named(name).is_none() {

@@ -4,11 +4,13 @@
 //! | --- | --- |
 //! | `toy` | a small replicated log with a fixed primary and a list of known bugs |
 //! | `journal` | the journal alone, on one node |
+//! | `damage` | the journal on a disk that is damaged at chosen structures |
 //! | `store` | the body of the embedded store: writers, readers and chores around one owner |
 //! | `lives` | the same on the still disk, step by step |
 //!
 //! Not here: the worlds, the faults, the judges.
 
+pub mod damage;
 pub mod journal;
 pub mod lives;
 pub mod still_store;
