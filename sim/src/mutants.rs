@@ -85,6 +85,13 @@ const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -
     Mutant { name, room, breaks, hunts }
 }
 
+/// Who hunts the planted bugs of the journal that show only on a damaged disk.
+const DAMAGE_HUNTS: &[&str] = &["damage_is_aimed_at_what_a_journal_rests_on"];
+
+const fn damaging(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "journal", breaks, hunts: DAMAGE_HUNTS }
+}
+
 /// Who hunts the planted bugs of the world: its own laws, no scenario.
 const LAWS: &[&str] = &["laws"];
 
@@ -138,26 +145,26 @@ const PLANTED: &[Mutant] = &[
     ),
     planted("rewrite_without_sync", "journal", "a rewritten file replaces the old one unsynced"),
     planted("rotate_without_sync", "journal", "rotation leaves the old segment's tail unsynced"),
-    planted("seal_before_sync", "journal", "a segment is sealed before its records are synced"),
+    damaging("seal_before_sync", "a segment is sealed before its footer is synced"),
     planted(
         "segment_used_before_its_edit",
         "journal",
         "a segment is written before the manifest lists it",
     ),
-    planted("header_not_checked", "journal", "headers are believed without their checksum"),
-    planted("frame_crc_without_position", "journal", "a frame verifies wherever it stands"),
+    damaging("header_not_checked", "headers are believed without their checksum"),
+    damaging("header_of_another_segment", "a header of another segment or store is believed"),
+    damaging("unlisted_taken_for_orphan", "a segment that the manifest has forgotten is removed"),
+    planted("torn_tail_kept", "journal", "a torn frame is kept when its header is whole"),
+    planted("manifest_edit_after_rename", "journal", "CURRENT names a manifest not yet written"),
+    damaging("frame_crc_without_position", "a frame verifies wherever it stands"),
     planted("frame_body_not_checked", "journal", "the body of a frame is believed"),
-    planted("chain_not_checked", "journal", "a frame need not follow the one before it"),
+    damaging("chain_not_checked", "a frame need not follow the one before it"),
     planted("no_record_crc", "journal", "records are served without looking at their checksum"),
-    planted(
-        "record_identity_not_checked",
-        "journal",
-        "a record is served whatever key it belongs to",
-    ),
-    planted("hint_unchecked", "journal", "hints are trusted without their checksum"),
-    planted("no_resync", "journal", "recovery does not look behind damage"),
-    planted("rot_taken_for_a_tail", "journal", "rot in the middle is cut off like a torn tail"),
-    planted("ambiguous_taken_for_torn", "journal", "an ambiguous tail is cut off without asking"),
+    damaging("record_identity_not_checked", "a record is served whatever key it belongs to"),
+    damaging("hint_unchecked", "hints are trusted without their checksum"),
+    damaging("no_resync", "recovery does not look behind damage"),
+    damaging("rot_taken_for_a_tail", "rot in the middle is cut off like a torn tail"),
+    damaging("ambiguous_taken_for_torn", "an ambiguous tail is cut off without asking"),
     planted("durable_lsn_too_high", "journal", "frames claim more to be durable than was synced"),
     planted("append_to_old_tail", "journal", "a new life appends into the segment of the old one"),
     planted("recycle_pinned", "journal", "a segment that somebody reads is recycled"),

@@ -322,7 +322,9 @@ impl ManifestState {
             }),
             Change::Seal { id, bytes, sealed } => {
                 let listed = self.segments.get_mut(id).ok_or(Misfit("seals an unknown segment"))?;
-                if listed.kind != SegmentKind::Journal {
+                // A data segment is sealed from its beginning; sealed again it is when a loss in it
+                // was accepted.
+                if listed.kind != SegmentKind::Journal && listed.sealed.is_none() {
                     return Err(Misfit("seals a segment that is no journal segment"));
                 }
                 listed.bytes = *bytes;

@@ -49,9 +49,11 @@ pub(super) fn is_number(text: &str) -> bool {
     text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// Whether a name in one of the two directories is one that this room makes.
+/// Whether a name in one of the two directories is one that this room makes: a segment's, or that
+/// of one which is still being rewritten.
 pub(super) fn is_segment_name(name: &str) -> bool {
-    name.strip_suffix(".seg").is_some_and(is_number)
+    let number = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".tmp"));
+    number.is_some_and(is_number)
 }
 
 /// An open segment. Holding it is a pin: its bytes stay.

@@ -195,7 +195,7 @@ impl SegmentHeader {
         if reader.u32()? != SEGMENT_MAGIC {
             return Err(FormatError::NotOurs);
         }
-        if reader.u32()? != codec::crc(0, &bytes[8..]) {
+        if reader.u32()? != codec::crc(0, &bytes[8..]) && !planted!("header_not_checked") {
             return Err(FormatError::Checksum);
         }
         let format = reader.u16()?;

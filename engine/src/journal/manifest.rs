@@ -108,6 +108,9 @@ impl<R: Runtime> ManifestLog<R> {
             last_crc: 0,
             next_lsn: Lsn(1),
         };
+        if planted!("manifest_edit_after_rename") {
+            point_current(disk, &log.current()).await?;
+        }
         log.write(frame).await?;
         if !planted!("no_dir_sync_manifest") {
             disk.sync_dir("").await?;

@@ -6,7 +6,7 @@
 //!                                      └─► the others: walk ─► verdict ──► refuse?
 //! ────────────────────────────────────────────────────────────────────────────────────────────
 //! sync the directory: what was found is certain
-//! write the unproven records into a fresh segment · sync                           then changes
+//! write the unproven records into a fresh file · sync · give it a segment's name   then changes
 //! write a new manifest that lists it and seals or drops the others
 //! point CURRENT at it                                             ◄ the only step that counts
 //! remove what belongs to nothing
@@ -16,6 +16,10 @@
 //! before the commit point writes only files that belong to nothing; a crash in between leaves
 //! orphans, and the next opening does the same again from the same bytes. So recovery may crash at
 //! any point, any number of times.
+//!
+//! A file that no manifest lists is removed at the end, with one exception: a segment is listed before
+//! it is written to, so one of ours that goes on where the log ends shows that the manifest has lost
+//! its last edit. What an unfinished recovery left is told from it by its end, a footer.
 //!
 //! Everything is read uncached: after a failed sync the cache may hold what the device does not.
 //! Nothing is ever appended behind an old tail: what could lie there (a torn frame, pages that are
@@ -326,7 +330,7 @@ async fn recover<R: Runtime>(
         spares: Vec::new(),
     };
     recovery.read_segments().await?;
-    let decision = recovery.decide()?;
+    let decision = recovery.conclude().await?;
     // What the directory shows may be in the cache only: whoever renamed CURRENT may have died
     // before the sync. What is built on it must not outlive it.
     disk.sync_dir("").await?;
@@ -474,7 +478,7 @@ impl<R: Runtime> Recovery<'_, R> {
             Err(why) => Front::Strange(why),
         };
         let uuid = match front {
-            Front::Whole(header) if planted!("header_not_checked") => header.uuid,
+            Front::Whole(header) if planted!("header_of_another_segment") => header.uuid,
             Front::Whole(_) | Front::Old | Front::Strange(_) => listed.uuid,
         };
         let (first_lsn, previous_crc) = match front {
@@ -494,9 +498,11 @@ impl<R: Runtime> Recovery<'_, R> {
     }
 
     /// Concludes, and refuses what must not be concluded without leave.
-    fn decide(&mut self) -> Result<Decision, OpenError> {
+    async fn conclude(&mut self) -> Result<Decision, OpenError> {
         let decision = decide(&self.scans, self.state.sealed_lsn());
         self.damages.extend(decision.damages.iter().cloned());
+        self.find_unlisted(decision.next_lsn).await?;
+        self.report.headers_damaged.extend_from_slice(&decision.headless);
         let is_accepted = |damage: &Damage| match damage.verdict {
             Verdict::Torn => true,
             Verdict::Ambiguous => self.options.accept_tail_loss,
@@ -515,6 +521,50 @@ impl<R: Runtime> Recovery<'_, R> {
         self.report.accepted.append(&mut self.damages);
         self.report.torn = decision.torn.clone();
         Ok(decision)
+    }
+
+    /// A segment is listed before it is written to. So one of ours that goes on where the log ends
+    /// and is not listed is no orphan: the manifest has lost its last edit, and what looks like
+    /// garbage holds what was acknowledged.
+    async fn find_unlisted(&mut self, next_lsn: Lsn) -> Result<(), OpenError> {
+        if planted!("unlisted_taken_for_orphan") {
+            return Ok(());
+        }
+        for entry in self.disk.list(JOURNAL_DIR).await? {
+            let name = alloc::format!("{JOURNAL_DIR}/{}", entry.name);
+            let is_segment = !entry.is_dir && name.ends_with(".seg");
+            if !is_segment || self.is_listed(SegmentKind::Journal, &name) {
+                continue;
+            }
+            let file = self.disk.open(&name, Open::Read).await?;
+            let end = file.len().await?;
+            let bytes = read_range(&file, 0, end, ReadMode::Uncached).await?;
+            let Ok(header) = SegmentHeader::decode(&bytes) else { continue };
+            // A number that the manifest knows was given back: that segment was dropped.
+            let is_new = header.id >= self.state.next_segment && header.base_lsn >= next_lsn;
+            let is_ours = header.node == self.node && is_new;
+            if is_ours && !was_never_begun(&bytes) && !is_a_rewrite(&bytes, &header) {
+                mark!("journal_unlisted_segment");
+                self.damages.push(Damage {
+                    segment: header.id,
+                    offset: 0,
+                    bytes: end,
+                    verdict: Verdict::Rot,
+                    first_lsn: header.base_lsn,
+                    last_lsn: None,
+                    why: FormatError::Field("its line in the manifest"),
+                    groups: Vec::new(),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn is_listed(&self, kind: SegmentKind, name: &str) -> bool {
+        self.state
+            .segments
+            .values()
+            .any(|listed| listed.kind == kind && segment_name(listed.kind, listed.id) == name)
     }
 
     /// Seals or drops what was scanned, and writes what nothing proves again. Answers what the
@@ -620,12 +670,16 @@ impl<R: Runtime> Recovery<'_, R> {
         let footer = footer::build(id, &bytes, &placed).finish(id, seed, offset);
         let footer_ref = FooterRef { offset, bytes: footer.len() as u64 };
         bytes.extend_from_slice(&footer);
-        let file = create_over(self.disk, &segment_name(SegmentKind::Journal, id)).await?;
+        // It gets its name when it is whole: a segment that has one and is in use was listed before
+        // (`find_unlisted`), or is a whole rewrite that never came to count.
+        let tmp = alloc::format!("{JOURNAL_DIR}/{:08x}.tmp", id.0);
+        let file = create_over(self.disk, &tmp).await?;
         let len = bytes.len() as u64;
         file.write_at(0, Bytes::from(bytes)).await?;
         if !planted!("rewrite_without_sync") {
             file.sync().await?;
         }
+        self.disk.rename(&tmp, &segment_name(SegmentKind::Journal, id)).await?;
         self.disk.sync_dir(JOURNAL_DIR).await?;
         let sealed = Sealed {
             base_lsn,
@@ -676,11 +730,9 @@ impl<R: Runtime> Recovery<'_, R> {
             let before = removed;
             for entry in self.disk.list(dir).await? {
                 let name = alloc::format!("{dir}/{}", entry.name);
-                let is_listed = self.state.segments.values().any(|listed| {
-                    listed.kind == kind && segment_name(listed.kind, listed.id) == name
-                });
                 // What has no name of ours is somebody else's, whatever it does here.
                 let is_ours = is_segment_name(&entry.name) && !entry.is_dir;
+                let is_listed = self.is_listed(kind, &name);
                 if is_ours && !is_listed && remove_quietly(self.disk, &name).await {
                     removed += 1;
                 }
@@ -708,6 +760,16 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
     let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     is_zero(front) || frame.is_some_and(is_zero)
+}
+
+/// What recovery writes ends with its footer; prepared segments are longer.
+fn is_a_rewrite(bytes: &[u8], header: &SegmentHeader) -> bool {
+    let (id, uuid) = (header.id, header.uuid);
+    let start = Start { id, uuid, first_lsn: None, previous_crc: None, end: None };
+    let offset = footer::footer_offset(walk(bytes, &start).end);
+    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
+    let found = footer::FooterHeader::decode(rest.unwrap_or(&[]), id, Seed::of(uuid), offset);
+    found.is_ok_and(|found| offset + found.bytes == bytes.len() as u64)
 }
 
 fn sealed_of(kept: &Kept, proven: &[FrameAt]) -> Sealed {

@@ -19,7 +19,7 @@ use super::{
     footer::SegmentHints,
     format::{FormatError, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
     report::ReadError,
-    verdict::{Damage, Decision, Front, Scanned, Verdict, decide_from},
+    verdict::{Damage, Decision, Front, Scanned, Verdict, decide_sealed},
     walk::{FrameAt, Start, walk},
 };
 use crate::{
@@ -65,7 +65,7 @@ pub(super) async fn walk_sealed<F: File>(
 
 /// The same for bytes that are there already.
 pub(super) fn walk_bytes(bytes: Vec<u8>, listed: &Listed, sealed: &Sealed) -> WalkedSegment {
-    let decision = decide_sealed(&bytes, listed, sealed);
+    let decision = judge_sealed(&bytes, listed, sealed);
     let mut frames = Vec::new();
     let mut lost = Vec::new();
     for kept in &decision.kept {
@@ -82,7 +82,7 @@ pub(super) fn walk_bytes(bytes: Vec<u8>, listed: &Listed, sealed: &Sealed) -> Wa
     WalkedSegment { bytes, frames, damages, lost }
 }
 
-fn decide_sealed(bytes: &[u8], listed: &Listed, sealed: &Sealed) -> Decision {
+fn judge_sealed(bytes: &[u8], listed: &Listed, sealed: &Sealed) -> Decision {
     let start = Start {
         id: listed.id,
         uuid: listed.uuid,
@@ -108,7 +108,7 @@ fn decide_sealed(bytes: &[u8], listed: &Listed, sealed: &Sealed) -> Decision {
         cut_short_bytes: 0,
     };
     let floor = Lsn(sealed.base_lsn.0.saturating_sub(1));
-    decide_from(&[scan], floor, sealed.last_lsn)
+    decide_sealed(scan, floor, sealed.last_lsn)
 }
 
 /// What is at the front of a segment file, compared with what the manifest says.
@@ -121,7 +121,7 @@ pub(super) fn check_front(
         FormatError::Newer { found } => FrontError::Newer(found),
         other => FrontError::Damaged(other),
     })?;
-    if planted!("header_not_checked") {
+    if planted!("header_of_another_segment") {
         return Ok(header);
     }
     if header.node != node {

@@ -20,6 +20,10 @@
 //! prove it), so they are kept; but they are *unproven* and must be written again elsewhere before
 //! anything follows them.
 //!
+//! A segment's header is one sector and may be hit alone. Its frames verify by themselves, seeded with
+//! the manifest's uuid and their place; so when the first of them goes on where the log is, the
+//! header is reported and nothing is lost.
+//!
 //! Invariant (I6): every LSN up to the answered `next_lsn` is kept, or stands in a damage.
 //!
 //! Not here: what to do about it (`open.rs`).
@@ -130,6 +134,19 @@ pub struct Scanned {
     pub cut_short_bytes: u64,
 }
 
+impl Scanned {
+    /// The LSN of its first record, when its header or a whole frame at its front says so.
+    fn begins(&self) -> Option<Lsn> {
+        match (self.front, self.walk.pieces.first()) {
+            (Front::Whole(header), _) => Some(header.base_lsn),
+            (Front::Old | Front::Strange(_), Some(Piece::Frame(frame))) => {
+                Some(frame.header.first_lsn)
+            }
+            (Front::Old | Front::Strange(_), _) => None,
+        }
+    }
+}
+
 /// What is kept of one segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -160,6 +177,8 @@ pub struct Decision {
     pub damages: Vec<Damage>,
     /// What was cut, because nobody was told about it.
     pub torn: Option<Damage>,
+    /// Open segments whose headers are lost and whose frames are not.
+    pub headless: Vec<SegmentId>,
     /// The first LSN that is free.
     pub next_lsn: Lsn,
     /// The highest LSN known to be durable.
@@ -169,13 +188,18 @@ pub struct Decision {
 /// Concludes. `floor` is the highest LSN that the manifest's sealed segments hold.
 #[must_use]
 pub fn decide(scans: &[Scanned], floor: Lsn) -> Decision {
-    decide_from(scans, floor, floor)
+    conclude(scans, floor, None)
 }
 
-/// Concludes, when something outside the segments says that everything up to `known` was durable.
+/// Concludes about a segment that the manifest knows to end with `last`: all of it was durable, and
+/// nothing is missing behind it.
 #[must_use]
-pub fn decide_from(scans: &[Scanned], floor: Lsn, known: Lsn) -> Decision {
-    let proven = proven(scans, floor.max(known));
+pub fn decide_sealed(scan: Scanned, floor: Lsn, last: Lsn) -> Decision {
+    conclude(&[scan], floor, Some(last))
+}
+
+fn conclude(scans: &[Scanned], floor: Lsn, last: Option<Lsn>) -> Decision {
+    let proven = proven(scans, last.map_or(floor, |last| floor.max(last)));
     let mut judge = Judge {
         decision: Decision { next_lsn: floor.next(), proven, ..Decision::default() },
         pending: None,
@@ -184,10 +208,10 @@ pub fn decide_from(scans: &[Scanned], floor: Lsn, known: Lsn) -> Decision {
     let order = order(scans);
     for (place, index) in order.iter().enumerate() {
         // The header of the next segment says where this one ends.
-        judge.successor = order.get(place + 1).and_then(|next| match scans[*next].front {
-            Front::Whole(header) => Some(header.base_lsn),
-            Front::Old | Front::Strange(_) => None,
-        });
+        judge.successor = match order.get(place + 1) {
+            Some(next) => scans[*next].begins(),
+            None => last.map(Lsn::next),
+        };
         if !judge.segment(*index, &scans[*index]) {
             break;
         }
@@ -231,13 +255,28 @@ struct Judge {
 }
 
 impl Judge {
+    /// Where a segment whose header is lost begins, when it says so by itself: its first frame is
+    /// whole, and so of this segment and this place, and it continues the log, or the gap before
+    /// it was durable and will be named. Everything that the header says is known then.
+    fn headless_base(&self, scan: &Scanned) -> Option<Lsn> {
+        let (expected, first) = (self.decision.next_lsn, scan.begins()?);
+        let goes_on = first == expected || (first > expected && expected <= self.decision.proven);
+        goes_on.then_some(first)
+    }
+
     /// Takes one segment in; false when nothing behind it can count.
     fn segment(&mut self, index: usize, scan: &Scanned) -> bool {
         let expected = self.decision.next_lsn;
-        let (base_lsn, front_why) = match scan.front {
-            Front::Whole(header) => (header.base_lsn, None),
-            Front::Old => (expected, Some((Evidence::Old, FormatError::Field("header")))),
-            Front::Strange(why) => (expected, Some((Evidence::Strange, why))),
+        let headless = self.headless_base(scan);
+        let (base_lsn, front_why) = match (scan.front, headless) {
+            (Front::Whole(header), _) => (header.base_lsn, None),
+            (Front::Old | Front::Strange(_), Some(base_lsn)) => {
+                mark!("journal_header_lost");
+                self.decision.headless.push(scan.id);
+                (base_lsn, None)
+            }
+            (Front::Old, None) => (expected, Some((Evidence::Old, FormatError::Field("header")))),
+            (Front::Strange(why), None) => (expected, Some((Evidence::Strange, why))),
         };
         if base_lsn < expected {
             // Two segments claim the same LSNs: no writer of ours does that.

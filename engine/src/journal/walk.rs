@@ -195,6 +195,13 @@ impl Walker<'_> {
             }
             Err(why) => why,
         };
+        if planted!("torn_tail_kept")
+            && let Ok((header, layout)) = self.header(at)
+        {
+            let end = (at + layout.end) as u64;
+            self.accept(FrameAt { offset: at as u64, end, header });
+            return usize::try_from(end).ok();
+        }
         let next = self.resync(at);
         if next.is_none() && is_zero(rest) {
             return None;

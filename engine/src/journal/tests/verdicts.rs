@@ -7,7 +7,7 @@ use super::{SEGMENT_BYTES, Sketch, told};
 use crate::{
     journal::{
         format::{SECTOR_BYTES, SEGMENT_HEADER_BYTES},
-        verdict::{decide, decide_from},
+        verdict::{decide, decide_sealed},
         walk::{Evidence, Start, walk},
     },
     types::{Lsn, SegmentId, Uuid},
@@ -147,13 +147,15 @@ fn the_header_of_the_next_segment_proves_everything_before_it() {
 fn a_segment_that_was_being_begun_is_torn() {
     let next = || three().following().frame(3, &[b"four"]);
     let header_lost = next().put(0, &[0; SECTOR_BYTES]);
-    check(&[three(), header_lost], "keeps 1-3; Torn 4-");
+    // A whole frame needs no header to say whose it is.
+    check(&[three(), header_lost], "keeps 1-4, unproven from 4");
     check(&[three(), next().unwritten_frame(0)], "keeps 1-3");
     let neither = next().put(0, &[0; SECTOR_BYTES]).unwritten_frame(0);
     check(&[three(), neither], "keeps 1-3, unproven from 3");
     // A header that was written and changed is another matter.
-    let ambiguous = "keeps 1-3; Ambiguous 4-";
-    check(&[three(), next().put(20, &[99])], ambiguous);
+    let ambiguous = "keeps 1-3, unproven from 3; Ambiguous 4-";
+    check(&[three(), next().put(20, &[99]).flip(0, VALUE)], ambiguous);
+    check(&[three(), next().put(20, &[99])], "keeps 1-4, unproven from 4");
 }
 
 /// A dropped segment's file is used again under a new number and a new uuid. It is zeroed first;
@@ -218,11 +220,11 @@ fn two_segments_never_hold_the_same_records() {
 /// What the manifest knows counts like a frame that says so.
 #[test]
 fn the_manifest_proves_what_it_says_was_sealed() {
-    let scans = [three().flip(2, VALUE).scan()];
-    let sealed = decide_from(&scans, Lsn(0), Lsn(3));
+    let scan = three().flip(2, VALUE).scan();
+    let sealed = decide_sealed(scan, Lsn(0), Lsn(3));
     assert_eq!(told(&sealed), "keeps 1-2; Rot 3-3; goes on at 4");
-    let scans = [three().unwritten_frame(2).scan()];
-    let sealed = decide_from(&scans, Lsn(0), Lsn(3));
+    let scan = three().unwritten_frame(2).scan();
+    let sealed = decide_sealed(scan, Lsn(0), Lsn(3));
     assert_eq!(told(&sealed), "keeps 1-2; Rot 3-3; goes on at 4");
     let after = Sketch::sized(2, 8, SEGMENT_BYTES).frame(7, &[b"eight"]);
     assert_eq!(told(&decide(&[after.scan()], Lsn(7))), "keeps 8-8, unproven from 8");
