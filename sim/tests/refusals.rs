@@ -9,11 +9,14 @@
 use trilith_engine::{
     codec,
     journal::{
-        JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync, Verdict,
+        Journal, JournalError, JournalOptions, OpenError, OpenReport, ReadError, Record,
+        RecordKind, Sync, Verdict,
         footer::FOOTER_MAGIC,
+        format::{FRAME_ALIGN, FRAME_MAGIC},
     },
     lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
     runtime::{DiskErrorKind, Runtime as _},
+    types::{GroupId, Term, Version},
     value::View as _,
 };
 use trilith_sim::{
@@ -459,6 +462,68 @@ fn a_sector_that_cannot_be_read_is_an_error_and_no_absence() {
     let report = still.block_on(store.verification().run(|| {}));
     assert!(report.damaged >= 2, "{report:?}");
     assert_eq!(report.keys, 9);
+}
+
+/// The manifest without its last edit: from there on it is zeros, as if never written.
+fn forget_last_edit(disk: &mut Platter) {
+    let name = disk.file_names().into_iter().find(|name| name.starts_with("MANIFEST"));
+    let name = name.expect("there is a manifest");
+    let bytes = disk.peek(&name).expect("it is there");
+    let magic = FRAME_MAGIC.to_le_bytes();
+    let is_frame = |at: &usize| bytes[*at..].starts_with(&magic);
+    let at = (0..bytes.len()).step_by(FRAME_ALIGN).rfind(is_frame).expect("it has edits");
+    assert!(disk.overwrite(&name, at as u64, &vec![0; bytes.len() - at]));
+}
+
+#[test]
+fn a_segment_that_was_in_use_is_never_removed_as_garbage() {
+    // Its footer is not there, or there and not yet in the manifest.
+    for begins_a_footer in [false, true] {
+        let still = Still::with_seed(Platter::default(), 1);
+        let opening = Journal::open(&still, tiny());
+        let (mut journal, _) = still.block_on(opening).expect("an empty disk");
+        let mut frame = journal.frame();
+        let record = Record {
+            group: GroupId(1),
+            kind: RecordKind::Put,
+            version: Version(1),
+            term: Term(0),
+            expires_ms: None,
+            key: b"key",
+            value: &[7; VALUE],
+        };
+        frame.push(&record).expect("it fits");
+        let persisted = still.block_on(journal.append(frame, Sync::Now)).expect("a whole disk");
+        assert!(persisted.is_durable);
+        still.block_on(journal.rotate()).expect("a whole disk");
+        if begins_a_footer {
+            // Then the process dies, before the manifest says that the segment is sealed.
+            still.block_on(journal.plan().expect("a segment to seal").run());
+        }
+        drop(journal);
+        let mut disk = still.after_death(2).platter().clone();
+        forget_last_edit(&mut disk);
+        refused(disk, &["its line in the manifest", "accept_rot"]);
+    }
+}
+
+#[test]
+fn a_segment_that_was_not_begun_is_garbage_without_its_line() {
+    let still = Still::with_seed(Platter::default(), 1);
+    let (mut store, _) = open(&still).expect("an empty disk");
+    put(&still, &mut store, 1).expect("a whole disk");
+    while let Some(chore) = store.plan(Effort::Chores) {
+        let done = still.block_on(chore.run());
+        still.block_on(store.install(done)).expect("a whole disk");
+    }
+    drop(store);
+    // The last line was that of a spare.
+    let mut disk = still.after_death(2).platter().clone();
+    forget_last_edit(&mut disk);
+    let still = boot(disk);
+    let (store, report) = open(&still).expect("nothing is lost");
+    assert!(report.orphans_removed > 0, "{report:?}");
+    assert_eq!(get(&still, &store, 1), Ok(Some(vec![1; VALUE])));
 }
 
 #[test]

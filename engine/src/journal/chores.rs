@@ -30,7 +30,7 @@ use super::{
     write::{Journal, Retired, Spare, has_room, prepare_file},
 };
 use crate::{
-    limits, mark, planted,
+    always, limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, ReadMode, Runtime},
     types::{SegmentId, Uuid},
 };
@@ -407,6 +407,8 @@ async fn write_footer<R: Runtime>(
     let bytes = builder.finish(listed.id, Seed::of(listed.uuid), offset);
     let footer = FooterRef { offset, bytes: bytes.len() as u64 };
     let end = offset + footer.bytes;
+    let is_shorter = listed.sealed.is_some() || end < listed.bytes;
+    always!(is_shorter, "a prepared segment is longer than its footer: recovery tells it by that");
     segment.file.write_at(offset, Bytes::from(bytes)).await.map_err(SealError::Write)?;
     if !planted!("seal_before_sync") {
         segment.file.sync().await.map_err(SealError::Write)?;

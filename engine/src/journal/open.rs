@@ -19,7 +19,7 @@
 //!
 //! A file that no manifest lists is removed at the end, with one exception: a segment is listed before
 //! it is written to, so one of ours that goes on where the log ends shows that the manifest has lost
-//! its last edit. What an unfinished recovery left is told from it by its end, a footer.
+//! its last edit. What an unfinished recovery left is told from it by its end, which is a footer.
 //!
 //! Everything is read uncached: after a failed sync the cache may hold what the device does not.
 //! Nothing is ever appended behind an old tail: what could lie there (a torn frame, pages that are
@@ -532,18 +532,22 @@ impl<R: Runtime> Recovery<'_, R> {
         }
         for entry in self.disk.list(JOURNAL_DIR).await? {
             let name = alloc::format!("{JOURNAL_DIR}/{}", entry.name);
-            let is_segment = !entry.is_dir && name.ends_with(".seg");
+            let is_segment = !entry.is_dir && is_segment_name(&entry.name);
             if !is_segment || self.is_listed(SegmentKind::Journal, &name) {
                 continue;
             }
             let file = self.disk.open(&name, Open::Read).await?;
-            let end = file.len().await?;
-            let bytes = read_range(&file, 0, end, ReadMode::Uncached).await?;
-            let Ok(header) = SegmentHeader::decode(&bytes) else { continue };
+            let front = read_range(&file, 0, SECTOR_BYTES as u64, ReadMode::Uncached).await?;
+            let Ok(header) = SegmentHeader::decode(&front) else { continue };
             // A number that the manifest knows was given back: that segment was dropped.
             let is_new = header.id >= self.state.next_segment && header.base_lsn >= next_lsn;
-            let is_ours = header.node == self.node && is_new;
-            if is_ours && !was_never_begun(&bytes) && !is_a_rewrite(&bytes, &header) {
+            let has_its_name = name == segment_name(SegmentKind::Journal, header.id);
+            if header.node != self.node || !is_new || !has_its_name {
+                continue;
+            }
+            let end = file.len().await?;
+            let bytes = read_range(&file, 0, end, ReadMode::Uncached).await?;
+            if !was_never_begun(&bytes) && !is_a_rewrite(&bytes, &header) {
                 mark!("journal_unlisted_segment");
                 self.damages.push(Damage {
                     segment: header.id,
@@ -762,7 +766,8 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     is_zero(front) || frame.is_some_and(is_zero)
 }
 
-/// What recovery writes ends with its footer; prepared segments are longer.
+/// What recovery writes ends with its footer. A prepared segment does not, until the manifest says
+/// that it was sealed: the room that is kept for footers is more than they take.
 fn is_a_rewrite(bytes: &[u8], header: &SegmentHeader) -> bool {
     let (id, uuid) = (header.id, header.uuid);
     let start = Start { id, uuid, first_lsn: None, previous_crc: None, end: None };
