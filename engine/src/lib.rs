@@ -17,6 +17,7 @@ extern crate alloc;
 extern crate std;
 
 pub mod codec;
+pub mod command;
 pub mod journal;
 pub mod limits;
 pub mod lone;
@@ -24,6 +25,7 @@ pub mod mark;
 pub mod packet;
 pub mod raft;
 pub mod runtime;
+pub mod store;
 pub mod types;
 pub mod value;
 

@@ -102,3 +102,50 @@ pub const LSN_MAX: u64 = i64::MAX as u64;
 
 /// The highest number of a segment or a manifest, for the same reason.
 pub const SEGMENT_ID_MAX: u32 = i32::MAX as u32;
+
+/// What a transaction may read: it is checked in one turn that other groups wait for.
+pub const TRANSACTION_CHECKS_MAX: usize = 1024;
+
+/// What a transaction may write, for the same reason.
+pub const TRANSACTION_WRITES_MAX: usize = 1024;
+
+/// Keys of one request to read many: they are answered from one view, in one response.
+pub const GET_KEYS_MAX: usize = 1024;
+
+/// Keys of one page of a scan: a page is one response, and the next one costs a round trip.
+pub const SCAN_KEYS_MAX: usize = 4096;
+
+/// The values and keys of one response: the largest value, or as much in small ones, and room for
+/// what stands around them. A scan ends its page before that.
+pub const RESPONSE_BYTES_MAX: usize = 9 << 20;
+
+/// The highest number of a request, for the same reason. See [`LSN_MAX`].
+pub const SEQUENCE_MAX: u64 = i64::MAX as u64;
+
+/// Clients that a group remembers: more than connect to one group, and few enough that a checkpoint
+/// with all of them is written in a moment.
+pub const SESSIONS_MAX: usize = 4096;
+
+/// Replies that are kept for one client: as many as it may have in flight at one group.
+pub const SESSION_REPLIES_MAX: usize = 1024;
+
+/// The longest old value that is kept with a reply; who repeats such a request is told only that
+/// there was one.
+pub const SESSION_OLD_BYTES_MAX: usize = 1 << 10;
+
+/// All replies that a group keeps: what a checkpoint may weigh.
+pub const SESSIONS_BYTES_MAX: usize = 8 << 20;
+
+/// A client that was not heard of for this long is forgotten: no client retries for an hour.
+pub const SESSION_IDLE_MS: u64 = 60 * 60 * 1000;
+
+/// A client that was not heard of for this long is forgotten when there is no room: longer than any
+/// patience that a client should have.
+pub const SESSION_QUIET_MS: u64 = 60 * 1000;
+
+/// How far ahead of a group's time a client may be: clocks that differ by more are wrong, and who
+/// comes from farther would make the group forget others too early.
+pub const SESSION_AHEAD_MS_MAX: u64 = 60 * 1000;
+
+/// How often idle clients are looked for, in a group's own time: a look costs a walk over all.
+pub const SESSION_SWEEP_MS: u64 = 60 * 1000;

@@ -70,6 +70,14 @@ number! {
     ClientId(u64)
 }
 number! {
+    /// A client's count of its requests, over all groups. The first has 1.
+    Sequence(u64)
+}
+number! {
+    /// A part of the key space: what all keys with one hash share.
+    Slot(u16)
+}
+number! {
     /// A leader's time: milliseconds since 1970 in the upper 48 bits, a counter in the lower 16.
     /// Stamps rise along a log, whatever the leaders' clocks do.
     Stamp(u64)

@@ -127,6 +127,14 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"peer_checksum_ignored"`, `"peer_garbage_skipped"`, `"peer_half_a_write_is_a_write"`,
 /// `"peer_no_reconnect"`, `"peer_outbox_unbounded"`, `"peer_silence_ignored"`,
 /// `"peer_stale_hello_accepted"`, `"peer_two_nodes_with_one_id"`.
+///
+/// Those of the state machine, for the same reason (`engine/src/store/tests/mutants.rs`):
+/// `"store_busy_client_is_forgotten"`, `"store_condition_on_an_older_version"`,
+/// `"store_derived_loses_expiry"`, `"store_expired_is_there"`, `"store_floor_falls"`,
+/// `"store_forgotten_client_is_new"`, `"store_forgotten_is_refused"`,
+/// `"store_repetition_runs_again"`, `"store_reply_of_another"`,
+/// `"store_sessions_not_in_the_checkpoint"`, `"store_time_falls"`,
+/// `"store_transaction_by_halves"`.
 const PLANTED: &[Mutant] = &[
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
