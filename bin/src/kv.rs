@@ -7,6 +7,7 @@
 
 use clap::{Args, Subcommand};
 use std::{
+    fmt::Display,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read},
     ops::Bound,
@@ -15,13 +16,15 @@ use std::{
     thread,
 };
 use trilith_engine::{
-    journal::seed_log,
+    embedded::feed,
+    journal::seed_log::{self, Entry, Pieces},
+    limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_EMBEDDED},
     lone::{BatchOutcome, WriteBatch},
 };
 
 use crate::failure::{DAMAGED, FORMAT};
 use crate::{
-    failure::{CORRUPT, FILE, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome},
+    failure::{CORRUPT, FILE, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome, TOO_LARGE},
     out::{Cell, Out, lossy},
     progress::Progress,
     store::{Data, size_on_disk},
@@ -29,6 +32,13 @@ use crate::{
 
 /// How many waiting lines share a sync.
 const GROUP_MAX: usize = 256;
+/// How many bytes of them: large values need no company to be worth a sync.
+const GROUP_BYTES_MAX: usize = 1 << 20;
+/// What is read of a log at once.
+const PIECE_BYTES: usize = 256 << 10;
+/// No line is longer that could be taken: a key, a tab, a value, the end of a
+/// line.
+const LINE_BYTES_MAX: usize = KEY_BYTES_MAX + VALUE_BYTES_MAX_EMBEDDED + 3;
 
 /// A data directory, and what to do with it.
 #[derive(Args, Debug)]
@@ -141,8 +151,9 @@ fn get(dir: &Path, key: &str, is_raw: bool, out: Out) -> Outcome {
 
 fn set(dir: &Path, key: &str, value: &str, out: Out) -> Outcome {
     let value = if value == "-" {
-        let mut bytes = Vec::new();
-        io::stdin().lock().read_to_end(&mut bytes).map_err(|error| {
+        // One byte more than there may be, for the store to refuse: a pipe may never end.
+        let (mut bytes, enough) = (Vec::new(), VALUE_BYTES_MAX_EMBEDDED as u64 + 1);
+        io::stdin().lock().take(enough).read_to_end(&mut bytes).map_err(|error| {
             Failure::new(&INPUT, error, "give the value as an argument, or pipe it in")
         })?;
         bytes
@@ -243,36 +254,39 @@ fn verify(dir: &Path, out: Out) -> Outcome {
 }
 
 fn import(dir: &Path, file: &Path, out: Out) -> Outcome {
-    let log = read_regular(file)?;
-    if !log.is_empty() && !log.starts_with(&seed_log::MAGIC) {
+    let bytes = regular(file)?;
+    let unread = |error| unreadable(file, &error);
+    let mut log = BufReader::with_capacity(PIECE_BYTES, File::open(file).map_err(unread)?);
+    let front = log.fill_buf().map_err(unread)?;
+    if !front.is_empty() && !front.starts_with(&seed_log::MAGIC) {
         let cause = format!("{}: not a log of the first format", file.display());
         return Err(Failure::new(&FORMAT, cause, "name the file that was called current.log"));
     }
     let mut data = Data::open(dir)?;
-    let mut progress = Progress::new("bytes", log.len() as u64);
-    let mut waiting = Vec::new();
-    let (mut taken, mut ended) = (0_u64, None);
-    for entry in seed_log::read(&log) {
-        match entry {
-            Ok(entry) => {
-                let mut batch = WriteBatch::new();
-                match entry.value {
-                    Some(value) => batch.put(entry.key, value),
-                    None => batch.delete(entry.key),
-                };
-                waiting.push(batch);
-                taken += 1;
-                progress.at(entry.offset as u64);
-            }
-            Err(error) => ended = Some(error.to_string()),
-        }
-        if waiting.len() == GROUP_MAX {
-            data.write(&waiting).into_iter().collect::<Outcome<Vec<_>>>()?;
-            waiting.clear();
-            data.tend()?;
+    let mut progress = Progress::new("bytes", bytes);
+    let (mut pieces, mut waiting) = (Pieces::default(), Waiting::default());
+    let (mut taken, mut ended, mut is_more) = (0_u64, None, true);
+    while is_more && ended.is_none() {
+        is_more = feed(&mut pieces, &mut log).map_err(unread)?;
+        while let Some(entry) = pieces.next_entry() {
+            let Entry { offset, key, value } = match entry {
+                Ok(entry) => entry,
+                Err(error) => {
+                    ended = Some(error.to_string());
+                    break;
+                }
+            };
+            let mut batch = WriteBatch::new();
+            match value {
+                Some(value) => batch.put(key, value),
+                None => batch.delete(key),
+            };
+            taken += 1;
+            progress.at(offset);
+            waiting.add(batch, &mut data)?;
         }
     }
-    data.write(&waiting).into_iter().collect::<Outcome<Vec<_>>>()?;
+    waiting.write(&mut data)?;
     data.close()?;
     progress.finish();
     let not_read = ended.clone().map_or(Cell::Absent, Cell::from);
@@ -284,6 +298,30 @@ fn import(dir: &Path, file: &Path, out: Out) -> Outcome {
     }
     out.next(&format!("trilith kv {} stats", dir.display()));
     Ok(())
+}
+
+/// Batches that will share a sync, no more of them than fit into little memory.
+#[derive(Default)]
+struct Waiting {
+    batches: Vec<WriteBatch>,
+    bytes: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, batch: WriteBatch, data: &mut Data) -> Outcome {
+        self.bytes += batch.bytes();
+        self.batches.push(batch);
+        if self.batches.len() == GROUP_MAX || self.bytes >= GROUP_BYTES_MAX {
+            self.write(data)?;
+            data.tend()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, data: &mut Data) -> Outcome {
+        let Self { batches, .. } = std::mem::take(self);
+        data.write(&batches).into_iter().try_for_each(|answer| answer.map(drop))
+    }
 }
 
 fn stats(dir: &Path, out: Out) -> Outcome {
@@ -301,14 +339,20 @@ fn stats(dir: &Path, out: Out) -> Outcome {
     ])
 }
 
-/// A whole file; neither a device nor a pipe, which may never end.
+/// A whole file.
 pub fn read_regular(path: &Path) -> Outcome<Vec<u8>> {
+    regular(path)?;
+    fs::read(path).map_err(|error| unreadable(path, &error))
+}
+
+/// The length of a file; neither a device nor a pipe, which may never end.
+fn regular(path: &Path) -> Outcome<u64> {
     let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !about.is_file() {
         let cause = format!("{}: not a regular file", path.display());
         return Err(Failure::new(&FILE, cause, "copy what it holds into a file first"));
     }
-    fs::read(path).map_err(|error| unreadable(path, &error))
+    Ok(about.len())
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Failure {
@@ -317,11 +361,13 @@ fn unreadable(path: &Path, error: &io::Error) -> Failure {
 }
 
 /// A line of the input: key, tab, value.
-fn parse(line: &str, number: u64) -> Outcome<(String, Vec<u8>)> {
-    let (key, value) = line.split_once('\t').ok_or_else(|| {
-        let cause = format!("line {number} has no tab");
-        Failure::new(&INPUT, cause, "write a line as key, tab, value")
-    })?;
+fn parse(line: Vec<u8>, number: u64) -> Outcome<(String, Vec<u8>)> {
+    let refused = |what: &dyn Display| {
+        let cause = format!("line {number}: {what}");
+        Failure::new(&INPUT, cause, "write a line as key, tab, value, in UTF-8")
+    };
+    let line = String::from_utf8(line).map_err(|error| refused(&error))?;
+    let (key, value) = line.split_once('\t').ok_or_else(|| refused(&"it has no tab"))?;
     Ok((key.to_owned(), value.as_bytes().to_vec()))
 }
 
@@ -367,12 +413,24 @@ fn run_load(dir: &Path, load: &Load, out: Out) -> Outcome {
     Ok(())
 }
 
-fn read_lines(input: impl BufRead, sender: &SyncSender<(String, Vec<u8>)>) -> Outcome {
+fn read_lines(mut input: impl BufRead, sender: &SyncSender<(String, Vec<u8>)>) -> Outcome {
     let mut progress = Progress::new("lines read", 0);
-    for (index, line) in input.lines().enumerate() {
-        let line = line.map_err(|error| Failure::new(&INPUT, error, "lines are UTF-8 text"))?;
-        let pair = parse(&line, index as u64 + 1)?;
-        if sender.send(pair).is_err() {
+    for number in 1.. {
+        let mut line = Vec::new();
+        let mut one = input.by_ref().take(LINE_BYTES_MAX as u64);
+        let len = one.read_until(b'\n', &mut line).map_err(|error| {
+            Failure::new(&INPUT, error, "name a file that can be read, or pipe the lines in")
+        })?;
+        if len == 0 {
+            break;
+        }
+        if line.pop_if(|last| *last == b'\n').is_some() {
+            line.pop_if(|last| *last == b'\r');
+        } else if len == LINE_BYTES_MAX {
+            let cause = format!("line {number} is longer than the longest key and value together");
+            return Err(Failure::new(&TOO_LARGE, cause, "write a line as key, tab, value"));
+        }
+        if sender.send(parse(line, number)?).is_err() {
             // The writer has failed and says why.
             break;
         }

@@ -52,6 +52,34 @@ fn what_is_no_log_is_not_imported() {
 }
 
 #[test]
+fn a_log_is_taken_up_to_where_it_is_damaged() {
+    let scratch = Scratch::new("a_log_is_taken_up_to_where_it_is_damaged");
+    let (dir, log) = (scratch.path("data"), scratch.path("current.log"));
+    let whole = b"KV01\x01\x00\x00\x01\x00\x00\x00\x01\x00\x00\x00a1\xab\x53\x21\x62";
+    // A length of four gigabytes is not waited for, and no memory is taken for it.
+    let long = b"KV01\x01\x00\x00\x01\x00\x00\x00\xff\xff\xff\xffb";
+    fs::write(&log, [whole.as_slice(), long].concat()).expect("scratch can be written");
+    let answer = run(&["kv", &dir, "import", &log]);
+    assert!(answer.err.contains("1 entries were taken"), "{answer:?}");
+    answer.failed(3, "TR-E303");
+    assert_eq!(run(&["kv", &dir, "get", "a"]).ok(), "1\n");
+}
+
+#[test]
+fn input_that_never_ends_is_refused() {
+    let scratch = Scratch::new("input_that_never_ends_is_refused");
+    let dir = scratch.path("data");
+    run(&["kv", &dir, "load", "/dev/zero"]).failed(2, "TR-E202");
+    let endless = fs::File::open("/dev/zero").expect("every machine has it");
+    let mut set = trilith();
+    let output = set.args(["kv", &dir, "set", "key", "-"]).stdin(endless).output();
+    Answer::of(output.expect("the program starts")).failed(2, "TR-E202");
+    fs::write(scratch.path("lines"), b"a\t1\r\nb\t\xff\n").expect("scratch can be written");
+    run(&["kv", &dir, "load", &scratch.path("lines")]).failed(2, "TR-E203");
+    assert_eq!(run(&["kv", &dir, "scan"]).ok(), "a\t1\n", "what stood before is there");
+}
+
+#[test]
 fn two_processes_cannot_have_one_directory() {
     let scratch = Scratch::new("two_processes_cannot_have_one_directory");
     let dir = scratch.path("data");

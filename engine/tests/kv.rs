@@ -286,6 +286,8 @@ fn fuzz_the_parser() {
     let report = store.import(&log).unwrap();
     assert!(report.entries == 1 && report.tail.is_some(), "{report:?}");
     assert_eq!(store.get("k").unwrap(), Some(b"value".to_vec()));
+    fs::write(&log, b"milk, eggs").unwrap();
+    assert!(matches!(store.import(&log), Err(KvError::Unusable(_))));
 }
 
 /// Two entries of the first format: a set and a delete.

@@ -14,7 +14,13 @@ use alloc::{
     vec::Vec,
 };
 use core::{num::NonZeroU64, ops::Bound, time::Duration};
-use std::{fs, path::Path, sync::Mutex, thread};
+use std::{
+    fs::File,
+    io::{self, BufRead, BufReader},
+    path::Path,
+    sync::Mutex,
+    thread,
+};
 
 use super::{
     error::KvError,
@@ -22,7 +28,10 @@ use super::{
     shared::{Shared, grab},
 };
 use crate::{
-    journal::{ReadError, seed_log},
+    journal::{
+        ReadError,
+        seed_log::{Entry, Fault, Pieces, SeedLogError},
+    },
     lone::{
         Action, BatchOutcome, Condition, Store, StoreOptions, StoreStats, VerifyReport, Write,
         WriteBatch,
@@ -429,31 +438,37 @@ impl KvStore {
         Ok(block_on(verification.run(|| {})))
     }
 
-    /// Writes what a log of the first format (`current.log`) holds into this store.
+    /// Writes what a log of the first format (`current.log`) holds into this store. The log is
+    /// read piece by piece, so it may be larger than memory.
     ///
     /// # Errors
-    /// [`KvError::Io`] when it cannot be read. An unreadable tail ends the import and is reported.
+    /// [`KvError::Io`] when it cannot be read, [`KvError::Unusable`] when it is no such log. An
+    /// unreadable tail ends the import and is reported.
     pub fn import(&self, log: impl AsRef<Path>) -> Result<ImportReport, KvError> {
         let log = log.as_ref();
-        let bytes = fs::read(log).map_err(|error| io_error("read", log, &error))?;
-        let mut report = ImportReport::default();
-        let mut batch = WriteBatch::new();
-        for entry in seed_log::read(&bytes) {
-            match entry {
-                Ok(entry) => {
-                    report.entries += 1;
-                    match entry.value {
-                        Some(value) => batch.put(entry.key, value),
-                        None => batch.delete(entry.key),
-                    };
+        let unread = |error| io_error("read", log, &error);
+        let mut file = BufReader::with_capacity(IMPORT_BYTES, File::open(log).map_err(unread)?);
+        let (mut pieces, mut batch) = (Pieces::default(), WriteBatch::new());
+        let (mut report, mut is_more) = (ImportReport::default(), true);
+        while is_more && report.tail.is_none() {
+            is_more = feed(&mut pieces, &mut file).map_err(unread)?;
+            while let Some(entry) = pieces.next_entry() {
+                match entry {
+                    Ok(Entry { key, value: Some(value), .. }) => batch.put(key, value),
+                    Ok(Entry { key, value: None, .. }) => batch.delete(key),
+                    Err(SeedLogError { offset: 0, fault: Fault::NotOurs }) => {
+                        let why = "not a log of the first format; name the file called current.log";
+                        return Err(KvError::Unusable(format!("{}: {why}", log.display())));
+                    }
+                    Err(error) => {
+                        report.tail = Some(error.to_string());
+                        break;
+                    }
+                };
+                report.entries += 1;
+                if batch.bytes() > IMPORT_BYTES {
+                    self.batch(core::mem::take(&mut batch))?;
                 }
-                Err(error) => {
-                    report.tail = Some(format!("at byte {}: {error}", error.offset));
-                    break;
-                }
-            }
-            if batch.bytes() > 256 << 10 {
-                self.batch(core::mem::take(&mut batch))?;
             }
         }
         self.batch(batch)?;
@@ -469,6 +484,24 @@ impl KvStore {
     pub fn close(&self) -> Result<(), KvError> {
         self.owner.close()
     }
+}
+
+/// What an import reads at once, and about what it writes at once.
+const IMPORT_BYTES: usize = 256 << 10;
+
+/// Feeds the next piece of a file to a log's reader. Answers whether there was one.
+///
+/// # Errors
+/// The file's.
+pub fn feed(pieces: &mut Pieces, file: &mut impl BufRead) -> io::Result<bool> {
+    let piece = file.fill_buf()?;
+    let len = piece.len();
+    match len {
+        0 => pieces.end(),
+        _ => pieces.push(piece),
+    }
+    file.consume(len);
+    Ok(len > 0)
 }
 
 /// What [`KvStore::import`] did.

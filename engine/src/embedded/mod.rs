@@ -16,4 +16,4 @@ pub mod os;
 
 pub use crate::lone::{BatchError, Condition, StoreOptions, StoreStats, VerifyReport, WriteBatch};
 pub use error::KvError;
-pub use kv::{Durability, ImportReport, KvOptions, KvStore, Scan, Snapshot, Versioned};
+pub use kv::{Durability, ImportReport, KvOptions, KvStore, Scan, Snapshot, Versioned, feed};

@@ -10,13 +10,21 @@
 //! format is the only honest one: read up to the first frame that is not whole, and say where that
 //! was. What we write ourselves is richer for this reason (`format.rs`).
 //!
-//! Invariants: any bytes give entries and then at most one error; memory is not allocated.
+//! A log that is in memory is [`read`] from it. One that is not is fed to [`Pieces`], which holds
+//! one piece and the frame it cuts, and refuses a frame that is longer than any store takes: a
+//! damaged length must not be a reason to hold four gigabytes.
+//!
+//! Invariants: any bytes give entries and then at most one error; pieces give what the whole gives.
 //!
 //! Not here: taking the entries over into a store (`embedded`).
 
+use alloc::vec::Vec;
 use core::fmt;
 
-use crate::codec::{self, Reader, Truncated};
+use crate::{
+    codec::{self, Reader, Truncated},
+    limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_EMBEDDED},
+};
 
 /// How a frame begins.
 pub const MAGIC: [u8; 4] = *b"KV01";
@@ -27,7 +35,7 @@ pub const VERSION: u16 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry<'a> {
     /// Where its frame begins.
-    pub offset: usize,
+    pub offset: u64,
     /// The key.
     pub key: &'a [u8],
     /// The value it was given; `None` when it was deleted.
@@ -47,13 +55,20 @@ pub enum Fault {
     Operation(u8),
     /// The checksum does not fit.
     Checksum,
+    /// Longer than any store takes, or its length is damaged.
+    TooLong {
+        /// The key's length, as the frame tells it.
+        key: u32,
+        /// The value's.
+        value: u32,
+    },
 }
 
 /// Where a log stops making sense, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeedLogError {
     /// Where the frame begins that is not whole.
-    pub offset: usize,
+    pub offset: u64,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -67,6 +82,11 @@ impl fmt::Display for SeedLogError {
             Fault::Version(found) => write!(f, "format version {found}, known is {VERSION}"),
             Fault::Operation(found) => write!(f, "operation {found} is neither set nor delete"),
             Fault::Checksum => f.write_str("the record's checksum does not fit"),
+            Fault::TooLong { key, value } => write!(
+                f,
+                "the record names a key of {key} and a value of {value} bytes, a store takes \
+                 {KEY_BYTES_MAX} and {VALUE_BYTES_MAX_EMBEDDED}; it is damaged, or too long"
+            ),
         }
     }
 }
@@ -84,7 +104,7 @@ pub fn read(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, SeedLogError
     let mut rest = Some(bytes);
     core::iter::from_fn(move || {
         let here = rest.filter(|rest| !rest.is_empty())?;
-        let offset = bytes.len() - here.len();
+        let offset = (bytes.len() - here.len()) as u64;
         let mut reader = Reader::new(here);
         match entry(&mut reader, offset) {
             Ok(entry) => {
@@ -99,7 +119,50 @@ pub fn read(bytes: &[u8]) -> impl Iterator<Item = Result<Entry<'_>, SeedLogError
     })
 }
 
-fn entry<'a>(reader: &mut Reader<'a>, offset: usize) -> Result<Entry<'a>, Fault> {
+/// A log that comes in pieces.
+#[derive(Debug, Default)]
+pub struct Pieces {
+    /// What has come and is not past.
+    held: Vec<u8>,
+    /// How much of it is read.
+    taken: usize,
+    /// Where in the log `held[taken..]` begins.
+    offset: u64,
+    is_whole: bool,
+}
+
+impl Pieces {
+    /// The next piece. All entries of those before should have been taken.
+    pub fn push(&mut self, piece: &[u8]) {
+        self.held.drain(..core::mem::take(&mut self.taken));
+        self.held.extend_from_slice(piece);
+    }
+
+    /// There are no more: what is left of a frame is cut short.
+    pub const fn end(&mut self) {
+        self.is_whole = true;
+    }
+
+    /// The next entry; none when it needs the next piece, or when there was no more. After an
+    /// error there is only that error.
+    pub fn next_entry(&mut self) -> Option<Result<Entry<'_>, SeedLogError>> {
+        let offset = self.offset;
+        let here = self.held.get(self.taken..).filter(|here| !here.is_empty())?;
+        let mut reader = Reader::new(here);
+        match entry(&mut reader, offset) {
+            Ok(entry) => {
+                let bytes = here.len() - reader.rest().len();
+                self.taken += bytes;
+                self.offset += bytes as u64;
+                Some(Ok(entry))
+            }
+            Err(Fault::Truncated) if !self.is_whole => None,
+            Err(fault) => Some(Err(SeedLogError { offset, fault })),
+        }
+    }
+}
+
+fn entry<'a>(reader: &mut Reader<'a>, offset: u64) -> Result<Entry<'a>, Fault> {
     if reader.array::<4>()? != MAGIC {
         return Err(Fault::NotOurs);
     }
@@ -109,8 +172,11 @@ fn entry<'a>(reader: &mut Reader<'a>, offset: usize) -> Result<Entry<'a>, Fault>
     }
     let covered = reader.rest();
     let operation = reader.u8()?;
-    let (key_len, value_len) = (reader.u32()? as usize, reader.u32()? as usize);
-    let (key, value) = (reader.take(key_len)?, reader.take(value_len)?);
+    let (key, value) = (reader.u32()?, reader.u32()?);
+    if key as usize > KEY_BYTES_MAX || value as usize > VALUE_BYTES_MAX_EMBEDDED {
+        return Err(Fault::TooLong { key, value });
+    }
+    let (key, value) = (reader.take(key as usize)?, reader.take(value as usize)?);
     let covered = covered.get(..covered.len() - reader.rest().len()).ok_or(Fault::Truncated)?;
     if reader.u32()? != codec::crc(0, covered) {
         return Err(Fault::Checksum);
@@ -153,7 +219,7 @@ mod tests {
         let log = [first.as_slice(), second].concat();
         let entries: Vec<_> = read(&log).collect();
         assert_eq!(entries.len(), 2, "{entries:?}");
-        assert_eq!(entries[1], Err(SeedLogError { offset: first.len(), fault: expect }));
+        assert_eq!(entries[1], Err(SeedLogError { offset: first.len() as u64, fault: expect }));
     }
 
     #[test]
@@ -169,6 +235,16 @@ mod tests {
         let mut rotten = whole;
         rotten[15] ^= 1;
         check(&rotten, Fault::Checksum);
+    }
+
+    #[test]
+    fn a_length_no_store_takes_is_not_waited_for() {
+        let mut long = frame(0, b"b", b"");
+        long[11..15].copy_from_slice(&u32::MAX.to_le_bytes());
+        check(&long, Fault::TooLong { key: 1, value: u32::MAX });
+        let mut pieces = Pieces::default();
+        pieces.push(&long);
+        assert!(pieces.next_entry().is_some_and(|entry| entry.is_err()), "it waits for the value");
     }
 
     proptest! {
@@ -202,6 +278,43 @@ mod tests {
             let at = at.index(log.len());
             log[at] ^= 1_u8 << bit;
             prop_assert!(read(&log).filter(Result::is_err).count() <= 1);
+        }
+
+        #[test]
+        fn pieces_give_what_the_whole_gives(
+            operations in proptest::collection::vec((0..3_u8, any::<Vec<u8>>()), 0..10),
+            sizes in proptest::collection::vec(1..200_usize, 1..10),
+            cut in 0..30_usize,
+        ) {
+            let mut log: Vec<u8> =
+                operations.iter().flat_map(|(operation, key)| frame(*operation, key, b"v")).collect();
+            log.truncate(log.len().saturating_sub(cut));
+            let told = |entry: Result<Entry<'_>, SeedLogError>| {
+                entry.map(|entry| (entry.offset, entry.key.to_vec(), entry.value.map(<[u8]>::to_vec)))
+            };
+            let whole: Vec<_> = read(&log).map(told).collect();
+            let (mut found, mut rest, mut pieces) = (Vec::new(), log.as_slice(), Pieces::default());
+            let mut sizes = sizes.iter().cycle();
+            loop {
+                while let Some(entry) = pieces.next_entry() {
+                    let entry = told(entry);
+                    let is_error = entry.is_err();
+                    found.push(entry);
+                    if is_error {
+                        break;
+                    }
+                }
+                if rest.is_empty() || found.last().is_some_and(Result::is_err) {
+                    break;
+                }
+                let (piece, later) = rest.split_at(rest.len().min(*sizes.next().expect("endless")));
+                rest = later;
+                pieces.push(piece);
+                if rest.is_empty() {
+                    pieces.end();
+                }
+            }
+            prop_assert_eq!(found, whole);
         }
     }
 }
