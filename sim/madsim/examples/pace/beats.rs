@@ -1,7 +1,7 @@
 //! The node that both worlds are timed with: it connects to every other, sends each a beat of 64
 //! bytes every 50 milliseconds, and reads what it is sent.
 //!
-//! Not here: the worlds (`sim/examples/pace.rs`, `sim/madsim/examples/pace_madsim.rs`).
+//! Not here: the worlds it is timed in (`main.rs`).
 
 use std::{
     net::SocketAddr,
@@ -57,18 +57,4 @@ pub(crate) async fn node<R: Runtime>(rt: R, own: u32, beats: Arc<AtomicU64>) {
         };
         rt.task().spawn("reads", reads).detach();
     }
-}
-
-/// The processor time this thread has used: what a busy machine does not change. Where Linux does
-/// not tell, the time on the wall.
-pub(crate) fn used() -> Duration {
-    let told = std::fs::read_to_string("/proc/thread-self/schedstat").ok();
-    let nanos = told.and_then(|told| told.split(' ').next()?.parse().ok());
-    let wall = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    nanos.map_or_else(|| wall().unwrap_or_default(), Duration::from_nanos)
-}
-
-/// The first argument, or an hour.
-pub(crate) fn seconds_asked() -> u64 {
-    std::env::args().nth(1).and_then(|text| text.parse().ok()).unwrap_or(3600)
 }
