@@ -21,7 +21,7 @@ use std::{
 use trilith_engine::{Durability, KvError, KvStore, WriteBatch};
 
 use crate::{
-    failure::{DISK, Failure, OPEN, Outcome},
+    failure::{DISK, FULL, Failure, OPEN, Outcome, TOO_LARGE},
     out::{Cell, Out},
     progress::Progress,
 };
@@ -245,7 +245,11 @@ impl Engine {
 }
 
 fn failed(error: KvError) -> Failure {
-    Failure::new(&DISK, error, "see whether the directory's device has room and is healthy")
+    match error {
+        KvError::NoSpace => Failure::new(&FULL, error, "name a directory with more room: --dir"),
+        KvError::TooLarge(_) => Failure::new(&TOO_LARGE, error, "ask for smaller values"),
+        _ => Failure::new(&DISK, error, "see whether the directory's device is healthy: dmesg"),
+    }
 }
 
 /// A directory that is gone when it is dropped, unless it is evidence.

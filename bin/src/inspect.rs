@@ -9,11 +9,13 @@
 
 use clap::Args;
 use std::{
-    fs,
+    fs::{self, File},
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 use trilith_engine::journal::{
     edits::Change,
+    files::{DATA_DIR, JOURNAL_DIR},
     footer::{FooterHeader, SegmentHints},
     format::{self, FormatError, FrameKind, Record, Seed, SegmentHeader, SegmentKind},
     identity::{self, CurrentFile, NodeFile},
@@ -23,7 +25,7 @@ use trilith_engine::journal::{
 
 use crate::{
     failure::{self, Failure, Outcome},
-    kv::read_regular,
+    kv::{read_regular, regular, unreadable},
     out::{Cell, Out, lossy},
 };
 
@@ -41,6 +43,9 @@ pub struct Inspect {
 /// More than any file a store makes with its largest segments; what is larger is not read whole.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
+/// Enough of a file to know what it is.
+const FRONT_BYTES: u64 = 512;
+
 /// Footers begin at a multiple of this.
 const FOOTER_ALIGN: usize = 512;
 
@@ -52,8 +57,9 @@ pub fn run(inspect: &Inspect, out: Out) -> Outcome {
 fn read(path: &Path) -> Outcome<Vec<u8>> {
     let len = fs::metadata(path).map_or(0, |about| about.len());
     if len > FILE_BYTES_MAX {
-        let cause = format!("{}: {len} bytes", path.display());
-        return Err(Failure::new(&failure::FORMAT, cause, "no file of a store is so large"));
+        let cause =
+            format!("{}: {len} bytes are more than any file of a store has", path.display());
+        return Err(Failure::new(&failure::FORMAT, cause, "give a file of a data directory"));
     }
     read_regular(path)
 }
@@ -356,60 +362,117 @@ fn seed(path: &Path, bytes: &[u8], out: Out) -> Outcome {
     verdict(path, damages)
 }
 
-/// Every file below a directory, in order of name.
+/// The files of a data directory, in order of name: its own and those of the two directories of
+/// segments. Somebody else's directory may hold the whole machine, so nothing deeper is looked at.
 fn files(dir: &Path) -> Outcome<Vec<PathBuf>> {
-    let failed = |error: std::io::Error| {
-        let next = format!("ls -ld {}", dir.display());
+    let failed = |error: io::Error| {
+        let next = format!("check that you may read it: ls -ld {}", dir.display());
         Failure::new(&failure::FILE, format!("{}: {error}", dir.display()), next)
     };
+    let segments = [JOURNAL_DIR, DATA_DIR].map(|name| dir.join(name));
+    let segments = segments.into_iter().filter(|place| place.is_dir());
     let mut found = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_type().map_err(failed)?.is_dir() {
-            found.extend(files(&entry.path())?);
-        } else {
-            found.push(entry.path());
+    for place in [dir.to_owned()].into_iter().chain(segments) {
+        for entry in fs::read_dir(place).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            if !entry.file_type().map_err(failed)?.is_dir() {
+                found.push(entry.path());
+            }
         }
     }
     found.sort();
     Ok(found)
 }
 
+/// What a file of a directory is.
+struct Line {
+    what: String,
+    bytes: Cell,
+    records: Cell,
+    state: Cell,
+    damages: usize,
+}
+
+impl Line {
+    fn of(what: &str, bytes: u64) -> Self {
+        let what = what.to_owned();
+        Self { what, bytes: bytes.into(), records: Cell::Absent, state: Cell::Absent, damages: 0 }
+    }
+
+    fn judged<T>(what: &str, bytes: u64, decoded: Result<T, FormatError>) -> Self {
+        let damages = usize::from(decoded.is_err());
+        let state = decoded.map_or_else(|why| format!("damaged: {why}"), |_| "whole".to_owned());
+        Self { state: state.into(), damages, ..Self::of(what, bytes) }
+    }
+
+    fn failed(what: &str, failure: Failure) -> Self {
+        Self { bytes: Cell::Absent, state: failure.cause.into(), damages: 1, ..Self::of(what, 0) }
+    }
+
+    fn is_ours(&self) -> bool {
+        !matches!(self.what.as_str(), "unknown" | "empty" | "unreadable")
+    }
+}
+
+/// What a file is by its name, where that says that it holds more than zeros.
+fn named(path: &Path) -> Option<&'static str> {
+    match path.file_name()?.to_str()? {
+        "NODE" => Some("node"),
+        "CURRENT" => Some("current"),
+        name if name.starts_with("MANIFEST-") => Some("manifest"),
+        _ => None,
+    }
+}
+
+/// Looks at one file of a directory. Only a segment is read whole.
+fn line(path: &Path) -> Line {
+    let (front, len) = match front(path) {
+        Ok(read) => read,
+        Err(failure) => return Line::failed("unreadable", failure),
+    };
+    match (kind(&front), named(path)) {
+        (Kind::Node, _) => Line::judged("node", len, NodeFile::decode(&front)),
+        (Kind::Current, _) => Line::judged("current", len, CurrentFile::decode(&front)),
+        (Kind::SeedLog, _) => Line::of("first format", len),
+        (Kind::Unknown, Some(name)) => Line::judged::<()>(name, len, Err(FormatError::NotOurs)),
+        (Kind::Unknown, None) if format::is_zero(&front) => Line::of("empty", len),
+        (Kind::Unknown, None) => Line::of("unknown", len),
+        (Kind::Segment, _) => match read(path).and_then(|bytes| look(path, &bytes)) {
+            Err(failure) => Line::failed("segment", failure),
+            Ok(looked) => {
+                let damages = looked.damages();
+                let state = if damages == 0 { "whole" } else { "damaged" }.into();
+                let records = looked.records().into();
+                let what = looked.header.kind.to_string();
+                Line { what, bytes: len.into(), records, state, damages }
+            }
+        },
+    }
+}
+
+/// A file's first bytes and its length.
+fn front(path: &Path) -> Outcome<(Vec<u8>, u64)> {
+    let len = regular(path)?;
+    let mut front = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(FRONT_BYTES).read_to_end(&mut front));
+    read.map_err(|error| unreadable(path, &error))?;
+    Ok((front, len))
+}
+
 fn directory(dir: &Path, out: Out) -> Outcome {
-    let mut rows = Vec::new();
-    let mut damages = 0;
+    let (mut rows, mut damages, mut is_ours) = (Vec::new(), 0, false);
     for path in files(dir)? {
         let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-        let bytes = read(&path)?;
-        let mut row = vec![Cell::from(name)];
-        let looked = match kind(&bytes) {
-            Kind::Segment => Some(look(&path, &bytes)),
-            Kind::Node | Kind::Current | Kind::SeedLog | Kind::Unknown => None,
-        };
-        match looked {
-            Some(Ok(looked)) => {
-                damages += looked.damages();
-                let state = if looked.damages() == 0 { "whole" } else { "damaged" };
-                row.push(looked.header.kind.to_string().into());
-                row.extend([bytes.len().into(), looked.records().into(), state.into()]);
-            }
-            Some(Err(failure)) => {
-                damages += 1;
-                row.extend(["segment".into(), bytes.len().into(), Cell::Absent]);
-                row.push(failure.cause.into());
-            }
-            None => {
-                let what = match kind(&bytes) {
-                    Kind::Node => "node",
-                    Kind::Current => "current",
-                    Kind::SeedLog => "first format",
-                    Kind::Segment | Kind::Unknown if format::is_zero(&bytes) => "empty",
-                    Kind::Segment | Kind::Unknown => "unknown",
-                };
-                row.extend([what.into(), bytes.len().into(), Cell::Absent, Cell::Absent]);
-            }
-        }
-        rows.push(row);
+        let line = line(&path);
+        is_ours |= line.is_ours();
+        damages += line.damages;
+        let Line { what, bytes, records, state, .. } = line;
+        rows.push(vec![name.into(), what.into(), bytes, records, state]);
+    }
+    if !is_ours {
+        let cause = format!("{}: it holds no file of a store", dir.display());
+        let next = format!("name another directory; see ls -la {}", dir.display());
+        return Err(Failure::new(&failure::FOREIGN, cause, next));
     }
     out.table(&["file", "kind", "bytes", "records", "state"], &rows)?;
     verdict(dir, damages)

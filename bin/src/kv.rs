@@ -346,7 +346,7 @@ pub fn read_regular(path: &Path) -> Outcome<Vec<u8>> {
 }
 
 /// The length of a file; neither a device nor a pipe, which may never end.
-fn regular(path: &Path) -> Outcome<u64> {
+pub fn regular(path: &Path) -> Outcome<u64> {
     let about = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
     if !about.is_file() {
         let cause = format!("{}: not a regular file", path.display());
@@ -355,7 +355,8 @@ fn regular(path: &Path) -> Outcome<u64> {
     Ok(about.len())
 }
 
-fn unreadable(path: &Path, error: &io::Error) -> Failure {
+/// That a file cannot be read, and what to look at.
+pub fn unreadable(path: &Path, error: &io::Error) -> Failure {
     let next = format!("ls -l {}", path.display());
     Failure::new(&FILE, format!("{}: {error}", path.display()), next)
 }

@@ -7,7 +7,7 @@
 //! Not here: the store (`trilith_engine::lone`), sharing it between threads.
 
 use std::{
-    fs,
+    fs, io,
     ops::Bound,
     path::{Path, PathBuf},
 };
@@ -53,7 +53,13 @@ impl Data {
         match fs::read_dir(dir).map(|mut entries| entries.next().is_some()) {
             Ok(true) => Self::open(dir),
             Ok(false) => Err(missing(dir, "it is empty")),
-            Err(error) => Err(missing(dir, &error.to_string())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Err(missing(dir, &error.to_string()))
+            }
+            Err(error) => {
+                let next = format!("name a directory that you may read: ls -ld {}", dir.display());
+                Err(Failure::new(&failure::OPEN, format!("{}: {error}", dir.display()), next))
+            }
         }
     }
 

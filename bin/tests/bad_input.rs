@@ -39,6 +39,35 @@ fn a_foreign_directory_is_left_alone() {
 }
 
 #[test]
+fn inspecting_tells_foreign_from_damaged() {
+    let scratch = Scratch::new("inspecting_tells_foreign_from_damaged");
+    let (dir, other) = (scratch.path("data"), scratch.path("other"));
+    fs::create_dir_all(format!("{other}/deep")).expect("scratch can be written");
+    fs::write(format!("{other}/deep/NODE"), b"not ours").expect("scratch can be written");
+    run(&["inspect", &other]).failed(1, "TR-E104");
+    run(&["kv", &dir, "set", "a", "b"]).ok();
+    run(&["inspect", &dir]).ok();
+    // What makes opening refuse is seen by the command that opening names as the next.
+    for name in ["NODE", "CURRENT"] {
+        let file = format!("{dir}/{name}");
+        let whole = fs::read(&file).expect("it was made");
+        let mut newer = whole.clone();
+        newer[8] ^= 1;
+        for damaged in [newer.as_slice(), &[]] {
+            fs::write(&file, damaged).expect("scratch can be written");
+            let answer = run(&["kv", &dir, "get", "a"]);
+            assert!(answer.err.contains("next: trilith inspect"), "{answer:?}");
+            run(&["inspect", &dir]).failed(3, "TR-E303");
+        }
+        fs::write(&file, whole).expect("scratch can be written");
+    }
+    fs::remove_file(format!("{dir}/LOCK")).expect("it was made");
+    std::os::unix::fs::symlink("nowhere", format!("{dir}/LOCK")).expect("scratch can be written");
+    let answer = run(&["inspect", &dir]);
+    assert!(answer.out.contains("unreadable") && answer.out.contains("NODE"), "{answer:?}");
+}
+
+#[test]
 fn what_is_no_log_is_not_imported() {
     let scratch = Scratch::new("what_is_no_log_is_not_imported");
     let (dir, log) = (scratch.path("data"), scratch.path("notes.txt"));
