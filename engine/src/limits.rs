@@ -22,6 +22,10 @@ pub const NAME_BYTES_MAX: usize = 255;
 /// A record's value: the larger of the two limits above.
 pub const RECORD_VALUE_BYTES_MAX: usize = VALUE_BYTES_MAX_EMBEDDED;
 
+/// What a record of a log's entry says beside key and value: kind, client, sequence, stamp, a
+/// condition. Its length stands in one byte.
+pub const ENTRY_SECTION_BYTES_MAX: usize = u8::MAX as usize;
+
 /// One frame's records: a batch is written and verified as one piece, so it is held in memory as
 /// one piece. Room for the largest value and a batch around it.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;

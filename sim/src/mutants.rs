@@ -101,6 +101,10 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 
 /// The planted bugs of the engine and the world.
 ///
+/// Of records of a replicated log: nothing in the world writes them yet; until a subject does, the
+/// journal's own tests hunt these (`engine/src/journal/tests/mutants.rs`):
+/// `"encoded_records_not_in_the_directory"`.
+///
 /// The planted bugs of the Raft core. Nothing in the world drives the core yet; until a subject
 /// does, the room's own tests hunt them (`engine/src/raft/tests/mutants.rs`, which says what each
 /// breaks):

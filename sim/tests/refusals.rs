@@ -9,7 +9,7 @@
 use trilith_engine::{
     codec,
     journal::{
-        Journal, JournalError, JournalOptions, OpenError, OpenReport, ReadError, Record,
+        Journal, JournalError, JournalOptions, OpenError, OpenReport, Origin, ReadError, Record,
         RecordKind, Sync, Verdict,
         footer::FOOTER_MAGIC,
         format::{FRAME_ALIGN, FRAME_MAGIC},
@@ -489,6 +489,7 @@ fn a_segment_that_was_in_use_is_never_removed_as_garbage() {
             version: Version(1),
             term: Term(0),
             expires_ms: None,
+            origin: Origin::State,
             key: b"key",
             value: &[7; VALUE],
         };

@@ -18,7 +18,8 @@ use std::{
 use trilith_engine::{
     embedded::os::{Native, block_on},
     journal::{
-        Files, Journal, JournalError, JournalOptions, ManifestEdit, Record, RecordKind, Sync,
+        Files, Journal, JournalError, JournalOptions, ManifestEdit, Origin, Record, RecordKind,
+        Sync,
     },
     runtime::DiskError,
     types::{GroupId, Term, Version},
@@ -170,6 +171,7 @@ fn feed<E: Engine>(
             version: Version(base + nth),
             term: Term(0),
             expires_ms: None,
+            origin: Origin::State,
             key,
             value,
         };

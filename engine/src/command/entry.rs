@@ -520,9 +520,13 @@ impl<'a> Record<'a> {
 
     const fn of_a_key(&self) -> Option<journal::Record<'a>> {
         let Self { group, version, term, expires_ms, key, value, .. } = *self;
+        let origin = match self.origin {
+            Origin::Entry(section) => journal::Origin::Entry(section),
+            Origin::Part => journal::Origin::Part,
+        };
         match self.kind {
             Some(kind) => {
-                Some(journal::Record { group, kind, version, term, expires_ms, key, value })
+                Some(journal::Record { group, kind, version, term, expires_ms, origin, key, value })
             }
             None => None,
         }

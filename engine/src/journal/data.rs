@@ -4,7 +4,9 @@
 //! crash before leaves an orphan that the next opening removes, a crash after leaves the whole
 //! segment. Frames are cut at a comfortable size; their LSNs only number the segment's records.
 //!
-//! Invariants: records come in the order of (group, key); a finished segment is durable, its name
+//! What was an entry of a log is written as state: the log has no business in these segments.
+//!
+//! Invariants: records come in the order of (group, key) and are of keys; a finished segment is durable, its name
 //! included, before it can be given to an edit.
 //!
 //! Not here: which records survive (compaction), the edit (`write.rs`).
@@ -185,6 +187,8 @@ impl<R: Runtime> DataWriter<R> {
         if !is_after {
             return Err(DataError::Order);
         }
+        assert!(record.kind.is_of_a_key(), "a data segment holds what is known of keys");
+        let record = &record.as_state();
         let full = self.frame.bytes() + record.encoded_bytes() > limits::DATA_FRAME_BYTES;
         if full && !self.frame.is_empty() {
             self.flush().await?;
@@ -196,7 +200,7 @@ impl<R: Runtime> DataWriter<R> {
             offset_words: (words / RECORD_ALIGN) as u32,
             len: record.encoded_bytes() as u32,
         };
-        self.footer.count(record);
+        self.footer.count(record, true);
         self.footer.push(&HintRef {
             group: record.group,
             key: record.key,

@@ -6,7 +6,8 @@
 //! entry: offset 4 │ len 4 │ version 8 │ group 4 │ key_len 2 │ kind 1 │ flags 1 │ [expiry 8] │ key
 //! ```
 //!
-//! One entry per key: the newest record of that key in this segment, tombstones too. Every block
+//! One entry per key: the newest record of that key in this segment, tombstones too; records that
+//! say nothing of a key are only counted. Every block
 //! has a checksum seeded with its place, like a frame. A footer is only ever a hint: when a byte of
 //! it is wrong, that one segment is walked instead and gives the same entries.
 //!
@@ -93,9 +94,9 @@ pub struct SegmentStats {
     pub bytes: u64,
     /// How many of the entries are tombstones.
     pub tombstones: u64,
-    /// The lowest version.
+    /// The lowest version of a record that says something of a key; 0 when there is none.
     pub version_min: Version,
-    /// The highest version.
+    /// The highest version of such a record; 0 when there is none.
     pub version_max: Version,
     /// How many keys, tombstones included.
     pub keys: u64,
@@ -308,7 +309,8 @@ fn decode_entry<'a>(
     let (offset_words, len) = (reader.u32()?, reader.u32()?);
     let (version, group) = (Version(reader.u64()?), GroupId(reader.u32()?));
     let key_len = usize::from(reader.u16()?);
-    let kind = RecordKind::from_byte(reader.u8()?).ok_or(FormatError::Field("kind"))?;
+    let kind = RecordKind::from_byte(reader.u8()?).filter(|kind| kind.is_of_a_key());
+    let kind = kind.ok_or(FormatError::Field("kind"))?;
     let flags = reader.u8()?;
     if flags & !FLAG_EXPIRES != 0 {
         return Err(FormatError::Field("flags"));
@@ -348,17 +350,19 @@ pub struct FooterBuilder {
 }
 
 impl FooterBuilder {
-    /// Counts a record, whether or not it is the newest of its key.
-    pub fn count(&mut self, record: &Record<'_>) {
-        let stats = self.stats.entry(record.group).or_insert(SegmentStats {
-            group: record.group,
-            version_min: record.version,
-            ..SegmentStats::default()
-        });
+    /// Counts a record, whether or not it is the newest of its key; `counts` says whether it says
+    /// anything of a key at all.
+    pub fn count(&mut self, record: &Record<'_>, counts: bool) {
+        let stats = self.stats.entry(record.group).or_default();
+        stats.group = record.group;
         stats.records += 1;
         stats.bytes += record.encoded_bytes().next_multiple_of(RECORD_ALIGN) as u64;
-        stats.version_min = stats.version_min.min(record.version);
-        stats.version_max = stats.version_max.max(record.version);
+        if counts {
+            let is_first = stats.version_max == Version(0);
+            let lowest = if is_first { record.version } else { stats.version_min };
+            stats.version_min = lowest.min(record.version);
+            stats.version_max = stats.version_max.max(record.version);
+        }
     }
 
     /// Adds an entry; the caller keeps the order of (group, key).
@@ -444,7 +448,11 @@ pub fn build(segment: SegmentId, segment_bytes: &[u8], frames: &[FrameAt]) -> Fo
     for frame in frames {
         let body_at = frame.offset as usize + FRAME_HEADER_BYTES;
         for (at, record) in records(frame.body(segment_bytes)).flatten() {
-            builder.count(&record);
+            let counts = record.kind.is_of_a_key();
+            builder.count(&record, counts);
+            if !counts {
+                continue;
+            }
             hints.push(HintRef {
                 group: record.group,
                 key: record.key,

@@ -8,7 +8,7 @@
 //!          each on a multiple of 64             once sealed
 //!
 //! frame:   header 64 │ records, each on 8 │ directory n×32 │ sector map n×4 │ zeros to 64
-//! record:  header 32 │ [expiry 8] │ key │ value │ zeros to 8
+//! record:  header 32 │ [expiry 8] │ [n 1 │ entry section n] │ key │ value │ zeros to 8
 //! ```
 //!
 //! Three rules carry everything that recovery may conclude:
@@ -66,6 +66,8 @@ pub const FRAME_MAGIC: u32 = 0x4a56_4b89;
 /// How many bytes at the front of a segment header carry something.
 pub(super) const SEGMENT_HEADER_USED: usize = 128;
 const FLAG_EXPIRES: u8 = 1;
+const FLAG_ENTRY: u8 = 2;
+const FLAG_PART: u8 = 4;
 
 /// Why bytes are not what they should be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -456,11 +458,11 @@ pub struct DirectoryEntry {
     pub group: GroupId,
     /// How many of the frame's records are its.
     pub records: u32,
-    /// The lowest version among them.
+    /// The lowest version among the writes; 0 when there is none.
     pub version_min: Version,
-    /// The highest version among them.
+    /// The highest version among the writes; 0 when there is none.
     pub version_max: Version,
-    /// The highest term among them.
+    /// The highest term among them, the one that was voted in included.
     pub term: Term,
 }
 
@@ -507,6 +509,12 @@ pub enum RecordKind {
     Put,
     /// The key has no value.
     Tombstone,
+    /// An entry of a replicated log that says no key's value by itself.
+    Command,
+    /// A group's term and vote.
+    Hard,
+    /// A group's state at the version of the record, beside its keys.
+    Checkpoint,
     /// A change of the manifest; only in manifests.
     Edit,
 }
@@ -516,6 +524,9 @@ impl RecordKind {
         match self {
             Self::Put => 1,
             Self::Tombstone => 2,
+            Self::Command => 3,
+            Self::Hard => 4,
+            Self::Checkpoint => 5,
             Self::Edit => 16,
         }
     }
@@ -524,10 +535,55 @@ impl RecordKind {
         match byte {
             1 => Some(Self::Put),
             2 => Some(Self::Tombstone),
+            3 => Some(Self::Command),
+            4 => Some(Self::Hard),
+            5 => Some(Self::Checkpoint),
             16 => Some(Self::Edit),
             _ => None,
         }
     }
+
+    /// Whether it says what a key is worth: only such records stand in hints.
+    #[must_use]
+    pub const fn is_of_a_key(self) -> bool {
+        match self {
+            Self::Put | Self::Tombstone => true,
+            Self::Command | Self::Hard | Self::Checkpoint | Self::Edit => false,
+        }
+    }
+
+    /// Whether its version is its own place in the order of the group's writes, and not that of
+    /// something else.
+    #[must_use]
+    pub const fn is_a_write(self) -> bool {
+        match self {
+            Self::Put | Self::Tombstone | Self::Command | Self::Edit => true,
+            Self::Hard | Self::Checkpoint => false,
+        }
+    }
+
+    /// Whether a record of this kind can come from there.
+    const fn comes_from(self, origin: Origin<'_>) -> bool {
+        match (self, origin) {
+            (Self::Put | Self::Tombstone, _) => true,
+            (Self::Command, Origin::Entry(_)) => true,
+            (Self::Command, Origin::State | Origin::Part) => false,
+            (Self::Hard | Self::Checkpoint | Self::Edit, Origin::State) => true,
+            (Self::Hard | Self::Checkpoint | Self::Edit, Origin::Entry(_) | Origin::Part) => false,
+        }
+    }
+}
+
+/// Where a record comes from. An entry of a replicated log is one record or several, as they are:
+/// the first is its head, the others are its parts, all of one version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'a> {
+    /// From nobody's log: it counts from the moment in which it is durable.
+    State,
+    /// The head of an entry; what the log knows of the entry beside key and value.
+    Entry(&'a [u8]),
+    /// A further record of the entry whose head came before it.
+    Part,
 }
 
 /// One record, borrowed from wherever its bytes are.
@@ -543,6 +599,8 @@ pub struct Record<'a> {
     pub term: Term,
     /// When it stops being there, in milliseconds of the group's clock.
     pub expires_ms: Option<u64>,
+    /// Where it comes from.
+    pub origin: Origin<'a>,
     /// The key.
     pub key: &'a [u8],
     /// The value; empty for a tombstone.
@@ -554,28 +612,49 @@ impl<'a> Record<'a> {
     #[must_use]
     pub const fn encoded_bytes(&self) -> usize {
         let expiry = if self.expires_ms.is_some() { 8 } else { 0 };
-        RECORD_HEADER_BYTES + expiry + self.key.len() + self.value.len()
+        let section = match self.origin {
+            Origin::Entry(section) => 1 + section.len(),
+            Origin::State | Origin::Part => 0,
+        };
+        RECORD_HEADER_BYTES + expiry + section + self.key.len() + self.value.len()
     }
 
-    /// Whether key and value are within the limits that the format can hold.
+    /// Whether key, value and entry section are within the limits that the format can hold.
     #[must_use]
     pub const fn fits(&self) -> bool {
+        let section = match self.origin {
+            Origin::Entry(section) => section.len(),
+            Origin::State | Origin::Part => 0,
+        };
         self.key.len() <= limits::KEY_BYTES_MAX
             && self.value.len() <= limits::RECORD_VALUE_BYTES_MAX
+            && section <= limits::ENTRY_SECTION_BYTES_MAX
+    }
+
+    /// The same, as what is known and no longer as what some entry said.
+    #[must_use]
+    pub const fn as_state(self) -> Self {
+        Self { origin: Origin::State, ..self }
     }
 
     /// Appends its bytes and the padding.
     ///
     /// # Panics
-    /// When it does not [fit](Self::fits).
+    /// When it does not [fit](Self::fits), or when nothing of its kind comes from its origin.
     pub fn encode(&self, out: &mut BytesMut) {
         assert!(self.fits(), "a record within the limits");
+        assert!(self.kind.comes_from(self.origin), "{:?} is no {:?}", self.kind, self.origin);
         let start = out.len();
         let mut header = [0; RECORD_HEADER_BYTES];
         header[4..8].copy_from_slice(&(self.value.len() as u32).to_le_bytes());
         header[8..10].copy_from_slice(&(self.key.len() as u16).to_le_bytes());
         header[10] = self.kind.to_byte();
-        header[11] = if self.expires_ms.is_some() { FLAG_EXPIRES } else { 0 };
+        header[11] = if self.expires_ms.is_some() { FLAG_EXPIRES } else { 0 }
+            | match self.origin {
+                Origin::State => 0,
+                Origin::Entry(_) => FLAG_ENTRY,
+                Origin::Part => FLAG_PART,
+            };
         header[12..16].copy_from_slice(&self.group.0.to_le_bytes());
         header[16..24].copy_from_slice(&self.version.0.to_le_bytes());
         header[24..32].copy_from_slice(&self.term.0.to_le_bytes());
@@ -583,6 +662,10 @@ impl<'a> Record<'a> {
         out.extend_from_slice(&header);
         if let Some(expires_ms) = self.expires_ms {
             out.extend_from_slice(&expires_ms.to_le_bytes());
+        }
+        if let Origin::Entry(section) = self.origin {
+            out.extend_from_slice(&[section.len() as u8]);
+            out.extend_from_slice(section);
         }
         out.extend_from_slice(self.key);
         out.extend_from_slice(self.value);
@@ -617,17 +700,26 @@ impl<'a> Record<'a> {
         let (value_len, key_len) = (reader.u32()? as usize, usize::from(reader.u16()?));
         let kind = RecordKind::from_byte(reader.u8()?).ok_or(FormatError::Field("kind"))?;
         let flags = reader.u8()?;
-        if flags & !FLAG_EXPIRES != 0 {
-            return Err(FormatError::Field("flags"));
-        }
         if value_len > limits::RECORD_VALUE_BYTES_MAX {
             return Err(FormatError::Field("value_len"));
         }
         let (group, version) = (GroupId(reader.u32()?), Version(reader.u64()?));
         let term = Term(reader.u64()?);
         let expires_ms = if flags & FLAG_EXPIRES == 0 { None } else { Some(reader.u64()?) };
+        let origin = match flags & !FLAG_EXPIRES {
+            0 => Origin::State,
+            FLAG_ENTRY => {
+                let len = usize::from(reader.u8()?);
+                Origin::Entry(reader.take(len)?)
+            }
+            FLAG_PART => Origin::Part,
+            _ => return Err(FormatError::Field("flags")),
+        };
+        if !kind.comes_from(origin) {
+            return Err(FormatError::Field("flags"));
+        }
         let (key, value) = (reader.take(key_len)?, reader.take(value_len)?);
-        let record = Self { group, kind, version, term, expires_ms, key, value };
+        let record = Self { group, kind, version, term, expires_ms, origin, key, value };
         Ok((record, record.encoded_bytes()))
     }
 }

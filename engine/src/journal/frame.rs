@@ -5,6 +5,9 @@
 //! known. The buffer comes back after the write and is used again, so a steady stream of commits
 //! allocates only the list of places that it answers.
 //!
+//! An entry of a replicated log comes encoded: the leader's bytes are what every replica writes, so
+//! they are taken in whole, and only their headers are looked at.
+//!
 //! Invariants: LSNs are given out without gaps from the builder's first; the buffer always begins
 //! with room for the header and ends on a multiple of 8; a refused push leaves the builder as it
 //! was.
@@ -16,13 +19,18 @@ use bytes::{Bytes, BytesMut};
 use core::fmt;
 
 use super::format::{
-    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, FrameKind,
-    FrameLayout, RECORD_ALIGN, Record, RecordKind, Seed, covered_sectors, sector_entry,
+    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError,
+    FrameHeader, FrameKind, FrameLayout, Origin, RECORD_ALIGN, Record, RecordKind, Seed,
+    covered_sectors, is_zero, sector_entry,
 };
 use crate::{
     codec,
-    limits::{FRAME_BYTES_MAX, FRAME_GROUPS_MAX, KEY_BYTES_MAX, RECORD_VALUE_BYTES_MAX},
-    types::{GroupId, Lsn, SegmentId},
+    limits::{
+        ENTRY_SECTION_BYTES_MAX, FRAME_BYTES_MAX, FRAME_GROUPS_MAX, KEY_BYTES_MAX,
+        RECORD_VALUE_BYTES_MAX,
+    },
+    planted,
+    types::{GroupId, Lsn, SegmentId, Term, Version},
 };
 
 /// Why a record cannot be part of this frame.
@@ -32,6 +40,10 @@ pub enum PushError {
     KeyTooLong,
     /// The value is longer than the format can hold: the caller's mistake, for good.
     ValueTooLong,
+    /// The entry's section is longer than the format can hold: the caller's mistake, for good.
+    SectionTooLong,
+    /// The encoded bytes are not whole records of one group: the caller's mistake, for good.
+    Encoded(FormatError),
     /// This frame is full; the next one may take it.
     Full,
 }
@@ -51,6 +63,10 @@ impl fmt::Display for PushError {
             Self::ValueTooLong => {
                 write!(f, "the value is longer than {RECORD_VALUE_BYTES_MAX} bytes")
             }
+            Self::SectionTooLong => {
+                write!(f, "the entry's section is longer than {ENTRY_SECTION_BYTES_MAX} bytes")
+            }
+            Self::Encoded(why) => write!(f, "bytes that are not whole records of one group: {why}"),
             Self::Full => write!(f, "the frame is full ({FRAME_BYTES_MAX} bytes)"),
         }
     }
@@ -125,55 +141,94 @@ impl FrameBuilder {
         if record.value.len() > RECORD_VALUE_BYTES_MAX {
             return Err(PushError::ValueTooLong);
         }
+        if let Origin::Entry(section) = record.origin
+            && section.len() > ENTRY_SECTION_BYTES_MAX
+        {
+            return Err(PushError::SectionTooLong);
+        }
         let (start, len) = (self.buffer.len(), record.encoded_bytes());
-        // The bound leaves room for directory and map, so that a frame's length fits in 32 bits.
-        if start + len + RECORD_ALIGN > FRAME_BYTES_MAX {
-            return Err(PushError::Full);
-        }
-        if !self.count_in_directory(record) {
-            return Err(PushError::Full);
-        }
+        let line = self.room_for(record.group, len)?;
         record.encode(&mut self.buffer);
         let lsn = self.next_lsn();
+        self.count(line, record);
         self.spots.push(Spot { words: (start / RECORD_ALIGN) as u32, len: len as u32 });
-        self.hint_bytes +=
-            super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());
-        self.only_deletes &= record.kind == RecordKind::Tombstone;
         debug_assert!(self.buffer.len().is_multiple_of(RECORD_ALIGN));
         Ok(lsn)
     }
 
-    /// Counts the record for its group; false when there are too many groups. Neighbouring
-    /// records are mostly of one group, so the last line is tried first.
-    #[inline]
-    fn count_in_directory(&mut self, record: &Record<'_>) -> bool {
-        let known = match self.groups.get(self.last_group) {
-            Some(entry) if entry.group == record.group => Some(self.last_group),
-            _ => self.groups.iter().position(|entry| entry.group == record.group),
-        };
-        match known {
-            Some(index) => {
-                self.last_group = index;
-                let entry = &mut self.groups[index];
-                entry.records += 1;
-                entry.version_min = entry.version_min.min(record.version);
-                entry.version_max = entry.version_max.max(record.version);
-                entry.term = entry.term.max(record.term);
-                true
+    /// Adds records as they were encoded elsewhere, with their padding: an entry with its parts, or
+    /// several entries, all of one group. The caller has verified their checksums; only headers are
+    /// looked at here.
+    ///
+    /// # Errors
+    /// [`PushError`]; the frame is as it was.
+    pub fn push_encoded(&mut self, bytes: &[u8]) -> Result<(), PushError> {
+        let (group, records) = outline(bytes).map_err(PushError::Encoded)?;
+        let line = self.room_for(group, bytes.len())?;
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        for (at, record) in super::format::records(bytes).flatten() {
+            if !planted!("encoded_records_not_in_the_directory") || self.groups[line].records == 0 {
+                self.count(line, &record);
             }
-            None if self.groups.len() >= FRAME_GROUPS_MAX => false,
-            None => {
-                self.last_group = self.groups.len();
-                self.groups.push(DirectoryEntry {
-                    group: record.group,
-                    records: 1,
-                    version_min: record.version,
-                    version_max: record.version,
-                    term: record.term,
-                });
-                true
-            }
+            let (words, len) = ((start + at) / RECORD_ALIGN, record.encoded_bytes());
+            self.spots.push(Spot { words: words as u32, len: len as u32 });
         }
+        assert!(self.spots.len() >= records, "every record has its place");
+        Ok(())
+    }
+
+    /// The group's line in the directory, when so many more bytes fit. Neighbouring records are
+    /// mostly of one group, so the last line is tried first.
+    #[inline]
+    fn room_for(&mut self, group: GroupId, len: usize) -> Result<usize, PushError> {
+        // The bound leaves room for directory and map, so that a frame's length fits in 32 bits.
+        if self.buffer.len() + len + RECORD_ALIGN > FRAME_BYTES_MAX {
+            return Err(PushError::Full);
+        }
+        let known = match self.groups.get(self.last_group) {
+            Some(entry) if entry.group == group => Some(self.last_group),
+            _ => self.groups.iter().position(|entry| entry.group == group),
+        };
+        let line = match known {
+            Some(line) => line,
+            None if self.groups.len() >= FRAME_GROUPS_MAX => return Err(PushError::Full),
+            None => {
+                self.groups.push(DirectoryEntry {
+                    group,
+                    records: 0,
+                    version_min: Version(0),
+                    version_max: Version(0),
+                    term: Term(0),
+                });
+                self.groups.len() - 1
+            }
+        };
+        self.last_group = line;
+        Ok(line)
+    }
+
+    /// Counts a record in its group's line and in what the frame will need elsewhere.
+    #[inline]
+    fn count(&mut self, line: usize, record: &Record<'_>) {
+        let entry = &mut self.groups[line];
+        entry.records += 1;
+        if record.kind.is_a_write() {
+            let is_first = entry.version_max == Version(0);
+            let lowest = if is_first { record.version } else { entry.version_min };
+            entry.version_min = lowest.min(record.version);
+            entry.version_max = entry.version_max.max(record.version);
+        }
+        entry.term = entry.term.max(record.term);
+        if record.kind.is_of_a_key() {
+            self.hint_bytes +=
+                super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());
+        }
+        // Terms and checkpoints are part of taking away: without them no segment is done with.
+        self.only_deletes &= match record.kind {
+            RecordKind::Tombstone | RecordKind::Hard | RecordKind::Checkpoint => true,
+            RecordKind::Put | RecordKind::Command | RecordKind::Edit => false,
+        };
     }
 
     /// The LSN of its first record.
@@ -271,4 +326,23 @@ impl FrameBuilder {
         buffer.resize(layout.end, 0);
         BuiltFrame { bytes: buffer.freeze(), header, spots }
     }
+}
+
+/// Whose records these bytes are, and how many: looks at everything that a push refuses, so that a
+/// push that has begun succeeds.
+fn outline(bytes: &[u8]) -> Result<(GroupId, usize), FormatError> {
+    let (mut at, mut count, mut group) = (0, 0, None);
+    while at < bytes.len() || count == 0 {
+        let (record, len) = Record::parse(&bytes[at..])?;
+        let end = at + len.next_multiple_of(RECORD_ALIGN);
+        let padding = bytes.get(at + len..end).ok_or(FormatError::Truncated)?;
+        if !is_zero(padding) {
+            return Err(FormatError::Field("padding"));
+        }
+        if *group.get_or_insert(record.group) != record.group {
+            return Err(FormatError::Field("group"));
+        }
+        (at, count) = (end, count + 1);
+    }
+    group.map(|group| (group, count)).ok_or(FormatError::Truncated)
 }

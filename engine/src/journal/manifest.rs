@@ -25,8 +25,8 @@ use super::{
     edits::{Change, ManifestState},
     files::{FileOf, is_number, read_range, segment_name},
     format::{
-        FormatError, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind,
-        records,
+        FormatError, Origin, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+        SegmentKind, records,
     },
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, IDENTITY_BYTES},
@@ -201,6 +201,7 @@ pub(super) fn edit_frame(changes: &[Change], first_lsn: Lsn) -> FrameBuilder {
             version: Version(frame.next_lsn().0),
             term: Term(0),
             expires_ms: None,
+            origin: Origin::State,
             key: &[],
             value: &value,
         });

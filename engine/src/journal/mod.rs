@@ -50,7 +50,7 @@ pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::Sealed;
 pub use files::{Expect, Files, RecordBuf, SegmentFile, verify};
 pub use footer::{HintRef, SegmentHints, SegmentStats};
-pub use format::{RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
+pub use format::{Origin, RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
 pub use open::Recovered;
 pub use report::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync};

@@ -13,11 +13,11 @@ use core::{fmt, time::Duration};
 
 use super::{Store, error::StoreError};
 use crate::{
-    journal::{self, Installed, ManifestEdit, RecordKind, SegmentHints},
+    journal::{self, Installed, ManifestEdit},
     mark, planted,
     runtime::{Clock, Runtime},
     types::{Lsn, SegmentId},
-    value::{CompactError, Compacted, Job, JobParts, Line, Progress},
+    value::{CompactError, Compacted, Job, JobParts, Progress},
 };
 
 /// Keys that are pointed elsewhere before commits get their turn again: a quarter of a millisecond.
@@ -152,19 +152,6 @@ impl<R: Runtime> Chore<R> {
                 Err(error) => Outcome::GaveUp(error, token),
             },
         })
-    }
-}
-
-/// Writes what a segment's hints say into its line.
-pub(super) fn enter(line: &mut Line, hints: &SegmentHints) {
-    for stats in &hints.stats {
-        line.bytes += stats.bytes;
-        let lowest = line.version_min.map_or(stats.version_min, |v| v.min(stats.version_min));
-        line.version_min = Some(lowest);
-    }
-    if hints.stats.iter().any(|stats| stats.tombstones > 0) {
-        let tombstones = hints.iter().filter(|hint| hint.kind == RecordKind::Tombstone);
-        line.tombstone_bytes = tombstones.map(|hint| hint.loc.padded_len()).sum();
     }
 }
 

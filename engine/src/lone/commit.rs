@@ -15,10 +15,10 @@ use super::{
     error::BatchError,
 };
 use crate::{
-    journal::{FrameBuilder, Persisted, Record, RecordKind},
+    journal::{FrameBuilder, Origin, Persisted, Record, RecordKind},
     limits::{FRAME_BYTES_MAX, KEY_BYTES_MAX},
     planted,
-    types::{GroupId, Term, Version},
+    types::{GroupId, Loc, Term, Version},
     value::{Change, Edit, Tree},
 };
 
@@ -167,6 +167,7 @@ fn push(frame: &mut FrameBuilder, logged: &Logged<'_>) {
         version: logged.version,
         term: Term(0),
         expires_ms: expires_ms.map(core::num::NonZeroU64::get),
+        origin: Origin::State,
         key,
         value,
     };
@@ -239,13 +240,16 @@ impl<'b> Commit<'b> {
         })
     }
 
-    /// What was written: place, version, whether it is a deletion.
-    pub(super) fn written(&self) -> impl Iterator<Item = (crate::types::Loc, Version, bool)> {
+    /// What was written.
+    pub(super) fn written(&self) -> impl Iterator<Item = (Loc, RecordKind, Version)> {
         let records = self.logged.iter().enumerate();
         self.persisted.iter().flat_map(move |persisted| {
             records.clone().map(|(nth, logged)| {
-                let is_tombstone = logged.write.action == Action::Delete;
-                (persisted.loc(nth), logged.version, is_tombstone)
+                let kind = match logged.write.action {
+                    Action::Put { .. } => RecordKind::Put,
+                    Action::Delete => RecordKind::Tombstone,
+                };
+                (persisted.loc(nth), kind, logged.version)
             })
         })
     }

@@ -144,7 +144,7 @@ impl<R: Runtime> Store<R> {
     fn load(&mut self, segments: &[SegmentHints]) {
         let ledger = self.engine.ledger_mut();
         for hints in segments {
-            chore::enter(ledger.line_mut(hints.segment), hints);
+            ledger.enter(hints);
         }
         let lists = segments.iter().map(SegmentHints::iter).collect();
         self.engine.load(lists, self.latest_ms);
@@ -216,8 +216,8 @@ impl<R: Runtime> Store<R> {
         let persisted = self.journal.append(frame, sync).await?;
         commit.persist(persisted);
         let ledger = self.engine.ledger_mut();
-        for (loc, version, is_tombstone) in commit.written() {
-            ledger.wrote(loc, version, is_tombstone);
+        for (loc, kind, version) in commit.written() {
+            ledger.wrote(loc, kind, version);
         }
         self.engine.set_files(self.journal.files());
         Ok(commit)

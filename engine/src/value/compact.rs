@@ -42,8 +42,8 @@ use super::{
 };
 use crate::{
     journal::{
-        DataSegment, DataWriter, Expect, Files, HintRef, HintSource, ReadError, Record, RecordKind,
-        SegmentHints, data::DataError,
+        DataSegment, DataWriter, Expect, Files, HintRef, HintSource, Origin, ReadError, Record,
+        RecordKind, SegmentHints, data::DataError,
     },
     mark, planted,
     runtime::{Clock, Instant, Runtime, Task},
@@ -472,6 +472,7 @@ const fn tombstone<'a>(hint: &HintRef<'a>) -> Record<'a> {
         version: hint.version,
         term: crate::types::Term(0),
         expires_ms: None,
+        origin: Origin::State,
         key: hint.key,
         value: &[],
     }

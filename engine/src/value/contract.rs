@@ -26,7 +26,7 @@ use core::{
 
 use super::{Change, Edit, Engine, Item, Memory, Scan, View, memory::is_empty_range};
 use crate::{
-    journal::{Files, Journal, JournalOptions, ManifestEdit, Record, RecordKind, Sync},
+    journal::{Files, Journal, JournalOptions, ManifestEdit, Origin, Record, RecordKind, Sync},
     limits::KEY_BYTES_MAX,
     runtime::{
         Rng, Runtime,
@@ -167,7 +167,8 @@ where
                 None => (RecordKind::Tombstone, (&[][..], None)),
             };
             let expires_ms = expires.map(NonZeroU64::get);
-            let record = Record { group, kind, version, term: Term(0), expires_ms, key, value };
+            let (term, origin) = (Term(0), Origin::State);
+            let record = Record { group, kind, version, term, expires_ms, origin, key, value };
             frame.push(&record).map_err(|error| Broken(format!("{error:?}")))?;
             versions.push(version);
         }

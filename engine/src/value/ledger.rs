@@ -22,7 +22,9 @@
 use alloc::{collections::BTreeMap, vec, vec::Vec};
 
 use crate::{
-    always, mark,
+    always,
+    journal::{RecordKind, SegmentHints},
+    mark,
     types::{Loc, SegmentId, Version},
 };
 
@@ -50,6 +52,11 @@ impl Line {
     #[must_use]
     pub const fn dead_bytes(&self) -> u64 {
         self.bytes.saturating_sub(self.live_bytes + self.tombstone_bytes)
+    }
+
+    /// A record of this version lies in it.
+    fn holds(&mut self, version: Version) {
+        self.version_min = Some(self.version_min.map_or(version, |lowest| lowest.min(version)));
     }
 
     const fn is_movable(&self) -> bool {
@@ -115,14 +122,32 @@ impl Ledger {
         self.lines.remove(&segment);
     }
 
-    /// A record was written.
-    pub fn wrote(&mut self, loc: Loc, version: Version, is_tombstone: bool) {
+    /// Takes in what a segment's hints say of it; nothing of it is live yet.
+    pub fn enter(&mut self, hints: &SegmentHints) {
+        let line = self.line_mut(hints.segment);
+        for stats in &hints.stats {
+            line.bytes += stats.bytes;
+            if stats.version_max > Version(0) {
+                line.holds(stats.version_min);
+            }
+        }
+        if hints.stats.iter().any(|stats| stats.tombstones > 0) {
+            let tombstones = hints.iter().filter(|hint| hint.kind == RecordKind::Tombstone);
+            line.tombstone_bytes = tombstones.map(|hint| hint.loc.padded_len()).sum();
+        }
+    }
+
+    /// A record was written. One that says nothing of a key is dead from the beginning: what keeps
+    /// its segment is whoever settles it.
+    pub fn wrote(&mut self, loc: Loc, kind: RecordKind, version: Version) {
         let line = self.line_mut(loc.segment);
         line.bytes += loc.padded_len();
-        if is_tombstone {
+        if kind == RecordKind::Tombstone {
             line.tombstone_bytes += loc.padded_len();
         }
-        line.version_min = Some(line.version_min.map_or(version, |lowest| lowest.min(version)));
+        if kind.is_of_a_key() {
+            line.holds(version);
+        }
     }
 
     /// An index points at a record now.

@@ -10,8 +10,8 @@ use std::{collections::BTreeMap, fmt};
 
 use trilith_engine::{
     journal::{
-        Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, Record, RecordKind,
-        SegmentHints, Sync,
+        Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, Origin, Record,
+        RecordKind, SegmentHints, Sync,
     },
     types::{GroupId, Lsn, Term, Version},
 };
@@ -133,6 +133,7 @@ async fn append(
             version: Version(lsn),
             term: Term(0),
             expires_ms: None,
+            origin: Origin::State,
             key: &key,
             value: &value,
         };

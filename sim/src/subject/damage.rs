@@ -23,7 +23,7 @@ use trilith_engine::{
     codec::crc,
     journal::{
         Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
-        OpenReport, Record, RecordKind, SegmentHints, SegmentKind, Sync,
+        OpenReport, Origin, Record, RecordKind, SegmentHints, SegmentKind, Sync,
         format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Seed},
     },
     mark,
@@ -291,6 +291,7 @@ impl Life {
                 version: Version(version),
                 term: Term(0),
                 expires_ms: None,
+                origin: Origin::State,
                 key: &version.to_be_bytes(),
                 value: &value,
             };

@@ -24,7 +24,7 @@ use std::{
 use trilith_engine::{
     journal::{
         Chore, Done, Expect, Files, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
-        ReadError, Record, RecordKind, SegmentHints, Sync,
+        Origin, ReadError, Record, RecordKind, SegmentHints, Sync,
     },
     mark,
     runtime::{Clock, Either, Handle, Receiver, Rng, Runtime, Sender, Task, queue, race},
@@ -371,6 +371,7 @@ impl<R: Runtime> Life<R> {
                 version,
                 term: Term(0),
                 expires_ms: None,
+                origin: Origin::State,
                 key: &name,
                 value: bytes.as_deref().unwrap_or_default(),
             };

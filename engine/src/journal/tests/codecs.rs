@@ -249,6 +249,20 @@ fn any_key() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![collection::vec(0_u8..3, 0..3), collection::vec(any::<u8>(), 0..40)]
 }
 
+/// A kind, and where it may come from: nowhere, as a part, or as a head with this section.
+fn any_origin() -> impl Strategy<Value = (RecordKind, Option<Option<Vec<u8>>>)> {
+    use RecordKind::{Checkpoint, Command, Edit, Hard, Put, Tombstone};
+    let section = || collection::vec(any::<u8>(), 0..=limits::ENTRY_SECTION_BYTES_MAX);
+    let of_a_key = || prop_oneof![Just(Put), Just(Tombstone)];
+    let alone = prop_oneof![of_a_key(), Just(Hard), Just(Checkpoint), Just(Edit)];
+    prop_oneof![
+        alone.prop_map(|kind| (kind, None)),
+        of_a_key().prop_map(|kind| (kind, Some(None))),
+        (prop_oneof![of_a_key(), Just(Command)], section())
+            .prop_map(|(kind, section)| (kind, Some(Some(section)))),
+    ]
+}
+
 fn any_change() -> impl Strategy<Value = Change> {
     let id = (0..=limits::SEGMENT_ID_MAX).prop_map(SegmentId);
     let uuid = any::<[u8; 16]>().prop_map(Uuid);
@@ -300,12 +314,16 @@ proptest! {
         key in collection::vec(any::<u8>(), 0..300),
         value in collection::vec(any::<u8>(), 0..3000),
         (group, version, term) in any::<(u32, u64, u64)>(),
-        expires_ms in any::<Option<u64>>(), kind in 0..3, bit in any::<prop::sample::Index>(),
+        expires_ms in any::<Option<u64>>(), bit in any::<prop::sample::Index>(),
+        (kind, section) in any_origin(),
     ) {
-        let kind = [RecordKind::Put, RecordKind::Tombstone, RecordKind::Edit][kind as usize];
+        let origin = section.as_ref().map_or(Origin::State, |section| match section {
+            Some(section) => Origin::Entry(section),
+            None => Origin::Part,
+        });
         let record = Record {
             group: GroupId(group), kind, version: Version(version), term: Term(term), expires_ms,
-            key: &key, value: &value,
+            origin, key: &key, value: &value,
         };
         let mut out = BytesMut::new();
         record.encode(&mut out);

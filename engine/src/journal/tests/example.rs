@@ -44,13 +44,48 @@ pub(super) fn files() -> Vec<(&'static str, Vec<u8>, Vec<Part>)> {
     let current = CurrentFile { manifest, uuid: MANIFEST_UUID, bytes: 8192 };
     let (segment, segment_parts, sealed) = example_segment();
     let (edits, edit_parts) = example_manifest(sealed);
+    let (replicated, replicated_parts) = example_replica();
     let whole = |mark| vec![Part { at: 0, len: 64, mark: Ok(mark) }];
     vec![
         ("NODE", NodeFile { node: NODE }.encode().to_vec(), whole("NODE")),
         ("CURRENT", current.encode().to_vec(), whole("CURRENT")),
         ("MANIFEST-00000001", edits, edit_parts),
         ("j/00000001.seg", segment, segment_parts),
+        ("a replica's j/00000001.seg", replicated, replicated_parts),
     ]
+}
+
+/// What a replica of group 9 writes first: its vote, an entry that sets a key, one that takes two
+/// things at once, and the state behind both.
+fn example_replica() -> (Vec<u8>, Vec<Part>) {
+    let one = |kind, version, origin, key, value| Record {
+        group: GroupId(9),
+        kind,
+        version: Version(version),
+        term: Term(2),
+        expires_ms: None,
+        origin,
+        key,
+        value,
+    };
+    let mut bytes = example_header(SegmentKind::Journal, UUID);
+    let mut frame = FrameBuilder::new(Lsn(1), BytesMut::new());
+    let records = [
+        one(RecordKind::Hard, 0, Origin::State, b"", &[5, 0, 0, 0, 0, 0, 0, 0]),
+        one(RecordKind::Put, 1, Origin::Entry(b"who, when"), b"moon", b"one"),
+        one(RecordKind::Command, 2, Origin::Entry(b"who, when"), b"", b"what"),
+        one(RecordKind::Put, 2, Origin::Part, b"sun", b"two"),
+        one(RecordKind::Tombstone, 2, Origin::Part, b"moon", b""),
+        one(RecordKind::Checkpoint, 2, Origin::State, b"", b"state"),
+    ];
+    for record in records {
+        frame.push(&record).expect("it fits");
+    }
+    let mut frames = Vec::new();
+    example_frame(frame, (SegmentId(1), UUID), 0, &mut bytes, &mut frames);
+    let mut parts = vec![Part { at: 0, len: 128, mark: Ok("segment") }];
+    parts.extend(frames.iter().flat_map(|frame| parts_of(frame, &bytes)));
+    (bytes, parts)
 }
 
 /// The parts of a frame.
@@ -114,6 +149,7 @@ fn example_segment() -> (Vec<u8>, Vec<Part>, Sealed) {
         version: Version(lsn),
         term: Term(0),
         expires_ms,
+        origin: Origin::State,
         key,
         value,
     };
@@ -193,7 +229,16 @@ fn shown(bytes: &[u8], parts: &[Part]) -> String {
             line(part.at, whole, part.mark.unwrap_or_else(|name| name));
             continue;
         };
-        let expires = mark == "record" && whole[11] == 1;
+        let has = |field: &str| match field {
+            "expires_ms" => mark == "record" && whole[11] & 1 != 0,
+            "section_len" | "section" => mark == "record" && whole[11] & 2 != 0,
+            _ => true,
+        };
+        let section_len = if has("section") {
+            usize::from(whole[if has("expires_ms") { 40 } else { 32 }])
+        } else {
+            0
+        };
         let key_len = match mark {
             "record" => usize::from(u16::from_le_bytes([whole[8], whole[9]])),
             "entry" => usize::from(u16::from_le_bytes([whole[20], whole[21]])),
@@ -201,10 +246,12 @@ fn shown(bytes: &[u8], parts: &[Part]) -> String {
         };
         let mut at = 0;
         for row in layout(mark) {
-            if row.name == "expires_ms" && !expires {
+            if !has(&row.name) {
                 continue;
             }
             let size = match (row.size, row.name.as_str()) {
+                (Some(size), "section_len") => size,
+                (None, "section") => section_len,
                 (Some(size), _) => {
                     at = row.at.unwrap_or(at);
                     size
@@ -213,7 +260,7 @@ fn shown(bytes: &[u8], parts: &[Part]) -> String {
                 (None, _) => part.len - at,
             };
             let text = match (row.size, core::str::from_utf8(&whole[at..at + size])) {
-                (None, Ok(text)) if !text.is_empty() && text.is_ascii() && whole[10] != 16 => {
+                (None, Ok(text)) if is_shown(text) && whole[10] != 16 => {
                     format!("{} \"{text}\"", row.name)
                 }
                 _ => row.name,
@@ -225,6 +272,11 @@ fn shown(bytes: &[u8], parts: &[Part]) -> String {
         }
     }
     out
+}
+
+/// Whether a text can stand on the page.
+fn is_shown(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// The blocks of the page: name and text.
@@ -303,6 +355,25 @@ fn the_worked_example_reads_as_it_should() {
         keys,
         [(&b"moon"[..], RecordKind::Put, 1), (&b"tide"[..], RecordKind::Tombstone, 3)]
     );
+    let (segment, frames) = walked(&file("a replica's j/00000001.seg"));
+    let said = frames.iter().flat_map(|frame| records(frame.body(&segment)).flatten());
+    let said: Vec<_> =
+        said.map(|(_, record)| (record.kind, record.version.0, record.origin)).collect();
+    let section = Origin::Entry(b"who, when");
+    assert_eq!(
+        said,
+        [
+            (RecordKind::Hard, 0, Origin::State),
+            (RecordKind::Put, 1, section),
+            (RecordKind::Command, 2, section),
+            (RecordKind::Put, 2, Origin::Part),
+            (RecordKind::Tombstone, 2, Origin::Part),
+            (RecordKind::Checkpoint, 2, Origin::State),
+        ]
+    );
+    let hints = SegmentHints::of_frames(SegmentId(1), &segment, &frames);
+    let keys: Vec<_> = hints.iter().map(|hint| (hint.key, hint.kind, hint.version.0)).collect();
+    assert_eq!(keys, [(&b"moon"[..], RecordKind::Tombstone, 2), (&b"sun"[..], RecordKind::Put, 2)]);
     let first_format = read_back(blocks.last().expect("the last block").1);
     let entries: Vec<_> = seed_log::read(&first_format).collect();
     assert_eq!(entries, [Ok(seed_log::Entry { offset: 0, key: b"a", value: Some(b"1") })]);

@@ -22,6 +22,7 @@ use super::{
 use crate::types::{GroupId, Lsn, SegmentId, Term, Uuid, Version};
 
 mod codecs;
+mod entries;
 mod example;
 mod lives;
 mod page;
@@ -40,6 +41,7 @@ fn record<'a>(lsn: u64, key: &'a [u8], value: &'a [u8]) -> Record<'a> {
         version: Version(lsn),
         term: Term(0),
         expires_ms: None,
+        origin: Origin::State,
         key,
         value,
     }

@@ -68,6 +68,9 @@ struct Specimen {
     written: Vec<u8>,
 }
 
+/// Fields that only a flag makes be there.
+pub(super) const OPTIONAL: [&str; 3] = ["expires_ms", "section_len", "section"];
+
 /// The bytes of a structure as the page describes it.
 fn described(specimen: &Specimen) -> Vec<u8> {
     let mut out = Vec::new();
@@ -79,9 +82,16 @@ fn described(specimen: &Specimen) -> Vec<u8> {
                 value.clone()
             }
             None if row.name == "crc" => vec![0; 4],
-            None if row.name == "expires_ms" => continue,
+            None if OPTIONAL.contains(&row.name.as_str()) => continue,
             None => panic!("{}: nothing is known of `{}`", specimen.mark, row.name),
         };
+        // Behind an optional field that is missing, fields move up.
+        let moves = specimen.mark == "record" && row.name.starts_with("section");
+        if moves {
+            assert!(row.size.is_none_or(|size| size == value.len()), "record.{}", row.name);
+            out.extend_from_slice(&value);
+            continue;
+        }
         if let Some(size) = row.size {
             assert_eq!(value.len(), size, "{}.{}", specimen.mark, row.name);
             let at = row.at.expect("a field of a fixed size has a place");
@@ -111,6 +121,8 @@ const AT: u64 = 0x1_2340;
 fn specimens() -> Vec<Specimen> {
     let mut all = vec![node(), current(), segment(), frame(), directory()];
     all.extend([record(false), record(true), sealed()]);
+    all.extend([RecordKind::Put, RecordKind::Tombstone, RecordKind::Command].map(head));
+    all.extend([part(), beside(RecordKind::Hard), beside(RecordKind::Checkpoint)]);
     all.extend(footer_parts());
     all
 }
@@ -241,6 +253,7 @@ fn record(expires: bool) -> Specimen {
         version: Version(0x1122_3344_5566),
         term: Term(0x77_8899),
         expires_ms: expires.then_some(0xaabb_ccdd_eeff),
+        origin: Origin::State,
         key: b"a key",
         value: if expires { b"a value" } else { b"" },
     };
@@ -258,12 +271,75 @@ fn record(expires: bool) -> Specimen {
     if expires {
         fields.push(("expires_ms", le(0xaabb_ccdd_eeff, 8)));
     }
+    Specimen { mark: "record", fields, crc: Some((0, 4)), written: bytes_of(&record) }
+}
+
+/// A record without its padding.
+fn bytes_of(record: &Record<'_>) -> Vec<u8> {
     let mut written = BytesMut::new();
     record.encode(&mut written);
     assert!(written.len().is_multiple_of(8));
     assert!(is_zero(&written[record.encoded_bytes()..]));
-    let written = written[..record.encoded_bytes()].to_vec();
-    Specimen { mark: "record", fields, crc: Some((0, 4)), written }
+    written[..record.encoded_bytes()].to_vec()
+}
+
+/// A record of a replicated group, and what the page must know of it.
+fn of_a_group(kind: RecordKind, origin: Origin<'_>, expires_ms: Option<u64>) -> Specimen {
+    let record = Record {
+        group: GroupId(9),
+        kind,
+        version: Version(0x55),
+        term: Term(3),
+        expires_ms,
+        origin,
+        key: b"k",
+        value: b"a value",
+    };
+    let number = match kind {
+        RecordKind::Put => 1,
+        RecordKind::Tombstone => 2,
+        RecordKind::Command => 3,
+        RecordKind::Hard => 4,
+        RecordKind::Checkpoint => 5,
+        RecordKind::Edit => 16,
+    };
+    let (flag, section) = match origin {
+        Origin::State => (0, None),
+        Origin::Entry(section) => (2, Some(section)),
+        Origin::Part => (4, None),
+    };
+    let mut fields = vec![
+        ("value_len", le(7, 4)),
+        ("key_len", le(1, 2)),
+        ("kind", vec![number]),
+        ("flags", vec![flag + u8::from(expires_ms.is_some())]),
+        ("group", le(9, 4)),
+        ("version", le(0x55, 8)),
+        ("term", le(3, 8)),
+        ("key", b"k".to_vec()),
+        ("value", b"a value".to_vec()),
+    ];
+    fields.extend(expires_ms.map(|expires_ms| ("expires_ms", le(expires_ms, 8))));
+    if let Some(section) = section {
+        fields.push(("section_len", le(section.len() as u64, 1)));
+        fields.push(("section", section.to_vec()));
+    }
+    Specimen { mark: "record", fields, crc: Some((0, 4)), written: bytes_of(&record) }
+}
+
+/// The head of an entry; of a put, with an expiry too.
+fn head(kind: RecordKind) -> Specimen {
+    let expires_ms = (kind == RecordKind::Put).then_some(0xaabb_ccdd);
+    let section: &[u8] = if kind == RecordKind::Tombstone { b"" } else { b"who and when" };
+    of_a_group(kind, Origin::Entry(section), expires_ms)
+}
+
+fn part() -> Specimen {
+    of_a_group(RecordKind::Tombstone, Origin::Part, None)
+}
+
+fn beside(kind: RecordKind) -> Specimen {
+    of_a_group(kind, Origin::State, None)
 }
 
 fn known() -> Sealed {
@@ -306,7 +382,8 @@ fn footer() -> Vec<u8> {
     let mut builder = FrameBuilder::new(Lsn(1), BytesMut::new());
     for (index, (key, kind, expires_ms)) in keys.into_iter().enumerate() {
         let (group, version) = (FOOTER_GROUP, Version(FOOTER_VERSION + index as u64));
-        let one = Record { group, kind, version, term: Term(0), expires_ms, key, value: b"" };
+        let (term, origin) = (Term(0), Origin::State);
+        let one = Record { group, kind, version, term, expires_ms, origin, key, value: b"" };
         builder.push(&one).expect("it fits");
     }
     let built = builder.finish(Place {
@@ -464,6 +541,7 @@ fn the_constants_are_these() {
         ("FRAME_ALIGN", FRAME_ALIGN as u64),
         ("RECORD_ALIGN", RECORD_ALIGN as u64),
         ("KEY_BYTES_MAX", limits::KEY_BYTES_MAX as u64),
+        ("ENTRY_SECTION_BYTES_MAX", limits::ENTRY_SECTION_BYTES_MAX as u64),
         ("RECORD_VALUE_BYTES_MAX", limits::RECORD_VALUE_BYTES_MAX as u64),
         ("FRAME_BYTES_MAX", limits::FRAME_BYTES_MAX as u64),
         ("SEGMENT_FILE_BYTES_MAX", limits::SEGMENT_FILE_BYTES_MAX),
