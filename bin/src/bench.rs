@@ -42,27 +42,6 @@ const SCAN_KEYS: usize = 100;
 /// Enough for a steady median of each limit.
 const RAW_TIME: Duration = Duration::from_millis(500);
 
-/// A thousand of them fit into one batch, and one into any buffer here.
-const VALUE_BYTES_MAX: usize = 1 << 16;
-/// An hour of one load is a mistake.
-const SECONDS_MAX: f64 = 3_600.0;
-
-/// The length of values, from the command line.
-fn value_bytes(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(bytes) if bytes <= VALUE_BYTES_MAX => Ok(bytes),
-        _ => Err(format!("give a number of bytes up to {VALUE_BYTES_MAX}")),
-    }
-}
-
-/// The time of a load, from the command line.
-fn seconds(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(seconds) if seconds > 0.0 && seconds <= SECONDS_MAX => Ok(seconds),
-        _ => Err(format!("give a number of seconds above 0 and up to {SECONDS_MAX}")),
-    }
-}
-
 /// What is measured.
 #[derive(Debug, Subcommand)]
 pub enum Bench {
@@ -93,7 +72,7 @@ pub struct Engine {
     #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
     /// Bytes of a value.
-    #[arg(long, default_value_t = 100, value_parser = value_bytes)]
+    #[arg(long, default_value_t = 100)]
     value_bytes: usize,
     /// Threads that write and read.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1024))]
@@ -102,7 +81,7 @@ pub struct Engine {
     #[arg(long, value_enum, default_value_t = Promise::Immediate)]
     durability: Promise,
     /// Seconds of each load.
-    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 2.0)]
     seconds: f64,
 }
 

@@ -43,9 +43,6 @@ pub struct Inspect {
 /// More than any file a store makes with its largest segments; what is larger is not read whole.
 const FILE_BYTES_MAX: u64 = 1 << 30;
 
-/// What to do about a damaged file of a store.
-const RECOVERY: &str = "see what recovery makes of it (trilith kv DIR verify), or restore a copy";
-
 /// Enough of a file to know what it is.
 const FRONT_BYTES: u64 = 512;
 
@@ -93,7 +90,10 @@ fn refused(path: &Path, error: FormatError) -> Failure {
             (&failure::NEWER, "use the trilith that wrote it, or a later one")
         }
         FormatError::NotOurs => (&failure::FORMAT, "give a file of a data directory"),
-        _ => (&failure::DAMAGED, RECOVERY),
+        _ => (
+            &failure::DAMAGED,
+            "restore it from a copy, or see what recovery says: trilith kv DIR verify",
+        ),
     };
     Failure::new(code, format!("{}: {error}", path.display()), next)
 }
@@ -129,8 +129,8 @@ struct Looked {
     footer: Option<(usize, Result<SegmentHints, FormatError>)>,
 }
 
-fn look(bytes: &[u8]) -> Result<Looked, FormatError> {
-    let header = SegmentHeader::decode(bytes)?;
+fn look(path: &Path, bytes: &[u8]) -> Outcome<Looked> {
+    let header = SegmentHeader::decode(bytes).map_err(|error| refused(path, error))?;
     let seed = Seed::of(header.uuid);
     let places = (FOOTER_ALIGN..bytes.len()).step_by(FOOTER_ALIGN);
     let footer = places.into_iter().find_map(|at| {
@@ -164,7 +164,7 @@ impl Looked {
 
 fn segment(inspect: &Inspect, bytes: &[u8], out: Out) -> Outcome {
     let path = &inspect.path;
-    let looked = look(bytes).map_err(|error| refused(path, error))?;
+    let looked = look(path, bytes)?;
     if !out.is_json() {
         out.facts(&[
             ("kind", looked.header.kind.to_string().into()),
@@ -192,15 +192,19 @@ fn segment(inspect: &Inspect, bytes: &[u8], out: Out) -> Outcome {
             &pieces(&looked),
         )?;
     }
-    verdict(path, looked.damages(), RECOVERY)
+    verdict(path, looked.damages())
 }
 
-fn verdict(path: &Path, damages: usize, next: &str) -> Outcome {
+fn verdict(path: &Path, damages: usize) -> Outcome {
     if damages == 0 {
         return Ok(());
     }
     let cause = format!("{}: {damages} damaged place(s), listed above", path.display());
-    Err(Failure::new(&failure::DAMAGED, cause, next))
+    Err(Failure::new(
+        &failure::DAMAGED,
+        cause,
+        "see what recovery makes of it: trilith kv DIR verify",
+    ))
 }
 
 fn pieces(looked: &Looked) -> Vec<Vec<Cell>> {
@@ -355,7 +359,7 @@ fn seed(path: &Path, bytes: &[u8], out: Out) -> Outcome {
         }
     }
     out.table(&["offset", "operation", "key", "value_bytes", "state"], &rows)?;
-    verdict(path, damages, "take over what is whole: trilith kv DIR import FILE")
+    verdict(path, damages)
 }
 
 /// The files of a data directory, in order of name: its own and those of the two directories of
@@ -387,31 +391,22 @@ struct Line {
     records: Cell,
     state: Cell,
     damages: usize,
-    is_newer: bool,
 }
 
 impl Line {
     fn of(what: &str, bytes: u64) -> Self {
-        let (records, state) = (Cell::Absent, Cell::Absent);
-        Self {
-            what: what.to_owned(),
-            bytes: bytes.into(),
-            records,
-            state,
-            damages: 0,
-            is_newer: false,
-        }
+        let what = what.to_owned();
+        Self { what, bytes: bytes.into(), records: Cell::Absent, state: Cell::Absent, damages: 0 }
     }
 
     fn judged<T>(what: &str, bytes: u64, decoded: Result<T, FormatError>) -> Self {
-        let line = Self::of(what, bytes);
-        match decoded {
-            Ok(_) => Self { state: "whole".into(), ..line },
-            Err(why @ FormatError::Newer { .. }) => {
-                Self { state: why.to_string().into(), is_newer: true, ..line }
-            }
-            Err(why) => Self { state: format!("damaged: {why}").into(), damages: 1, ..line },
-        }
+        let damages = usize::from(decoded.is_err());
+        let state = decoded.map_or_else(|why| format!("damaged: {why}"), |_| "whole".to_owned());
+        Self { state: state.into(), damages, ..Self::of(what, bytes) }
+    }
+
+    fn failed(what: &str, failure: Failure) -> Self {
+        Self { bytes: Cell::Absent, state: failure.cause.into(), damages: 1, ..Self::of(what, 0) }
     }
 
     fn is_ours(&self) -> bool {
@@ -431,15 +426,9 @@ fn named(path: &Path) -> Option<&'static str> {
 
 /// Looks at one file of a directory. Only a segment is read whole.
 fn line(path: &Path) -> Line {
-    let unread = |what: &str, failure: Failure| Line {
-        bytes: Cell::Absent,
-        state: failure.cause.into(),
-        damages: 1,
-        ..Line::of(what, 0)
-    };
     let (front, len) = match front(path) {
         Ok(read) => read,
-        Err(failure) => return unread("unreadable", failure),
+        Err(failure) => return Line::failed("unreadable", failure),
     };
     match (kind(&front), named(path)) {
         (Kind::Node, _) => Line::judged("node", len, NodeFile::decode(&front)),
@@ -448,14 +437,14 @@ fn line(path: &Path) -> Line {
         (Kind::Unknown, Some(name)) => Line::judged::<()>(name, len, Err(FormatError::NotOurs)),
         (Kind::Unknown, None) if format::is_zero(&front) => Line::of("empty", len),
         (Kind::Unknown, None) => Line::of("unknown", len),
-        (Kind::Segment, _) => match read(path).map(|bytes| look(&bytes)) {
-            Err(failure) => unread("segment", failure),
-            Ok(Err(why)) => Line::judged::<()>("segment", len, Err(why)),
-            Ok(Ok(looked)) => {
+        (Kind::Segment, _) => match read(path).and_then(|bytes| look(path, &bytes)) {
+            Err(failure) => Line::failed("segment", failure),
+            Ok(looked) => {
                 let damages = looked.damages();
-                let state = if damages == 0 { "whole" } else { "damaged" };
-                let line = Line::of(&looked.header.kind.to_string(), len);
-                Line { records: looked.records().into(), state: state.into(), damages, ..line }
+                let state = if damages == 0 { "whole" } else { "damaged" }.into();
+                let records = looked.records().into();
+                let what = looked.header.kind.to_string();
+                Line { what, bytes: len.into(), records, state, damages }
             }
         },
     }
@@ -471,12 +460,11 @@ fn front(path: &Path) -> Outcome<(Vec<u8>, u64)> {
 }
 
 fn directory(dir: &Path, out: Out) -> Outcome {
-    let (mut rows, mut damages, mut is_ours, mut is_newer) = (Vec::new(), 0, false, false);
+    let (mut rows, mut damages, mut is_ours) = (Vec::new(), 0, false);
     for path in files(dir)? {
         let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
         let line = line(&path);
         is_ours |= line.is_ours();
-        is_newer |= line.is_newer;
         damages += line.damages;
         let Line { what, bytes, records, state, .. } = line;
         rows.push(vec![name.into(), what.into(), bytes, records, state]);
@@ -487,11 +475,5 @@ fn directory(dir: &Path, out: Out) -> Outcome {
         return Err(Failure::new(&failure::FOREIGN, cause, next));
     }
     out.table(&["file", "kind", "bytes", "records", "state"], &rows)?;
-    if is_newer {
-        let cause = format!("{}: a newer format, listed above", dir.display());
-        let next = "use the trilith that wrote it, or a later one";
-        return Err(Failure::new(&failure::NEWER, cause, next));
-    }
-    let next = format!("see what recovery makes of it: trilith kv {} verify", dir.display());
-    verdict(dir, damages, &next)
+    verdict(dir, damages)
 }

@@ -50,7 +50,7 @@ pub struct Scale {
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     keys: u64,
     /// Bytes of a value.
-    #[arg(long, default_value_t = 16, value_parser = super::value_bytes)]
+    #[arg(long, default_value_t = 16)]
     value_bytes: usize,
     /// Only load and open: neither overwrite nor compact.
     #[arg(long)]

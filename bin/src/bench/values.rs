@@ -51,10 +51,10 @@ pub struct Plane {
     #[arg(long, default_value_t = 200_000, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
     /// Bytes of a value.
-    #[arg(long, default_value_t = 100, value_parser = super::value_bytes)]
+    #[arg(long, default_value_t = 100)]
     value_bytes: usize,
     /// Seconds of each kind of read.
-    #[arg(long, default_value_t = 1.0, value_parser = super::seconds)]
+    #[arg(long, default_value_t = 1.0)]
     seconds: f64,
 }
 

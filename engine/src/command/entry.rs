@@ -19,7 +19,6 @@
 use super::{
     Session,
     bytes::{Read, SESSION_BYTES, finish, put_session, take_session},
-    record::{Origin, Record},
     verb::{
         Command, Condition, Expiry, Transaction, Write, options, put_condition_version,
         take_options, version_bytes,
@@ -27,13 +26,16 @@ use super::{
 };
 use crate::{
     codec::Reader,
-    journal::{self, RecordKind, format::FormatError},
+    journal::{
+        Origin, RECORD_HEADER_BYTES, Record, RecordKind,
+        format::{self, FormatError, RECORD_ALIGN},
+    },
+    limits::{RAFT_ENTRY_BYTES_MAX, VALUE_BYTES_MAX_CLUSTER},
     types::{ClientId, GroupId, Index, Stamp, Term, Version},
 };
 use alloc::vec::Vec;
 use bytes::{BufMut, Bytes, BytesMut};
 
-const ALIGN: usize = 8;
 const SECTION_BYTES: usize = 10;
 const SECTION_BYTES_MAX: usize = SECTION_BYTES + 8 + SESSION_BYTES;
 const OPTION_SESSION: u8 = 8;
@@ -142,7 +144,7 @@ pub(super) fn command_bytes<B: AsRef<[u8]>>(has_session: bool, command: &Command
 
 const fn head_bytes(section: usize, expires: bool, key: usize, value: usize) -> usize {
     let expiry = if expires { 8 } else { 0 };
-    (journal::RECORD_HEADER_BYTES + expiry + 1 + section + key + value).next_multiple_of(ALIGN)
+    (RECORD_HEADER_BYTES + expiry + 1 + section + key + value).next_multiple_of(RECORD_ALIGN)
 }
 
 fn part_bytes<B: AsRef<[u8]>>(write: &Write<B>) -> usize {
@@ -151,8 +153,8 @@ fn part_bytes<B: AsRef<[u8]>>(write: &Write<B>) -> usize {
         Write::Delete { key } | Write::Increment { key, .. } => (false, key, [].as_slice()),
     };
     let expiry = if expires { 8 } else { 0 };
-    let len = journal::RECORD_HEADER_BYTES + expiry + key.as_ref().len() + value.len();
-    len.next_multiple_of(ALIGN)
+    let len = RECORD_HEADER_BYTES + expiry + key.as_ref().len() + value.len();
+    len.next_multiple_of(RECORD_ALIGN)
 }
 
 /// Appends an entry.
@@ -182,14 +184,14 @@ fn put_command<B: AsRef<[u8]>>(
         Command::Set { key, value, expiry, condition, want_old }
             if !matches!(expiry, Expiry::Keep) =>
         {
-            head.kind = Some(RecordKind::Put);
+            head.kind = RecordKind::Put;
             head.options = (*condition, *want_old);
             head.expires_ms = expires_ms(*expiry, place.stamp);
             head.key = key.as_ref();
             head.put(out, value.as_ref());
         }
         Command::Delete { key, condition, want_old } => {
-            head.kind = Some(RecordKind::Tombstone);
+            head.kind = RecordKind::Tombstone;
             head.options = (*condition, *want_old);
             head.key = key.as_ref();
             head.put(out, &[]);
@@ -229,7 +231,7 @@ struct HeadRecord<'a> {
     place: Place,
     entry: EntryKind,
     session: Option<&'a Session>,
-    kind: Option<RecordKind>,
+    kind: RecordKind,
     options: (Condition, bool),
     expires_ms: Option<u64>,
     key: &'a [u8],
@@ -237,7 +239,15 @@ struct HeadRecord<'a> {
 
 const fn head(place: Place, entry: EntryKind, session: Option<&Session>) -> HeadRecord<'_> {
     let options = (Condition::Always, false);
-    HeadRecord { place, entry, session, kind: None, options, expires_ms: None, key: &[] }
+    HeadRecord {
+        place,
+        entry,
+        session,
+        kind: RecordKind::Command,
+        options,
+        expires_ms: None,
+        key: &[],
+    }
 }
 
 impl HeadRecord<'_> {
@@ -278,7 +288,7 @@ fn part<B: AsRef<[u8]>>(place: Place, write: &Write<B>) -> Record<'_> {
     };
     Record {
         group: place.group,
-        kind: Some(kind),
+        kind,
         origin: Origin::Part,
         version: Version(place.index.0),
         term: place.term,
@@ -346,7 +356,21 @@ impl<'a> Entry<'a> {
         let body = section.body(&head, parts)?;
         let place = Place { group, term, index: Index(version.0), stamp: section.stamp };
         let bytes = &bytes[..bytes.len() - rest.len()];
+        if bytes.len() > RAFT_ENTRY_BYTES_MAX as usize {
+            return Err(FormatError::Field("length"));
+        }
         Ok((Self { place, body, bytes }, rest))
+    }
+
+    /// What the section of an entry's head says first: what the entry is for, and when it was made.
+    ///
+    /// # Errors
+    /// Says what is wrong with the bytes.
+    pub fn glance(section: &[u8]) -> Read<(EntryKind, Stamp)> {
+        let mut reader = Reader::new(section);
+        let kind = EntryKind::from_byte(reader.u8()?).ok_or(FormatError::Field("entry"))?;
+        reader.u8()?;
+        Ok((kind, Stamp(reader.u64()?)))
     }
 
     /// What it is for.
@@ -369,16 +393,16 @@ impl<'a> Entry<'a> {
 
     /// Those of its records that say what a key's value is, if the entry has an effect: with where
     /// each begins in the entry's bytes, and how long it is without padding.
-    pub fn records(&self) -> impl Iterator<Item = (usize, usize, journal::Record<'a>)> + use<'a> {
+    pub fn records(&self) -> impl Iterator<Item = (usize, usize, Record<'a>)> + use<'a> {
         let bytes = self.bytes;
         let mut at = 0;
         core::iter::from_fn(move || {
             let (record, len) = Record::parse(bytes.get(at..)?).ok()?;
             let here = at;
-            at += len.next_multiple_of(ALIGN);
+            at += len.next_multiple_of(RECORD_ALIGN);
             Some((here, len, record))
         })
-        .filter_map(|(at, len, record)| Some((at, len, record.of_a_key()?)))
+        .filter(|(_, _, record)| record.kind.is_of_a_key())
     }
 }
 
@@ -396,9 +420,12 @@ fn take_record<'a>(
     read: impl Fn(&'a [u8]) -> Read<(Record<'a>, usize)>,
 ) -> Read<Record<'a>> {
     let (record, len) = read(rest)?;
-    let padded = len.next_multiple_of(ALIGN);
+    if record.kind.is_of_a_key() && record.value.len() > VALUE_BYTES_MAX_CLUSTER {
+        return Err(FormatError::Field("value_len"));
+    }
+    let padded = len.next_multiple_of(RECORD_ALIGN);
     let (bytes, behind) = rest.split_at_checked(padded).ok_or(FormatError::Truncated)?;
-    if !journal::format::is_zero(&bytes[len..]) {
+    if !format::is_zero(&bytes[len..]) {
         return Err(FormatError::Field("padding"));
     }
     *rest = behind;
@@ -415,7 +442,7 @@ struct Section {
 }
 
 impl Section {
-    fn decode(bytes: &[u8], kind: Option<RecordKind>) -> Read<Self> {
+    fn decode(bytes: &[u8], kind: RecordKind) -> Read<Self> {
         let mut reader = Reader::new(bytes);
         let entry = EntryKind::from_byte(reader.u8()?).ok_or(FormatError::Field("entry"))?;
         let options = reader.u8()?;
@@ -427,7 +454,7 @@ impl Section {
         if has_session && session.client == ClientId(0) {
             return Err(FormatError::Field("client"));
         }
-        let is_key = kind.is_some();
+        let is_key = kind.is_of_a_key();
         let is_plain = condition == Condition::Always && !want_old;
         if (!is_key && !is_plain) || (entry != EntryKind::Normal && (is_key || has_session)) {
             return Err(FormatError::Field("options"));
@@ -439,22 +466,24 @@ impl Section {
         let mut parts = parts.into_iter();
         let Self { condition, want_old, .. } = *self;
         let body = match (self.kind, head.kind) {
-            (EntryKind::Noop, _) if head.is_bare(true) => Body::Noop,
-            (EntryKind::Leave, _) if head.is_bare(true) => Body::Leave,
-            (EntryKind::Change, _) if head.is_bare(false) => Body::Change(head.value),
-            (EntryKind::Normal, Some(RecordKind::Put)) => {
-                let (key, value, expiry) = (head.key, head.value, head.expiry()?);
+            (EntryKind::Noop, _) if is_bare(head, true) => Body::Noop,
+            (EntryKind::Leave, _) if is_bare(head, true) => Body::Leave,
+            (EntryKind::Change, _) if is_bare(head, false) => Body::Change(head.value),
+            (EntryKind::Normal, RecordKind::Put) => {
+                let (key, value, expiry) = (head.key, head.value, expiry(head)?);
                 self.command(Command::Set { key, value, expiry, condition, want_old })
             }
-            (EntryKind::Normal, Some(RecordKind::Tombstone)) if head.expires_ms.is_none() => {
+            (EntryKind::Normal, RecordKind::Tombstone)
+                if head.expires_ms.is_none() && head.value.is_empty() =>
+            {
                 self.command(Command::Delete { key: head.key, condition, want_old })
             }
-            (EntryKind::Normal, None) if head.is_bare(false) => {
+            (EntryKind::Normal, RecordKind::Command) if is_bare(head, false) => {
                 let mut reader = Reader::new(head.value);
                 let tag = reader.u8()?;
                 let command = if tag == TRANSACTION {
-                    let part = || parts.next().map(|part| part.write()).transpose();
-                    Command::Transaction(Transaction::take_words(&mut reader, part)?)
+                    let writes = parts.by_ref().map(|part| write_of(&part));
+                    Command::Transaction(Transaction::take_words(&mut reader, Some(writes))?)
                 } else {
                     Command::take_words(tag, &mut reader)?
                 };
@@ -491,44 +520,32 @@ fn is_words(command: &Command<&[u8]>) -> bool {
     }
 }
 
-impl<'a> Record<'a> {
-    /// Whether a Command record has nothing besides its section, or its section and a value.
-    const fn is_bare(&self, is_empty: bool) -> bool {
-        self.key.is_empty() && self.expires_ms.is_none() && (self.value.is_empty() || !is_empty)
-    }
+/// Whether a Command record has nothing besides its section, or its section and a value.
+const fn is_bare(head: &Record<'_>, is_empty: bool) -> bool {
+    head.key.is_empty() && head.expires_ms.is_none() && (head.value.is_empty() || !is_empty)
+}
 
-    const fn expiry(&self) -> Read<Expiry> {
-        match self.expires_ms {
-            None => Ok(Expiry::None),
-            Some(0) => Err(FormatError::Field("expiry")),
-            Some(ms) => Ok(Expiry::At(ms)),
-        }
+const fn expiry(record: &Record<'_>) -> Read<Expiry> {
+    match record.expires_ms {
+        None => Ok(Expiry::None),
+        Some(0) => Err(FormatError::Field("expiry")),
+        Some(ms) => Ok(Expiry::At(ms)),
     }
+}
 
-    /// The write that a part is.
-    fn write(&self) -> Read<Write<&'a [u8]>> {
-        match self.kind {
-            Some(RecordKind::Put) => {
-                Ok(Write::Set { key: self.key, value: self.value, expiry: self.expiry()? })
-            }
-            Some(RecordKind::Tombstone) if self.value.is_empty() && self.expires_ms.is_none() => {
-                Ok(Write::Delete { key: self.key })
-            }
-            _ => Err(FormatError::Field("part")),
+/// The write that a part is.
+fn write_of<'a>(part: &Record<'a>) -> Read<Write<&'a [u8]>> {
+    match part.kind {
+        RecordKind::Put => {
+            Ok(Write::Set { key: part.key, value: part.value, expiry: expiry(part)? })
         }
-    }
-
-    const fn of_a_key(&self) -> Option<journal::Record<'a>> {
-        let Self { group, version, term, expires_ms, key, value, .. } = *self;
-        let origin = match self.origin {
-            Origin::Entry(section) => journal::Origin::Entry(section),
-            Origin::Part => journal::Origin::Part,
-        };
-        match self.kind {
-            Some(kind) => {
-                Some(journal::Record { group, kind, version, term, expires_ms, origin, key, value })
-            }
-            None => None,
+        RecordKind::Tombstone if part.value.is_empty() && part.expires_ms.is_none() => {
+            Ok(Write::Delete { key: part.key })
         }
+        RecordKind::Tombstone
+        | RecordKind::Command
+        | RecordKind::Hard
+        | RecordKind::Checkpoint
+        | RecordKind::Edit => Err(FormatError::Field("part")),
     }
 }

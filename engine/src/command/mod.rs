@@ -29,7 +29,6 @@
 
 mod bytes;
 mod entry;
-mod record;
 mod reply;
 mod request;
 mod verb;

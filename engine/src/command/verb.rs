@@ -388,10 +388,10 @@ impl<B: AsRef<[u8]>> Transaction<B> {
 }
 
 impl<'a> Transaction<&'a [u8]> {
-    /// Reads the words; `part` answers the writes that are written elsewhere, in order.
+    /// Reads the words. In an entry, `parts` are the writes that are records of their own, in order.
     pub(super) fn take_words(
         reader: &mut Reader<'a>,
-        mut part: impl FnMut() -> Read<Option<Write<&'a [u8]>>>,
+        mut parts: Option<impl Iterator<Item = Read<Write<&'a [u8]>>>>,
     ) -> Read<Self> {
         let count = take_count(reader, TRANSACTION_CHECKS_MAX, 3)?;
         let mut checks = Vec::with_capacity(count);
@@ -402,7 +402,7 @@ impl<'a> Transaction<&'a [u8]> {
         let count = take_count(reader, TRANSACTION_WRITES_MAX, 1)?;
         let mut writes = Vec::with_capacity(count);
         for _ in 0..count {
-            writes.push(match reader.u8()? {
+            let write = match reader.u8()? {
                 1 => {
                     let expiry = Expiry::take(reader)?;
                     Write::Set { key: take_key(reader)?, value: take_blob(reader)?, expiry }
@@ -412,9 +412,17 @@ impl<'a> Transaction<&'a [u8]> {
                     let by = take_i64(reader)?;
                     Write::Increment { key: take_key(reader)?, by }
                 }
-                9 => part()?.ok_or(FormatError::Field("parts"))?,
+                9 => {
+                    let part = parts.as_mut().and_then(Iterator::next);
+                    writes.push(part.ok_or(FormatError::Field("parts"))??);
+                    continue;
+                }
                 _ => return Err(FormatError::Field("write")),
-            });
+            };
+            if parts.is_some() && write.is_part() {
+                return Err(FormatError::Field("write"));
+            }
+            writes.push(write);
         }
         let read = Self::new(checks, writes).map_err(|_refusal| FormatError::Field("writes"))?;
         if read.writes.len() == count { Ok(read) } else { Err(FormatError::Field("writes")) }
@@ -571,7 +579,8 @@ impl<'a> Command<&'a [u8]> {
         let tag = reader.u8()?;
         let command = if tag == 8 {
             // Over a wire nothing is written elsewhere.
-            Self::Transaction(Transaction::take_words(&mut reader, || Ok(None))?)
+            let none = None::<core::iter::Empty<Read<Write<&[u8]>>>>;
+            Self::Transaction(Transaction::take_words(&mut reader, none)?)
         } else {
             Self::take_words(tag, &mut reader)?
         };

@@ -241,11 +241,11 @@ impl KvStore {
         key: impl Into<Vec<u8>>,
         value: impl Into<Vec<u8>>,
     ) -> Result<(), KvError> {
-        let (key, value) = (key.into(), value.into());
-        tracing::debug!(key = %key.escape_ascii(), value_bytes = value.len(), "set");
         let mut batch = WriteBatch::new();
         batch.put(key, value);
-        self.batch(batch).map(drop)
+        let version = self.batch(batch)?;
+        tracing::debug!(%version, "set");
+        Ok(())
     }
 
     /// [`get`](Self::get) for keys that are no text.
@@ -266,12 +266,7 @@ impl KvStore {
             return Ok(None);
         };
         let loc = pinned.place.loc;
-        tracing::debug!(
-            key = %key.escape_ascii(),
-            segment = %loc.segment,
-            offset = loc.offset(),
-            "get"
-        );
+        tracing::debug!(segment = %loc.segment, offset = loc.offset(), "get");
         match block_on(pinned.read(key)) {
             Ok(found) => Ok(Some((found.value, found.version))),
             Err(error) => {
@@ -292,7 +287,7 @@ impl KvStore {
         batch.delete(key);
         match self.shared().write(batch)? {
             BatchOutcome::Done { missing: 0, version } => {
-                tracing::debug!(key = %key.escape_ascii(), %version, "delete");
+                tracing::debug!(%version, "delete");
                 Ok(())
             }
             BatchOutcome::Done { .. } => Err(KvError::NotFound),
@@ -327,10 +322,7 @@ impl KvStore {
     /// [`KvError::Conflict`] when a condition in it did not hold.
     pub fn batch(&self, batch: WriteBatch) -> Result<Version, KvError> {
         match self.shared().write(batch)? {
-            BatchOutcome::Done { version, .. } => {
-                tracing::debug!(%version, "written");
-                Ok(version)
-            }
+            BatchOutcome::Done { version, .. } => Ok(version),
             BatchOutcome::Refused { found, .. } => Err(KvError::Conflict { found }),
         }
     }

@@ -116,6 +116,12 @@ impl State {
         Self::default()
     }
 
+    /// Behind an entry that nobody has to apply: what a group begins with.
+    #[must_use]
+    pub fn behind(applied: Index, term: Term) -> Self {
+        Self { applied, term, ..Self::default() }
+    }
+
     /// The last entry that was applied.
     #[must_use]
     pub const fn applied(&self) -> Index {

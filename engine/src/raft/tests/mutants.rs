@@ -5,10 +5,8 @@
 //! first, and how many lives it took. A bug that nobody notices fails the test.
 
 use super::{script, walk};
-use crate::mark::{Sink, install};
-use std::{
-    boxed::Box, cell::Cell, eprintln, format, panic, string::String, thread_local, vec::Vec,
-};
+use crate::mark::tests::{is_wrong, with};
+use std::{boxed::Box, eprintln, format, panic, string::String, vec::Vec};
 
 /// Name and what it breaks.
 const PLANTED: &[(&str, &str)] = &[
@@ -62,39 +60,6 @@ const PLANTED: &[(&str, &str)] = &[
     ("raft_quiet_follower_sleeps_on", "the death of a quiet group's leader is slept through"),
 ];
 
-thread_local! {
-    static ON: Cell<&'static str> = const { Cell::new("") };
-    static BROKEN: Cell<&'static str> = const { Cell::new("") };
-}
-
-struct Switch;
-
-impl Sink for Switch {
-    fn mark(&self, _name: &'static str) {}
-
-    fn broken(&self, claim: &'static str, _file: &'static str, _line: u32) {
-        BROKEN.set(claim);
-    }
-
-    fn planted(&self, name: &'static str) -> bool {
-        ON.get() == name
-    }
-}
-
-/// Whether something is wrong with a piece of work: it says so, it panics, or a belief broke.
-fn is_wrong(work: impl FnOnce() -> Option<String> + panic::UnwindSafe) -> Option<String> {
-    BROKEN.set("");
-    let said = match panic::catch_unwind(work) {
-        Ok(said) => said,
-        Err(cause) => {
-            let text = cause.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| cause.downcast_ref::<&str>().map(|text| (*text).into()));
-            Some(format!("assertion: {}", text.unwrap_or_default()))
-        }
-    };
-    said.or_else(|| Some(BROKEN.get()).filter(|claim| !claim.is_empty()).map(String::from))
-}
-
 fn hunt(lives: u64) -> Option<String> {
     for (path, text) in script::all() {
         let name = path.rsplit('/').next().unwrap_or(&path);
@@ -114,14 +79,11 @@ fn hunt(lives: u64) -> Option<String> {
 
 #[test]
 fn every_planted_bug_is_noticed() {
-    install(Box::new(Switch));
     panic::set_hook(Box::new(|_| {}));
-    assert_eq!(hunt(20), None, "without a bug nothing is wrong");
+    assert_eq!(with("", || hunt(20)), None, "without a bug nothing is wrong");
     let mut missed = Vec::new();
     for (name, breaks) in PLANTED {
-        ON.set(name);
-        let found = hunt(300);
-        ON.set("");
+        let found = with(name, || hunt(300));
         let who = found.clone().unwrap_or_else(|| "NOBODY".into());
         eprintln!("{name} | {breaks} | {}", who.chars().take(110).collect::<String>());
         if found.is_none() {

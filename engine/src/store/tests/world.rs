@@ -1,7 +1,7 @@
 //! One replica: its state, its values, and the log that it applies, in real bytes.
 
 use crate::{
-    command::{Body, Command, Entry, Outcome, Place, Session, encode},
+    command::{Body, Command, Entry, Outcome, Place, Reply, Session, encode},
     journal::RecordKind,
     store::{Effect, Seen, Sight, State, needs},
     types::{ClientId, GroupId, Index, Sequence, Stamp, Term, Version},
@@ -129,4 +129,9 @@ pub(super) fn session(client: u64, sequence: u64, oldest: u64, since_ms: u64) ->
 /// Bytes of a text.
 pub(super) fn text(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// What an increment is told.
+pub(super) fn number(number: i64, version: u64) -> Outcome {
+    Outcome::Ok(Reply::Number { number, version: Version(version) })
 }
