@@ -92,7 +92,7 @@ pub(super) fn take_version(reader: &mut Reader<'_>) -> Read<Option<Version>> {
     Ok(take_option(reader, "version")?.map(Version))
 }
 
-pub(super) fn put_session(out: &mut BytesMut, session: &Session) {
+pub(super) fn put_session(out: &mut impl BufMut, session: &Session) {
     assert!(session.sequence.0 <= SEQUENCE_MAX, "a sequence within the limits");
     let behind = session.sequence.0.saturating_sub(session.oldest.0);
     out.put_u64_le(session.client.0);

@@ -252,7 +252,9 @@ const fn head(place: Place, entry: EntryKind, session: Option<&Session>) -> Head
 
 impl HeadRecord<'_> {
     fn put(&self, out: &mut BytesMut, value: &[u8]) {
-        let mut section = BytesMut::with_capacity(SECTION_BYTES_MAX);
+        // On the stack: this is made for every write.
+        let mut buffer = [0; SECTION_BYTES_MAX];
+        let mut section = &mut buffer[..];
         let session = self.session.filter(|session| session.is_kept());
         let (condition, want_old) = self.options;
         section.put_u8(self.entry as u8);
@@ -263,10 +265,11 @@ impl HeadRecord<'_> {
         if let Some(session) = session {
             put_session(&mut section, session);
         }
+        let len = SECTION_BYTES_MAX - section.len();
         let record = Record {
             group: self.place.group,
             kind: self.kind,
-            origin: Origin::Entry(&section),
+            origin: Origin::Entry(&buffer[..len]),
             version: Version(self.place.index.0),
             term: self.place.term,
             expires_ms: self.expires_ms,

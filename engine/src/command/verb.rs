@@ -638,7 +638,7 @@ pub(super) const fn version_bytes(condition: Condition) -> usize {
     if matches!(condition, Condition::Version(_)) { 8 } else { 0 }
 }
 
-pub(super) fn put_condition_version(out: &mut BytesMut, condition: Condition) {
+pub(super) fn put_condition_version(out: &mut impl BufMut, condition: Condition) {
     if let Condition::Version(version) = condition {
         out.put_u64_le(version.0);
     }

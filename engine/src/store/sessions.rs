@@ -46,7 +46,10 @@ use crate::{
     mark, planted,
     types::{ClientId, Sequence, Stamp},
 };
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
 
 /// Above every number that a request can have.
 pub(super) const CLOSED: Sequence = Sequence(u64::MAX);
@@ -161,9 +164,11 @@ impl Sessions {
         }
         let idle =
             |client: &Client| now.ms().saturating_sub(client.touched.ms()) >= SESSION_IDLE_MS;
-        while let Some(client) = self.clients.iter().find(|(_, client)| idle(client)) {
+        let all = self.clients.iter();
+        let idle: Vec<ClientId> = all.filter(|(_, known)| idle(known)).map(|(id, _)| *id).collect();
+        for client in idle {
             mark!("store_idle_client_is_forgotten");
-            self.forget(*client.0);
+            self.forget(client);
         }
     }
 
