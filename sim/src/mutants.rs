@@ -77,9 +77,13 @@ const JOURNAL_HUNTS: &[&str] = &[
     "a_store_is_its_model_through_crashes",
 ];
 
+/// Who hunts the planted bugs of the links.
+const PEER_HUNTS: &[&str] = &["links_survive_everything", "strangers_knock_at_the_peer_port"];
+
 const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     let hunts = match room.as_bytes() {
         b"journal" => JOURNAL_HUNTS,
+        b"peer" => PEER_HUNTS,
         _ => STORE_HUNTS,
     };
     Mutant { name, room, breaks, hunts }
@@ -126,11 +130,6 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"raft_stale_rejection_believed"`, `"raft_transfer_before_caught_up"`,
 /// `"raft_two_changes_at_once"`, `"raft_vote_before_durable"`, `"raft_vote_for_any_log"`,
 /// `"raft_votes_twice"`, `"raft_window_has_no_end"`.
-///
-/// The planted bugs of the links wait for their subject too: `"peer_alien_cluster_accepted"`,
-/// `"peer_checksum_ignored"`, `"peer_garbage_skipped"`, `"peer_half_a_write_is_a_write"`,
-/// `"peer_no_reconnect"`, `"peer_outbox_unbounded"`, `"peer_silence_ignored"`,
-/// `"peer_stale_hello_accepted"`, `"peer_two_nodes_with_one_id"`.
 ///
 /// Those of the state machine, for the same reason (`engine/src/store/tests/mutants.rs`):
 /// `"store_busy_client_is_forgotten"`, `"store_condition_on_an_older_version"`,
@@ -207,6 +206,17 @@ const PLANTED: &[Mutant] = &[
     planted("missing_delete_reported_done", "lone", "deleting nothing is reported as a deletion"),
     planted("batch_applied_by_halves", "lone", "readers see a part of a batch"),
     planted("victims_dropped_unsynced", "lone", "victims go while newer records are unsynced"),
+    planted("peer_checksum_ignored", "peer", "frames are taken without looking at their checksum"),
+    planted("peer_garbage_skipped", "peer", "a frame that does not fit is skipped, the link lives"),
+    planted("peer_half_a_write_is_a_write", "peer", "what a stream did not take counts as written"),
+    planted("peer_outbox_unbounded", "peer", "what waits for a node grows without end"),
+    planted("peer_newest_dropped_unseen", "peer", "a full node's packets are dropped uncounted"),
+    planted("peer_no_reconnect", "peer", "a link that was lost is not made again"),
+    planted("peer_silence_ignored", "peer", "a silent connection is believed to live"),
+    planted("peer_down_not_told", "peer", "a node is not told that a link went down"),
+    planted("peer_stale_hello_accepted", "peer", "a greeting counts before it is confirmed"),
+    planted("peer_alien_cluster_accepted", "peer", "a node of another cluster is heard"),
+    planted("peer_two_nodes_with_one_id", "peer", "a second node with a member's id is heard"),
 ];
 
 /// All of them: the toy's, then the planted ones.

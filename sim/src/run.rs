@@ -30,7 +30,7 @@ use crate::{
     luck::{Domain, Luck},
     plan::{self, Weather},
     scenario::{Scenario, Subject, family_name},
-    subject::{damage, journal, still_store, store, toy_run},
+    subject::{damage, journal, links, still_store, store, toy_run},
     trace::{Keep, Line},
     world::{Latency, NetOptions, Schedule, World},
 };
@@ -245,7 +245,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
             alive::check(&seen.history, from, Duration::from_millis(time.bound_ms), calm)
         }
         "resources" => resources::check(&seen.gauges),
-        "store" | "damage" => seen.store.clone().unwrap_or(Verdict::Holds),
+        "store" | "damage" | "links" => seen.store.clone().unwrap_or(Verdict::Holds),
         _ => Verdict::Holds,
     }
 }
@@ -287,6 +287,7 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
         Subject::Damage => damage::run(scenario, request, &drawn),
         Subject::Store => store::run(scenario, request, &drawn),
         Subject::Lives => still_store::run(scenario, request, &drawn),
+        Subject::Links => links::run(scenario, request, &drawn),
     };
     evidence.take_beliefs(&world);
     let mut digest = world.digest();

@@ -221,6 +221,8 @@ pub enum Subject {
     Store,
     /// The same, step by step on the still disk.
     Lives,
+    /// The links between nodes.
+    Links,
 }
 
 /// The load's ranges.
@@ -433,11 +435,12 @@ impl Scenario {
             Some("damage") => Subject::Damage,
             Some("store") => Subject::Store,
             Some("lives") => Subject::Lives,
+            Some("links") => Subject::Links,
             other => {
                 let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "journal", "damage", "store", "lives"]);
+                let hint = meant(other, ["toy", "journal", "damage", "store", "lives", "links"]);
                 return Err(BadScenario(format!(
-                    "subject: {other:?} is not toy, journal, damage, store or lives{hint}"
+                    "subject: {other:?} is not toy, journal, damage, store, lives or links{hint}"
                 )));
             }
         })
@@ -588,7 +591,10 @@ mod tests {
         assert_eq!(judge, "there is no judge \"linearisable\"; did you mean \"linearizable\"?");
         let family = refusal("subject = \"toy\"\n[faults]\nfamilies = [\"power_los\"]");
         assert!(family.ends_with("did you mean \"power_loss\"?"), "{family}");
-        assert!(refusal("subject = \"tea\"").contains("not toy, journal, damage, store or lives"));
+        assert!(
+            refusal("subject = \"tea\"")
+                .contains("not toy, journal, damage, store, lives or links")
+        );
         assert!(refusal("subject = \"toy\"\nparts = [\"x\"]").contains("no part \"x\""));
         assert!(refusal("subject = \"toy\"\n[cluster]\nnodes = \"5..=3\"").contains("range like"));
     }

@@ -206,6 +206,9 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
             if let Err(packet) = self.hall.give_now(packet) {
                 // Not read meanwhile, so that nobody counts the silence.
                 mark!("peer: the node's queue was full");
+                if planted!("peer_newest_dropped_unseen") {
+                    continue;
+                }
                 signs.deaf();
                 self.hall.give(packet).await?;
                 signs.seen(clock.now());

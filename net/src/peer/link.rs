@@ -124,6 +124,9 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         };
         self.outbox.close(&trouble);
         tracing::info!(node = self.whom.0, %trouble, "link down");
+        if planted!("peer_down_not_told") {
+            return Over { trouble, was_up: true };
+        }
         let told = self.hall.give(Incoming::Down(self.whom)).await;
         Over { trouble: told.err().unwrap_or(trouble), was_up: true }
     }

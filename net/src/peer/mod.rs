@@ -75,7 +75,7 @@ pub struct LinkOptions {
     pub backoff_min: Duration,
     /// The longest one.
     pub backoff_max: Duration,
-    /// What may wait to be sent to one node: at least a frame of the largest size.
+    /// What may wait to be sent to one node. A packet that is larger alone is dropped.
     pub outbox_bytes: usize,
 }
 
@@ -208,7 +208,7 @@ impl<R: Runtime> Links<R> {
     /// queue, of whatever type that is.
     ///
     /// # Panics
-    /// When an outbox could not hold the largest frame, or silence is shorter than two pings.
+    /// When silence is shorter than two pings.
     #[must_use]
     pub fn start<Q: From<Incoming> + Send + 'static>(
         runtime: &R,

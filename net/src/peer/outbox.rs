@@ -32,7 +32,7 @@ use bytes::{Buf, BytesMut};
 use trilith_engine::{mark, packet::Packet, planted};
 
 use super::{LinkStatus, Trouble, codec};
-use crate::frame::{self, Kind};
+use crate::frame::{self, HEADER_BYTES, Kind};
 
 /// What waits to be sent to one node.
 #[derive(Debug)]
@@ -72,12 +72,15 @@ impl Outbox {
         self.put(|frames| codec::encode(packet, frames).is_ok())
     }
 
-    /// Asks whether the other side is there.
+    /// Asks whether the other side is there. Behind a full outbox that is not worth a packet: what
+    /// waits there is either taken, which answers the question, or it is not.
     pub(super) fn ping(&self) {
-        self.put(|frames| {
-            frame::put_empty(frames, Kind::Ping);
-            true
-        });
+        if self.lock().frames.len() + HEADER_BYTES <= self.bytes_max {
+            self.put(|frames| {
+                frame::put_empty(frames, Kind::Ping);
+                true
+            });
+        }
     }
 
     fn put(&self, encode: impl FnOnce(&mut BytesMut) -> bool) -> bool {
@@ -195,6 +198,16 @@ mod tests {
         assert_eq!(taken(&outbox), [4, 5, 6]);
         assert_eq!(outbox.status().dropped, 3);
         assert_eq!(taken(&outbox), []);
+    }
+
+    #[test]
+    fn a_ping_pushes_nothing_out() {
+        let outbox = Outbox::new(310);
+        outbox.open();
+        assert!(outbox.send(&packet(1, 224)));
+        outbox.ping();
+        assert_eq!(taken(&outbox), [1]);
+        assert_eq!(outbox.status().dropped, 0);
     }
 
     #[test]

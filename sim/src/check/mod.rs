@@ -18,6 +18,7 @@
 //! | `converged` | after quiet, all replicas hold the same |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
+//! | `links` | what arrives over a link is what was said, in order, without a silent gap |
 //! | `alive` | after faults stop, everything completes within a bound |
 //! | `resources` | nothing grows past its limit, and nothing stays behind after quiet |
 //! | `cycles` | transactions on lists are strictly serializable |
@@ -34,6 +35,7 @@ pub mod cycles;
 pub mod damage;
 pub mod durable;
 pub mod linearizable;
+pub mod links;
 pub mod once;
 pub mod phantom;
 pub mod resources;
@@ -144,6 +146,7 @@ pub const fn judges() -> &'static [Judge] {
         converged::JUDGE,
         store::JUDGE,
         damage::JUDGE,
+        links::JUDGE,
         alive::JUDGE,
         resources::JUDGE,
         cycles::JUDGE,

@@ -7,11 +7,14 @@
 //! | `damage` | the journal on a disk that is damaged at chosen structures |
 //! | `store` | the body of the embedded store: writers, readers and chores around one owner |
 //! | `lives` | the same on the still disk, step by step |
+//! | `links` | the links between nodes, and strangers at their port |
 //!
 //! Not here: the worlds, the faults, the judges.
 
 pub mod damage;
 pub mod journal;
+pub mod links;
+mod links_mischief;
 pub mod lives;
 pub mod still_store;
 pub mod store;
