@@ -21,7 +21,7 @@
 //! Invariants: decoding is total; what is held never exceeds one frame and one read; no more is
 //! allocated than has arrived.
 //!
-//! Not here: what the bodies say (`peer/codec.rs`, `peer/hello.rs`).
+//! Not here: what the bodies say (`peer/codec.rs`, `peer/hello.rs`, `trilith_engine::command`).
 
 use std::fmt;
 
@@ -60,11 +60,15 @@ pub enum Kind {
     Chunk = 33,
     /// How far a snapshot has arrived.
     ChunkAck = 34,
+    /// A client asks.
+    Request = 48,
+    /// It is answered.
+    Response = 49,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -74,6 +78,8 @@ impl Kind {
         Self::Raft,
         Self::Chunk,
         Self::ChunkAck,
+        Self::Request,
+        Self::Response,
     ];
 
     fn of(byte: u8) -> Option<Self> {

@@ -1,13 +1,15 @@
 //! How trilith speaks.
 //!
 //! - `frame`: how a stream of bytes is cut into things that were said.
-//! - `peer`: links between nodes.
+//! - `peer`: links between nodes, and the port where clients are served.
+//! - `client`: the SDK, which asks a cluster and knows what became of it.
 //! - `os`: the real doors on tokio, files and sockets (feature `os`).
 //!
 //! Everything but `os` is written over the runtime traits and runs in the simulator as it is.
 //!
 //! Not here: what trilith is (`trilith-engine`), the simulated network (`trilith-sim`).
 
+pub mod client;
 pub mod frame;
 pub mod limits;
 pub mod peer;

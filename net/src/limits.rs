@@ -3,6 +3,10 @@
 //! Not here: the engine's own bounds (`trilith_engine::limits`), what an operator may tune (options
 //! of the rooms themselves).
 
+use std::time::Duration;
+
+use trilith_engine::limits::SESSION_REPLIES_MAX;
+
 /// A frame's body: an append carries at most one entry more than what it may hold, and the largest
 /// entry has 9 MiB. Room for both, and for what comes next.
 pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;
@@ -25,6 +29,19 @@ pub const PEER_READ_BYTES: usize = 64 << 10;
 
 /// A buffer that grew for a burst is kept up to this size; the rest goes back.
 pub const BUFFER_KEPT_BYTES: usize = 1 << 20;
+
+/// Requests of one connection that are on their way: as many as a group keeps answers for.
+pub const CLIENT_IN_FLIGHT_MAX: usize = SESSION_REPLIES_MAX;
+
+/// Answers that wait for one client to read them: one of the largest, and a batch around it.
+pub const CLIENT_REPLIES_BYTES_MAX: usize = 16 << 20;
+
+/// One read from a client or a server: there are many clients, and each has such a buffer.
+pub const CLIENT_READ_BYTES: usize = 16 << 10;
+
+/// A client that says nothing for so long is gone: clients ping far more often, and what a forgotten
+/// one costs is a descriptor.
+pub const CLIENT_SILENCE: Duration = Duration::from_secs(20);
 
 /// Connections to one listener, peers and clients together, handshakes included: file descriptors
 /// are few, and one beyond that waits in the kernel's queue.

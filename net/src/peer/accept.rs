@@ -21,11 +21,11 @@ use trilith_engine::{
         Clock, Either, Listener, Rng, Runtime, Sender, Stream, StreamRead, StreamWrite, Task,
         queue, race, timeout,
     },
-    types::NodeId,
+    types::{ClientId, NodeId},
 };
 
 use super::{
-    Hall, Incoming, Trouble, codec,
+    Hall, Incoming, Trouble, callers, codec,
     hello::{Hello, Identity, Purpose, Ready, Refusal, Welcome},
     register::{Seat, Way},
     stream::{Inlet, Signs, dismiss, write_all},
@@ -93,6 +93,12 @@ struct Visit<R, Q> {
     hall: Arc<Hall<Q>>,
 }
 
+/// Who has come in.
+enum Guest {
+    Peer(NodeId, Seat),
+    Client(ClientId),
+}
+
 impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
     async fn serve<S: Stream>(self, stream: S, token: u64) {
         let (reader, mut writer) = stream.split();
@@ -102,7 +108,10 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         let greeted = self.greet(&mut inlet, &mut writer, token);
         let greeted = timeout(clock, clock.now() + within, greeted).await;
         let trouble = match greeted.unwrap_or(Err(Trouble::Silent)) {
-            Ok((node, seat)) => self.stay(node, seat, &mut inlet, &mut writer).await,
+            Ok(Guest::Peer(node, seat)) => self.stay(node, seat, &mut inlet, &mut writer).await,
+            Ok(Guest::Client(client)) => {
+                callers::attend(&self.runtime, &self.hall, client, &mut inlet, &mut writer).await
+            }
             Err(trouble) => trouble,
         };
         let refusal = match trouble {
@@ -128,16 +137,15 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         inlet: &mut Inlet<S>,
         writer: &mut W,
         token: u64,
-    ) -> Result<(NodeId, Seat), Trouble> {
+    ) -> Result<Guest, Trouble> {
         let hello = Hello::take(&inlet.frame().await?)?;
         let own = self.hall.own;
         let judged = own.judge_hello(&hello, &self.hall.members);
         let version = judged.map_err(Trouble::Refusing)?;
-        let Purpose::Peer { who, .. } = hello.purpose else {
-            return Err(Trouble::Refusing(Refusal::Garbage));
-        };
-        let (register, Identity { node, directory, .. }) = (&self.hall.register, who);
-        register.admits(node, directory).map_err(Trouble::Refusing)?;
+        let register = &self.hall.register;
+        if let Purpose::Peer { who: Identity { node, directory, .. }, .. } = hello.purpose {
+            register.admits(node, directory).map_err(Trouble::Refusing)?;
+        }
         let mut words = BytesMut::new();
         Welcome { version, who: own, token }.put(&mut words);
         write_all(writer, &words).await?;
@@ -150,9 +158,14 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
                 return Err(Trouble::Refusing(Refusal::Garbage));
             }
         }
-        let seat = register.enter(node, directory, Way::In).map_err(Trouble::Refusing)?;
-        self.hall.knock(node);
-        Ok((node, seat))
+        match hello.purpose {
+            Purpose::Client { client, .. } => Ok(Guest::Client(client)),
+            Purpose::Peer { who: Identity { node, directory, .. }, .. } => {
+                let seat = register.enter(node, directory, Way::In).map_err(Trouble::Refusing)?;
+                self.hall.knock(node);
+                Ok(Guest::Peer(node, seat))
+            }
+        }
     }
 
     /// The connection's life after it. Answers why it ended.

@@ -179,9 +179,14 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::Raft => take_raft(frame.body),
         Kind::Chunk => take_chunk(frame.body),
         Kind::ChunkAck => take_chunk_ack(&frame.body),
-        Kind::Hello | Kind::Welcome | Kind::Ready | Kind::Refusal | Kind::Ping | Kind::Pong => {
-            Err(BadFrame::Unexpected(frame.kind))
-        }
+        Kind::Hello
+        | Kind::Welcome
+        | Kind::Ready
+        | Kind::Refusal
+        | Kind::Ping
+        | Kind::Pong
+        | Kind::Request
+        | Kind::Response => Err(BadFrame::Unexpected(frame.kind)),
     }
 }
 

@@ -18,7 +18,7 @@
 //! # Files, in reading order
 //! `codec`: packets as bytes. `hello`: who may speak with whom. `outbox`: what waits. `register`:
 //! who is connected. `stream`: reading, writing, silence. `link`: the sending side. `accept`: the
-//! receiving side.
+//! receiving side. `callers`: clients, who come to the same port.
 //!
 //! Not here: what packets mean (`trilith_engine`), who is a member, encryption (there is none yet).
 
@@ -26,14 +26,16 @@ pub mod codec;
 pub mod hello;
 
 mod accept;
+mod callers;
 mod link;
 mod outbox;
 mod register;
-mod stream;
+pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use trilith_engine::{
+    command::{Request, Response},
     packet::{Envelope, Packet},
     runtime::{Net, NetError, Push, Runtime, Sender, Task, queue},
     types::NodeId,
@@ -41,6 +43,7 @@ use trilith_engine::{
 
 use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX};
 use accept::accept;
+use callers::Callers;
 use hello::{Identity, Refusal};
 use link::Link;
 use outbox::Outbox;
@@ -60,7 +63,18 @@ pub enum Incoming {
         /// What it says.
         packet: Packet,
     },
+    /// A client asks, and is owed one answer ([`Links::answer`]).
+    Request {
+        /// Which connection.
+        caller: Caller,
+        /// What it asks.
+        request: Request,
+    },
 }
+
+/// A connection of a client. Never the same again within a life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller(pub u64);
 
 /// How patient links are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,6 +184,7 @@ struct Hall<Q> {
     options: LinkOptions,
     register: Arc<Register>,
     knocks: Vec<(NodeId, Sender<()>)>,
+    callers: Arc<Callers>,
     into: Sender<Q>,
 }
 
@@ -200,6 +215,7 @@ impl<Q: From<Incoming>> Hall<Q> {
 pub struct Links<R: Runtime> {
     /// In order of the nodes.
     outboxes: Vec<(NodeId, Arc<Outbox>)>,
+    callers: Arc<Callers>,
     _tasks: Vec<<R::Task as Task>::Handle>,
 }
 
@@ -227,12 +243,14 @@ impl<R: Runtime> Links<R> {
                 ((*node, knock), (*node, *at, knocked))
             })
             .unzip();
+        let callers = Arc::<Callers>::default();
         let hall = Arc::new(Hall {
             own,
             members: members.into_iter().map(|(node, _)| node).collect(),
             options,
             register: Arc::default(),
             knocks,
+            callers: Arc::clone(&callers),
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());
@@ -244,13 +262,19 @@ impl<R: Runtime> Links<R> {
             tasks.push(runtime.task().spawn("link", link.run()));
         }
         tasks.push(runtime.task().spawn("accept", accept(runtime.clone(), hall, listener)));
-        Self { outboxes, _tasks: tasks }
+        Self { outboxes, callers, _tasks: tasks }
     }
 
     /// Sends at once or drops: never waits. Answers whether a link took it; it may be lost all the
     /// same.
     pub fn send(&self, envelope: &Envelope) -> bool {
         self.outbox(envelope.to).is_some_and(|outbox| outbox.send(&envelope.packet))
+    }
+
+    /// Answers a client's request, at once. Answers whether the client is still there; when it is
+    /// not, it asks again elsewhere.
+    pub fn answer(&self, caller: Caller, response: &Response) -> bool {
+        self.callers.answer(caller, response)
     }
 
     /// How the link to a node is; `None` for who is no other member.

@@ -24,26 +24,26 @@ const SMALL_READ_BYTES: usize = 1 << 10;
 /// The stream reads into a buffer that is made once; what was read is copied from there to where
 /// frames are cut. Reading straight into that place would want zeros there before every read.
 #[derive(Debug)]
-pub(super) struct Inlet<S> {
+pub(crate) struct Inlet<S> {
     reader: S,
     scratch: Box<[u8]>,
     decoder: Decoder,
 }
 
 impl<S: StreamRead> Inlet<S> {
-    pub(super) fn new(reader: S) -> Self {
+    pub(crate) fn new(reader: S) -> Self {
         let scratch = vec![0; SMALL_READ_BYTES].into_boxed_slice();
         Self { reader, scratch, decoder: Decoder::new(SMALL_READ_BYTES) }
     }
 
     /// The handshake is over: long frames are welcome, and read in large pieces.
-    pub(super) fn agreed(&mut self, read_bytes: usize, body_max: usize) {
+    pub(crate) fn agreed(&mut self, read_bytes: usize, body_max: usize) {
         self.scratch = vec![0; read_bytes].into_boxed_slice();
         self.decoder.agreed(read_bytes, body_max);
     }
 
     /// Reads something.
-    pub(super) async fn read(&mut self) -> Result<(), Trouble> {
+    pub(crate) async fn read(&mut self) -> Result<(), Trouble> {
         match self.reader.read(&mut self.scratch).await {
             Ok(0) => Err(Trouble::Ended),
             Ok(read) => {
@@ -55,12 +55,12 @@ impl<S: StreamRead> Inlet<S> {
     }
 
     /// The next frame that has been read.
-    pub(super) fn take(&mut self) -> Result<Option<Frame>, BadFrame> {
+    pub(crate) fn take(&mut self) -> Result<Option<Frame>, BadFrame> {
         self.decoder.take()
     }
 
     /// The next frame.
-    pub(super) async fn frame(&mut self) -> Result<Frame, Trouble> {
+    pub(crate) async fn frame(&mut self) -> Result<Frame, Trouble> {
         loop {
             match self.take()? {
                 Some(frame) => return Ok(frame),
@@ -71,7 +71,7 @@ impl<S: StreamRead> Inlet<S> {
 }
 
 /// Some bytes are written. The stream may take them in parts.
-pub(super) async fn write_some<W: StreamWrite>(
+pub(crate) async fn write_some<W: StreamWrite>(
     writer: &mut W,
     bytes: &[u8],
 ) -> Result<usize, Trouble> {
@@ -86,7 +86,7 @@ pub(super) async fn write_some<W: StreamWrite>(
 }
 
 /// All bytes are written.
-pub(super) async fn write_all<W: StreamWrite>(writer: &mut W, bytes: &[u8]) -> Result<(), Trouble> {
+pub(crate) async fn write_all<W: StreamWrite>(writer: &mut W, bytes: &[u8]) -> Result<(), Trouble> {
     let mut written = 0;
     while written < bytes.len() {
         written += write_some(writer, &bytes[written..]).await?;
@@ -96,7 +96,7 @@ pub(super) async fn write_all<W: StreamWrite>(writer: &mut W, bytes: &[u8]) -> R
 
 /// Says why, and waits until the other side has had the time to read it: what closes a connection
 /// with unread bytes resets it, and a reset may overtake the last words.
-pub(super) async fn dismiss<C: Clock, S: StreamRead, W: StreamWrite>(
+pub(crate) async fn dismiss<C: Clock, S: StreamRead, W: StreamWrite>(
     clock: &C,
     within: Duration,
     inlet: &mut Inlet<S>,
@@ -120,27 +120,27 @@ pub(super) async fn dismiss<C: Clock, S: StreamRead, W: StreamWrite>(
 
 /// When the other side last gave a sign of life.
 #[derive(Debug)]
-pub(super) struct Signs(AtomicU64);
+pub(crate) struct Signs(AtomicU64);
 
 /// It is we who do not listen at the moment.
 const DEAF: u64 = u64::MAX;
 
 impl Signs {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self(AtomicU64::new(now.0))
     }
 
-    pub(super) fn seen(&self, now: Instant) {
+    pub(crate) fn seen(&self, now: Instant) {
         self.0.store(now.0, Ordering::Relaxed);
     }
 
     /// From now on until the next sign silence means nothing.
-    pub(super) fn deaf(&self) {
+    pub(crate) fn deaf(&self) {
         self.0.store(DEAF, Ordering::Relaxed);
     }
 
     /// Whether there was none for so long.
-    pub(super) fn is_silent(&self, now: Instant, silence: Duration) -> bool {
+    pub(crate) fn is_silent(&self, now: Instant, silence: Duration) -> bool {
         let last = self.0.load(Ordering::Relaxed);
         last != DEAF && now >= Instant(last) + silence && !planted!("peer_silence_ignored")
     }

@@ -421,6 +421,9 @@ impl Life {
                 bench.up.insert((self.node, to), false);
             }
             Incoming::Packet { from, packet } => self.hear_packet(member(from), packet),
+            Incoming::Request { .. } => {
+                self.shared.convict("something was heard that nobody said", "a request".into());
+            }
         }
     }
 

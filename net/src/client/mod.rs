@@ -1,0 +1,444 @@
+//! The client: asks a cluster for things, and knows what became of them.
+//!
+//! ```text
+//!   call ─┐                      ┌─ line ══ node 1 ─┐
+//!   call ─┼─► frames of a line ──┼─ line ══ node 2  ├─► responses, by the number of the call
+//!   call ─┘                      └─ line ══ node 3 ─┘
+//! ```
+//! A call is a request with a number. Many are on their way at once, over one connection a node,
+//! and each finds its own answer by its number. A call is made again, under the same number, when
+//! its node says that another one leads, when the connection ends, and when no answer comes in
+//! time: the state machine does it once, however often it arrives. So a call ends in one of three
+//! ways, and this is what they mean:
+//!
+//! - *ok*: it was done, once.
+//! - *refused*: nothing happened, and nothing will.
+//! - *unknown*: its time is over, and an attempt may have been heard. It may have happened, or may
+//!   happen still. It is never reported as a failure.
+//!
+//! The rule behind it: once an attempt of a write may have been heard without an answer, only *ok*
+//! ends the call before its deadline. A later refusal says only that the later attempt did nothing.
+//!
+//! The client learns who leads what from what it is told, and asks there first.
+//!
+//! Invariants: a number belongs to one request for ever; the server is told the lowest number that
+//! still waits, and nothing below it is ever asked again; at most [`CLIENT_IN_FLIGHT_MAX`] calls are
+//! on their way.
+//!
+//! Not here: the bytes of requests (`trilith_engine::command`), the server's side
+//! (`peer/callers.rs`), what at most once costs (`trilith_engine::store`).
+
+mod line;
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use trilith_engine::{
+    command::{Level, Op, Outcome, Refusal, Request, Response, Session, Told},
+    mark,
+    runtime::{Clock, Instant, Rng, Runtime, Task, timeout},
+    store::slots::slot_of,
+    types::{ClientId, GroupId, NodeId, Sequence, Slot, Stamp, Uuid},
+};
+
+use crate::{
+    frame::{self, Kind},
+    limits::CLIENT_IN_FLIGHT_MAX,
+};
+
+/// How a client behaves.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientOptions {
+    /// Who it is; drawn when absent. Two clients may never be one.
+    pub client: Option<ClientId>,
+    /// The cluster it wants to speak with; zeros for any.
+    pub cluster: Uuid,
+    /// A connection is made within this time.
+    pub connect_within: Duration,
+    /// How long one node is waited for before another one is asked.
+    pub attempt_within: Duration,
+    /// The pause after the first attempt that brought nothing; doubles.
+    pub backoff_min: Duration,
+    /// The longest one.
+    pub backoff_max: Duration,
+    /// How often an idle connection is asked whether it lives; four times that is silence.
+    pub ping_every: Duration,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            client: None,
+            cluster: Uuid::default(),
+            connect_within: Duration::from_secs(1),
+            attempt_within: Duration::from_secs(1),
+            backoff_min: Duration::from_millis(5),
+            backoff_max: Duration::from_millis(200),
+            ping_every: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What is wanted of a call beside what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What the answer must hold at least.
+    pub level: Level,
+    /// How old an eventual answer may be, in milliseconds.
+    pub staleness_ms: u32,
+    /// When the call ends at the latest.
+    pub within: Duration,
+}
+
+impl Wish {
+    /// Strong, within this time.
+    #[must_use]
+    pub const fn strong(within: Duration) -> Self {
+        Self { level: Level::Strong, staleness_ms: 0, within }
+    }
+}
+
+/// A client of a cluster. Dropping it ends its connections.
+pub struct Client<R: Runtime> {
+    core: Arc<Core<R>>,
+    _tasks: Vec<<R::Task as Task>::Handle>,
+}
+
+/// What calls and lines share.
+struct Core<R: Runtime> {
+    runtime: R,
+    options: ClientOptions,
+    id: ClientId,
+    state: Mutex<State<R::Rng>>,
+}
+
+struct State<G> {
+    luck: G,
+    last: u64,
+    since: Stamp,
+    calls: BTreeMap<u64, Call>,
+    lines: Vec<Line>,
+    leaders: BTreeMap<Target, usize>,
+}
+
+/// What a node is asked for: who leads it can be learnt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Target {
+    Any,
+    Slot(Slot),
+    Group(GroupId),
+}
+
+impl Target {
+    fn of(op: &Op) -> Self {
+        match op {
+            Op::Scan(scan) => Self::Group(scan.group),
+            Op::Get(_) | Op::GetMany(_) | Op::Write(_) => {
+                op.keys().next().map_or(Self::Any, |key| Self::Slot(slot_of(key)))
+            }
+        }
+    }
+}
+
+/// A call that waits.
+#[derive(Default)]
+struct Call {
+    line: usize,
+    heard: Option<Heard>,
+    waker: Option<Waker>,
+}
+
+/// What a call hears of an attempt.
+enum Heard {
+    Answer(Response),
+    /// The connection ended.
+    Lost,
+}
+
+/// One node, as calls see it.
+#[derive(Default)]
+struct Line {
+    /// Known once it was reached.
+    node: Option<NodeId>,
+    is_up: bool,
+    frames: BytesMut,
+    writer: Option<Waker>,
+}
+
+impl<R: Runtime> Core<R> {
+    fn lock(&self) -> MutexGuard<'_, State<R::Rng>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was heard of a call's last attempt.
+    async fn heard(&self, number: u64) -> Heard {
+        poll_fn(|context| {
+            let mut state = self.lock();
+            let Some(call) = state.calls.get_mut(&number) else { return Poll::Ready(Heard::Lost) };
+            match call.heard.take() {
+                Some(heard) => Poll::Ready(heard),
+                None => {
+                    call.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// A call's number, until it ends: then nobody waits for it any more.
+struct Numbered<'a, R: Runtime> {
+    core: &'a Core<R>,
+    number: u64,
+    since: Stamp,
+}
+
+impl<R: Runtime> Drop for Numbered<'_, R> {
+    fn drop(&mut self) {
+        self.core.lock().calls.remove(&self.number);
+    }
+}
+
+/// What is known of a call so far.
+struct Progress {
+    target: Target,
+    deadline: Instant,
+    /// An attempt of a write may have been heard, and its answer was not.
+    maybe: bool,
+    /// What the last definite answer said.
+    refusal: Refusal,
+    attempts: u32,
+    pause: Duration,
+}
+
+impl<R: Runtime> Client<R> {
+    /// A client of the cluster whose nodes listen there.
+    #[must_use]
+    pub fn start(runtime: &R, nodes: &[SocketAddr], options: ClientOptions) -> Self {
+        let mut luck = runtime.rng("client");
+        let id = options.client.unwrap_or_else(|| ClientId(luck.next_u64().max(1)));
+        let state = State {
+            luck,
+            last: 0,
+            since: Stamp(0),
+            calls: BTreeMap::new(),
+            lines: nodes.iter().map(|_| Line::default()).collect(),
+            leaders: BTreeMap::new(),
+        };
+        let state = Mutex::new(state);
+        let core = Arc::new(Core { runtime: runtime.clone(), options, id, state });
+        let lines = nodes.iter().enumerate();
+        let tasks = lines.map(|(line, at)| {
+            runtime.task().spawn("line", line::run(Arc::clone(&core), line, *at))
+        });
+        Self { _tasks: tasks.collect(), core }
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub fn id(&self) -> ClientId {
+        self.core.id
+    }
+
+    /// Asks, as often as it must, until there is an answer or the time is over. A call that is
+    /// dropped before that is unknown.
+    pub async fn call(&self, op: Op, wish: Wish) -> Response {
+        let clock = self.core.runtime.clock();
+        if let Op::Write(command) = &op
+            && let Err(refusal) = command.check()
+        {
+            return local(0, Outcome::Refused(refusal));
+        }
+        let Some(numbered) = self.begin() else {
+            return local(0, Outcome::Refused(Refusal::Overloaded));
+        };
+        let mut progress = Progress {
+            target: Target::of(&op),
+            deadline: clock.now() + wish.within,
+            maybe: false,
+            refusal: Refusal::TooLate,
+            attempts: 0,
+            pause: self.core.options.backoff_min,
+        };
+        while clock.now() < progress.deadline {
+            if let Some(response) = self.attempt(&numbered, &op, &wish, &mut progress).await {
+                return response;
+            }
+            progress.attempts += 1;
+        }
+        let outcome =
+            if progress.maybe { Outcome::Unknown } else { Outcome::Refused(progress.refusal) };
+        local(numbered.number, outcome)
+    }
+
+    fn begin(&self) -> Option<Numbered<'_, R>> {
+        let mut state = self.core.lock();
+        if state.calls.len() >= CLIENT_IN_FLIGHT_MAX {
+            return None;
+        }
+        state.last += 1;
+        let (number, since) = (state.last, state.since);
+        state.calls.insert(number, Call::default());
+        Some(Numbered { core: &self.core, number, since })
+    }
+
+    /// One attempt; the answer, if it ends the call.
+    async fn attempt(
+        &self,
+        numbered: &Numbered<'_, R>,
+        op: &Op,
+        wish: &Wish,
+        progress: &mut Progress,
+    ) -> Option<Response> {
+        let clock = self.core.runtime.clock();
+        let Some(line) = self.ask(numbered, op, wish, progress) else {
+            self.pause(progress).await;
+            return None;
+        };
+        let until = progress.deadline.min(clock.now() + self.core.options.attempt_within);
+        let response = match timeout(clock, until, self.core.heard(numbered.number)).await {
+            Ok(Heard::Answer(response)) => response,
+            Ok(Heard::Lost) | Err(_) => {
+                progress.maybe |= matches!(op, Op::Write(_));
+                self.forget(progress.target, line);
+                return None;
+            }
+        };
+        match response.outcome {
+            Outcome::Ok(_) => {
+                if wish.level == Level::Strong {
+                    self.core.lock().leaders.insert(progress.target, line);
+                }
+                return Some(response);
+            }
+            Outcome::Unknown => {
+                // The same number again: whoever knows what became of it says so.
+                mark!("client: an unknown outcome was asked for again");
+                progress.maybe |= matches!(op, Op::Write(_));
+            }
+            Outcome::Refused(refusal) => {
+                progress.refusal = refusal;
+                if self.follow(progress.target, line, refusal) {
+                    return None;
+                }
+                if !may_change(refusal) {
+                    if progress.maybe {
+                        return Some(local(numbered.number, Outcome::Unknown));
+                    }
+                    return Some(response);
+                }
+            }
+        }
+        self.pause(progress).await;
+        None
+    }
+
+    /// Puts the request on a line that is up. Answers which.
+    fn ask(
+        &self,
+        numbered: &Numbered<'_, R>,
+        op: &Op,
+        wish: &Wish,
+        progress: &Progress,
+    ) -> Option<usize> {
+        let left = progress.deadline.since(self.core.runtime.clock().now());
+        let mut state = self.core.lock();
+        let state = &mut *state;
+        let count = state.lines.len();
+        let known = state.leaders.get(&progress.target).copied();
+        let first =
+            known.unwrap_or((self.core.id.0 as usize).wrapping_add(progress.attempts as usize));
+        let mut all = (0..count).map(|next| first.wrapping_add(next) % count.max(1));
+        let line = all.find(|line| state.lines.get(*line).is_some_and(|line| line.is_up))?;
+        let oldest = state.calls.keys().next().copied().unwrap_or(numbered.number);
+        let request = Request {
+            session: Session {
+                client: self.core.id,
+                sequence: Sequence(numbered.number),
+                oldest: Sequence(oldest),
+                since: numbered.since,
+            },
+            level: wish.level,
+            patience_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
+            staleness_ms: wish.staleness_ms,
+            op: op.clone(),
+        };
+        let to = state.lines.get_mut(line)?;
+        frame::encode(&mut to.frames, Kind::Request, |out| request.encode(out)).ok()?;
+        if let Some(call) = state.calls.get_mut(&numbered.number) {
+            (call.line, call.heard) = (line, None);
+        }
+        if let Some(writer) = to.writer.take() {
+            writer.wake();
+        }
+        Some(line)
+    }
+
+    /// A refusal may say who leads. Whether it does, and that is news.
+    fn follow(&self, target: Target, asked: usize, refusal: Refusal) -> bool {
+        let mut state = self.core.lock();
+        let Refusal::NotLeader(leader) = refusal else {
+            return false;
+        };
+        let known = leader.and_then(|leader| {
+            state.lines.iter().position(|line| line.node == Some(leader) && line.is_up)
+        });
+        match known.filter(|line| *line != asked) {
+            Some(line) => state.leaders.insert(target, line) != Some(line),
+            None => {
+                state.leaders.remove(&target);
+                false
+            }
+        }
+    }
+
+    fn forget(&self, target: Target, line: usize) {
+        let mut state = self.core.lock();
+        if state.leaders.get(&target) == Some(&line) {
+            state.leaders.remove(&target);
+        }
+    }
+
+    async fn pause(&self, progress: &mut Progress) {
+        let clock = self.core.runtime.clock();
+        let nanos = u64::try_from(progress.pause.as_nanos()).unwrap_or(u64::MAX).max(2);
+        let pause = Duration::from_nanos(self.core.lock().luck.range(nanos / 2..nanos));
+        progress.pause = progress.pause.saturating_mul(2).min(self.core.options.backoff_max);
+        clock.sleep_until(progress.deadline.min(clock.now() + pause)).await;
+    }
+}
+
+/// Whether another attempt may be answered otherwise.
+const fn may_change(refusal: Refusal) -> bool {
+    match refusal {
+        Refusal::NoGroup
+        | Refusal::NotLeader(_)
+        | Refusal::Overloaded
+        | Refusal::Stopping
+        | Refusal::TooStale
+        | Refusal::Damaged
+        | Refusal::SessionsFull
+        | Refusal::TooLate => true,
+        Refusal::Malformed
+        | Refusal::KeyTooLong
+        | Refusal::ValueTooLong
+        | Refusal::TooLarge
+        | Refusal::KeyTwice
+        | Refusal::ManyGroups
+        | Refusal::Level
+        | Refusal::FromTheFuture => false,
+    }
+}
+
+/// An answer that no node gave.
+fn local(number: u64, outcome: Outcome) -> Response {
+    Response { sequence: Sequence(number), told: Told::default(), outcome }
+}

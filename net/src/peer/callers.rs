@@ -1,0 +1,252 @@
+//! Clients at the peer port: what they ask goes to the node, what it answers goes back to them.
+//!
+//! ```text
+//!   frames ─► request ─► the node's queue          one connection, many requests on their way
+//!   frames ◄─ write ◄─── replies ◄── answer(caller, response)
+//! ```
+//! A node answers each request once, in any order, by the number of the connection it came from;
+//! an answer for a connection that is gone is dropped, since its client asks again elsewhere. All
+//! answers that wait are written at once.
+//!
+//! A connection is not read while too much of it is on its way or too much of its answers waits:
+//! the client's own kernel then makes it wait. What is no request ends this connection and no
+//! other.
+//!
+//! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node; a request
+//! carries the client that the connection's Hello named, or nobody.
+//!
+//! Not here: the client's side (`client/`), what a request means.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use bytes::BytesMut;
+use trilith_engine::{
+    command::{Request, Response},
+    mark,
+    runtime::{Clock, Either, Runtime, StreamRead, StreamWrite, race},
+    types::ClientId,
+};
+
+use super::{
+    Caller, Hall, Incoming, Trouble,
+    stream::{Inlet, Signs, write_all},
+};
+use crate::{
+    frame::{self, BadFrame, Kind, TooLong},
+    limits::{
+        BUFFER_KEPT_BYTES, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES, CLIENT_REPLIES_BYTES_MAX,
+        CLIENT_SILENCE, FRAME_BODY_BYTES_MAX,
+    },
+};
+
+/// What waits to be written to one client.
+#[derive(Debug, Default)]
+struct Replies(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    frames: BytesMut,
+    in_flight: usize,
+    writer: Option<Waker>,
+    reader: Option<Waker>,
+}
+
+impl Replies {
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn put(&self, encode: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.lock();
+        encode(&mut waiting);
+        let wake = [waiting.writer.take(), waiting.reader.take()];
+        drop(waiting);
+        wake.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    /// Everything that waits, as soon as something does.
+    async fn take(&self, spare: BytesMut) -> BytesMut {
+        let mut spare = Some(spare);
+        poll_fn(|context| {
+            let mut waiting = self.lock();
+            if waiting.frames.is_empty() {
+                waiting.writer = Some(context.waker().clone());
+                return Poll::Pending;
+            }
+            let spare = spare.take().unwrap_or_default();
+            if let Some(reader) = waiting.reader.take() {
+                reader.wake();
+            }
+            Poll::Ready(std::mem::replace(&mut waiting.frames, spare))
+        })
+        .await
+    }
+
+    fn has_room(&self) -> bool {
+        let waiting = self.lock();
+        waiting.in_flight < CLIENT_IN_FLIGHT_MAX && waiting.frames.len() < CLIENT_REPLIES_BYTES_MAX
+    }
+
+    /// Waits until one more may be asked.
+    async fn room(&self) {
+        poll_fn(|context| {
+            if self.has_room() {
+                return Poll::Ready(());
+            }
+            self.lock().reader = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// The clients that are connected.
+#[derive(Debug, Default)]
+pub(super) struct Callers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    replies: BTreeMap<u64, Arc<Replies>>,
+    last: u64,
+}
+
+/// A client's connection, as long as it lives.
+struct Present {
+    callers: Arc<Callers>,
+    caller: Caller,
+    replies: Arc<Replies>,
+}
+
+impl Callers {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(self: &Arc<Self>) -> Present {
+        let replies = Arc::<Replies>::default();
+        let mut known = self.lock();
+        known.last += 1;
+        let caller = Caller(known.last);
+        known.replies.insert(caller.0, Arc::clone(&replies));
+        Present { callers: Arc::clone(self), caller, replies }
+    }
+
+    /// Answers one request. Whether somebody still waits for it.
+    pub(super) fn answer(&self, caller: Caller, response: &Response) -> bool {
+        let Some(replies) = self.lock().replies.get(&caller.0).cloned() else { return false };
+        replies.put(|waiting| {
+            waiting.in_flight = waiting.in_flight.saturating_sub(1);
+            let framed =
+                frame::encode(&mut waiting.frames, Kind::Response, |out| response.encode(out));
+            if let Err(TooLong { len }) = framed {
+                // The client hears nothing of it and asks again, in smaller pieces if it is wise.
+                tracing::warn!(len, "a response is too long for a frame");
+            }
+        });
+        true
+    }
+}
+
+impl Drop for Present {
+    fn drop(&mut self) {
+        self.callers.lock().replies.remove(&self.caller.0);
+    }
+}
+
+/// A client's connection after the handshake. Answers why it ended.
+pub(super) async fn attend<R, Q, S, W>(
+    runtime: &R,
+    hall: &Hall<Q>,
+    client: ClientId,
+    inlet: &mut Inlet<S>,
+    writer: &mut W,
+) -> Trouble
+where
+    R: Runtime,
+    Q: From<Incoming> + Send + 'static,
+    S: StreamRead,
+    W: StreamWrite,
+{
+    inlet.agreed(CLIENT_READ_BYTES, FRAME_BODY_BYTES_MAX);
+    let present = hall.callers.enter();
+    let clock = runtime.clock();
+    let signs = Signs::new(clock.now());
+    let listen = async {
+        loop {
+            if let Err(trouble) = listen_once(clock, hall, client, &present, inlet, &signs).await {
+                return trouble;
+            }
+        }
+    };
+    let watch = async {
+        while !signs.is_silent(clock.now(), CLIENT_SILENCE) {
+            clock.sleep_until(clock.now() + CLIENT_SILENCE / 4).await;
+        }
+    };
+    match race(race(listen, write(&present.replies, writer)), watch).await {
+        Either::Left(Either::Left(trouble) | Either::Right(trouble)) => trouble,
+        Either::Right(()) => Trouble::Silent,
+    }
+}
+
+async fn write<W: StreamWrite>(replies: &Replies, writer: &mut W) -> Trouble {
+    let mut batch = BytesMut::new();
+    loop {
+        batch.clear();
+        if batch.capacity() > BUFFER_KEPT_BYTES {
+            batch = BytesMut::new();
+        }
+        batch = replies.take(batch).await;
+        if let Err(trouble) = write_all(writer, &batch).await {
+            return trouble;
+        }
+    }
+}
+
+/// One read and all requests of it.
+async fn listen_once<C: Clock, Q: From<Incoming>, S: StreamRead>(
+    clock: &C,
+    hall: &Hall<Q>,
+    client: ClientId,
+    present: &Present,
+    inlet: &mut Inlet<S>,
+    signs: &Signs,
+) -> Result<(), Trouble> {
+    while let Some(frame) = inlet.take()? {
+        match frame.kind {
+            Kind::Ping => present.replies.put(|waiting| {
+                frame::put_empty(&mut waiting.frames, Kind::Pong);
+            }),
+            Kind::Request => {
+                let request = Request::decode(&frame.body)
+                    .map_err(|_why| BadFrame::Body("it is not a request"))?;
+                let session = request.session;
+                if session.is_kept() && session.client != client {
+                    return Err(BadFrame::Body("a request of another client").into());
+                }
+                if !present.replies.has_room() {
+                    mark!("client: a connection had too much in flight");
+                    signs.deaf();
+                    present.replies.room().await;
+                    signs.seen(clock.now());
+                }
+                present.replies.lock().in_flight += 1;
+                let request = Incoming::Request { caller: present.caller, request };
+                if let Err(request) = hall.give_now(request) {
+                    signs.deaf();
+                    hall.give(request).await?;
+                    signs.seen(clock.now());
+                }
+            }
+            kind => return Err(BadFrame::Unexpected(kind).into()),
+        }
+    }
+    inlet.read().await?;
+    signs.seen(clock.now());
+    Ok(())
+}

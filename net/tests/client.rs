@@ -1,0 +1,367 @@
+//! The client against servers of a few lines, over real sockets on loopback: every answer finds its
+//! call, a call is done once however often it is sent, and what is not known is called unknown.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::unwrap_used,
+    reason = "a test looks behind the doors"
+)]
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use trilith_engine::{
+    command::{Command, Level, Op, Outcome, Refusal, Reply, Request, Response, Session, Told},
+    runtime::{
+        Clock, Handle, Listener, Net, Runtime, StreamRead, StreamWrite, Task, queue, timeout,
+    },
+    types::{ClientId, NodeId, Sequence, Stamp, Uuid, Version},
+};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish},
+    frame::{self, Decoder, Kind},
+    limits::FRAME_BODY_BYTES_MAX,
+    os::{Os, OsHandle, OsListener, OsStream, run_core},
+    peer::{
+        Incoming, LinkOptions, Links, Setup,
+        hello::{Hello, Identity, Purpose, Ready, Refusal as Why, Versions, Welcome},
+    },
+};
+
+const CLUSTER: Uuid = Uuid([7; 16]);
+
+/// What a server does with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Manner {
+    /// It leads: does it, once.
+    Does,
+    /// Does it and says nothing.
+    DoesInSilence,
+    /// Says nothing.
+    Silent,
+    /// Knows who leads.
+    Points(u64),
+    /// Refuses for now.
+    Refuses(Refusal),
+    /// Lost its place after appending.
+    LosesIt,
+}
+
+/// What all servers share: the sums, what was done for whom, and how each behaves.
+#[derive(Default)]
+struct World {
+    sums: BTreeMap<Bytes, i64>,
+    done: BTreeMap<(ClientId, Sequence), Response>,
+    asked: Vec<(NodeId, Session)>,
+    manners: BTreeMap<NodeId, Manner>,
+}
+
+impl World {
+    /// `None`: no answer.
+    fn ask(&mut self, node: NodeId, request: &Request) -> Option<Response> {
+        self.asked.push((node, request.session));
+        let sequence = request.session.sequence;
+        let told = Told { level: Level::Strong, stamp: Stamp(sequence.0), ..Told::default() };
+        let say = |outcome| Some(Response { sequence, told, outcome });
+        match self.manners[&node] {
+            Manner::Silent => return None,
+            Manner::Points(leader) => {
+                return say(Outcome::Refused(Refusal::NotLeader(Some(NodeId(leader)))));
+            }
+            Manner::Refuses(refusal) => return say(Outcome::Refused(refusal)),
+            Manner::LosesIt => return say(Outcome::Unknown),
+            Manner::Does | Manner::DoesInSilence => {}
+        }
+        let key = (request.session.client, sequence);
+        if !self.done.contains_key(&key) {
+            let reply = match &request.op {
+                Op::Write(Command::Increment { key, by }) => {
+                    let sum = self.sums.entry(key.clone()).or_default();
+                    *sum += by;
+                    Reply::Number { number: *sum, version: Version(1) }
+                }
+                _ => Reply::Value(None),
+            };
+            let response = Response { sequence, told, outcome: Outcome::Ok(reply) };
+            self.done.insert(key, response);
+        }
+        (self.manners[&node] == Manner::Does).then(|| self.done[&key].clone())
+    }
+}
+
+type Shared = Arc<Mutex<World>>;
+
+fn identity(node: u64) -> Identity {
+    Identity { cluster: CLUSTER, node: NodeId(node), directory: Uuid([node as u8; 16]) }
+}
+
+fn serve(os: &Os, node: u64, listener: OsListener, world: Shared) -> OsHandle {
+    let (into, mut told) = queue(64);
+    let members = vec![(NodeId(node), listener.local())];
+    let setup = Setup { own: identity(node), members, options: LinkOptions::default() };
+    let links = Links::start(os, setup, listener, into);
+    os.task().spawn("server", async move {
+        while let Ok(told) = told.recv().await {
+            let Incoming::Request { caller, request } = told else { continue };
+            let response = world.lock().unwrap().ask(NodeId(node), &request);
+            if let Some(response) = response {
+                links.answer(caller, &response);
+            }
+        }
+    })
+}
+
+/// Servers of these manners, and a client of theirs that asks the first one first.
+struct Cluster {
+    os: Os,
+    world: Shared,
+    addresses: Vec<SocketAddr>,
+    servers: Vec<Option<OsHandle>>,
+    client: Arc<Client<Os>>,
+}
+
+impl Cluster {
+    /// One node is waited for so long.
+    async fn start(os: &Os, manners: &[Manner], attempt_ms: u64) -> Self {
+        let world = Shared::default();
+        let (mut addresses, mut servers) = (Vec::new(), Vec::new());
+        for (node, manner) in (1..).zip(manners) {
+            let listener = os.net().listen("127.0.0.1:0".parse().unwrap()).await.unwrap();
+            addresses.push(listener.local());
+            world.lock().unwrap().manners.insert(NodeId(node), *manner);
+            servers.push(Some(serve(os, node, listener, Arc::clone(&world))));
+        }
+        let options = ClientOptions {
+            // A multiple of every small number of nodes: the first one is asked first.
+            client: Some(ClientId(60)),
+            cluster: CLUSTER,
+            attempt_within: Duration::from_millis(attempt_ms),
+            ..ClientOptions::default()
+        };
+        let client = Arc::new(Client::start(os, &addresses, options));
+        let cluster = Self { os: os.clone(), world, addresses, servers, client };
+        // All lines are up by then.
+        cluster.sleep(100).await;
+        cluster
+    }
+
+    async fn sleep(&self, ms: u64) {
+        let clock = self.os.clock();
+        clock.sleep_until(clock.now() + Duration::from_millis(ms)).await;
+    }
+
+    fn behave(&self, node: u64, manner: Manner) {
+        self.world.lock().unwrap().manners.insert(NodeId(node), manner);
+    }
+
+    async fn add(&self, key: &'static str, within_ms: u64) -> Outcome {
+        let op = Op::Write(Command::Increment { key: Bytes::from_static(key.as_bytes()), by: 1 });
+        self.client.call(op, Wish::strong(Duration::from_millis(within_ms))).await.outcome
+    }
+
+    fn sum(&self, key: &'static str) -> i64 {
+        let key = Bytes::from_static(key.as_bytes());
+        self.world.lock().unwrap().sums.get(&key).copied().unwrap_or_default()
+    }
+
+    /// Which nodes were asked, in order.
+    fn asked(&self) -> Vec<u64> {
+        self.world.lock().unwrap().asked.iter().map(|(node, _)| node.0).collect()
+    }
+}
+
+fn run<F: Future>(name: &str, test: impl FnOnce(Os) -> F) {
+    run_core(std::env::temp_dir().join(format!("trilith-client-{name}")), test).unwrap();
+}
+
+fn number(number: i64) -> Outcome {
+    Outcome::Ok(Reply::Number { number, version: Version(1) })
+}
+
+#[test]
+fn many_calls_on_one_connection_each_hear_their_own_answer() {
+    run("many", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::Does], 20_000).await;
+        let (done, mut heard) = queue(600);
+        let mut tasks = Vec::new();
+        for key in 0..500_u64 {
+            let (client, done) = (Arc::clone(&cluster.client), done.clone());
+            tasks.push(os.task().spawn("call", async move {
+                let by = key as i64 + 1;
+                let op = Op::Write(Command::Increment { key: key.to_string().into(), by });
+                let response = client.call(op, Wish::strong(Duration::from_secs(10))).await;
+                done.send((by, response.outcome)).await.unwrap();
+            }));
+        }
+        for _ in 0..500 {
+            let (by, outcome) = heard.recv().await.unwrap();
+            assert_eq!(outcome, number(by));
+        }
+        for task in tasks {
+            task.join().await;
+        }
+        // Everything that was asked has been heard: the next one says so.
+        cluster.add("last", 20_000).await;
+        let world = cluster.world.lock().unwrap();
+        let (_, last) = *world.asked.last().unwrap();
+        assert_eq!(
+            (world.asked.len(), last.sequence, last.oldest),
+            (501, Sequence(501), Sequence(501))
+        );
+        assert!(last.since > Stamp(0));
+    });
+}
+
+#[test]
+fn a_call_follows_the_leader_and_the_next_one_knows_it() {
+    run("leader", async |os| {
+        let manners = [Manner::Points(3), Manner::Silent, Manner::Does];
+        let cluster = Cluster::start(&os, &manners, 20_000).await;
+        assert_eq!(cluster.add("a", 20_000).await, number(1));
+        assert_eq!(cluster.add("a", 20_000).await, number(2));
+        assert_eq!(cluster.asked(), [1, 3, 3]);
+    });
+}
+
+#[test]
+fn a_call_that_was_heard_and_not_answered_is_done_once() {
+    run("once", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::DoesInSilence, Manner::Does], 100).await;
+        assert_eq!(cluster.add("a", 20_000).await, number(1));
+        assert_eq!(cluster.sum("a"), 1);
+        let sessions = cluster.world.lock().unwrap().asked.clone();
+        assert!(sessions.len() > 1);
+        assert!(sessions.iter().all(|(_, session)| *session == sessions[0].1));
+    });
+}
+
+#[test]
+fn a_call_outlives_its_connection() {
+    run("lost", async |os| {
+        let mut cluster = Cluster::start(&os, &[Manner::DoesInSilence, Manner::Does], 20_000).await;
+        let client = Arc::clone(&cluster.client);
+        let (done, mut heard) = queue(1);
+        let _call = os.task().spawn("call", async move {
+            let op = Op::Write(Command::Increment { key: Bytes::from_static(b"a"), by: 1 });
+            let wish = Wish::strong(Duration::from_secs(15));
+            done.send(client.call(op, wish).await.outcome).await.unwrap();
+        });
+        cluster.sleep(30).await;
+        assert_eq!(cluster.asked(), [1]);
+        cluster.servers[0] = None;
+        // One attempt may take longer than the whole call: it is the connection's end that is heard.
+        assert_eq!(heard.recv().await.unwrap(), number(1));
+        assert_eq!(cluster.sum("a"), 1);
+    });
+}
+
+#[test]
+fn what_may_have_happened_is_unknown_and_never_refused() {
+    run("unknown", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::DoesInSilence], 100).await;
+        assert_eq!(cluster.add("a", 250).await, Outcome::Unknown);
+        assert_eq!(cluster.sum("a"), 1);
+        // The first attempt may have been heard: a later refusal says nothing about it.
+        let cluster = Cluster::start(&os, &[Manner::Silent], 100).await;
+        let refuse = Manner::Refuses(Refusal::Overloaded);
+        let (call, turn) = (cluster.add("a", 400), async {
+            cluster.sleep(50).await;
+            cluster.behave(1, refuse);
+            std::future::pending::<()>().await;
+        });
+        let trilith_engine::runtime::Either::Left(outcome) =
+            trilith_engine::runtime::race(call, turn).await
+        else {
+            panic!("the call ends")
+        };
+        assert_eq!(outcome, Outcome::Unknown);
+        cluster.behave(1, Manner::Refuses(Refusal::FromTheFuture));
+        assert_eq!(cluster.add("a", 20_000).await, Outcome::Refused(Refusal::FromTheFuture));
+        cluster.behave(1, Manner::LosesIt);
+        assert_eq!(cluster.add("a", 100).await, Outcome::Unknown);
+        // A read that nobody answered did nothing.
+        cluster.behave(1, Manner::Silent);
+        let get = Op::Get(Bytes::from_static(b"a"));
+        let read = cluster.client.call(get, Wish::strong(Duration::from_millis(150))).await;
+        assert_eq!(read.outcome, Outcome::Refused(Refusal::TooLate));
+        // What was never sent did not happen either.
+        let nobody =
+            Client::start(&os, &["127.0.0.1:1".parse().unwrap()], ClientOptions::default());
+        let op = Op::Write(Command::Increment { key: Bytes::from_static(b"a"), by: 1 });
+        let outcome = nobody.call(op, Wish::strong(Duration::from_millis(50))).await.outcome;
+        assert_eq!(outcome, Outcome::Refused(Refusal::TooLate));
+    });
+}
+
+async fn frame(stream: &mut OsStream, decoder: &mut Decoder) -> Option<frame::Frame> {
+    loop {
+        if let Some(frame) = decoder.take().unwrap() {
+            return Some(frame);
+        }
+        let mut buffer = [0; 1000];
+        match stream.read(&mut buffer).await {
+            Ok(0) | Err(_) => return None,
+            Ok(read) => decoder.feed(&buffer[..read]),
+        }
+    }
+}
+
+async fn write(stream: &mut OsStream, bytes: &[u8]) {
+    let mut written = 0;
+    while written < bytes.len() {
+        written += stream.write(&bytes[written..]).await.unwrap();
+    }
+}
+
+fn request(client: u64) -> BytesMut {
+    let session = Session {
+        client: ClientId(client),
+        sequence: Sequence(1),
+        oldest: Sequence(1),
+        since: Stamp(0),
+    };
+    let op = Op::Get(Bytes::from_static(b"a"));
+    let request = Request { session, level: Level::Strong, patience_ms: 9, staleness_ms: 0, op };
+    let mut out = BytesMut::new();
+    frame::encode(&mut out, Kind::Request, |out| request.encode(out)).unwrap();
+    out
+}
+
+#[test]
+fn a_hostile_client_ends_its_own_connection_and_no_other() {
+    run("hostile", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::Does], 20_000).await;
+        let mut no_request = BytesMut::new();
+        frame::encode(&mut no_request, Kind::Request, |out| out.extend_from_slice(b"x")).unwrap();
+        let mut pushy = BytesMut::new();
+        frame::encode(&mut pushy, Kind::Raft, |_| {}).unwrap();
+        let mut altered = request(5);
+        altered[20] ^= 1;
+        for bytes in [no_request, pushy, altered, request(60)] {
+            let deadline = os.clock().now() + Duration::from_secs(5);
+            let mut stream = os.net().connect(cluster.addresses[0], deadline).await.unwrap();
+            let purpose = Purpose::Client { client: ClientId(5), cluster: Uuid::default() };
+            let mut words = BytesMut::new();
+            Hello { versions: Versions::OURS, purpose }.put(&mut words);
+            write(&mut stream, &words).await;
+            let mut decoder = Decoder::new(1000);
+            let welcome = Welcome::take(&frame(&mut stream, &mut decoder).await.unwrap()).unwrap();
+            words.clear();
+            Ready { token: welcome.token }.put(&mut words);
+            words.extend_from_slice(&request(5));
+            write(&mut stream, &words).await;
+            decoder.agreed(1000, FRAME_BODY_BYTES_MAX);
+            let answer = frame(&mut stream, &mut decoder).await.unwrap();
+            assert_eq!(Response::decode(&answer.body).unwrap().sequence, Sequence(1));
+            write(&mut stream, &bytes).await;
+            let answer = timeout(os.clock(), deadline, frame(&mut stream, &mut decoder)).await;
+            assert_eq!(Why::take(&answer.unwrap().unwrap()), Ok(Why::Garbage));
+        }
+        assert_eq!(cluster.add("a", 20_000).await, number(1));
+        assert_eq!(cluster.asked().len(), 5);
+    });
+}
