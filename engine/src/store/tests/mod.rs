@@ -5,6 +5,8 @@
 //! - `model`: random histories against a naive store, with repetitions, crashes and forgetting.
 //! - `checkpoints`: the bytes of a state, and the digest.
 //! - with the feature `mutants`, `mutants`: each bug planted in the room is noticed by one of these.
+//!
+//! Not here: histories of whole clusters, and who judges them (the simulator).
 
 mod checkpoints;
 mod model;
