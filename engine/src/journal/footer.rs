@@ -11,8 +11,8 @@
 //! has a checksum seeded with its place, like a frame. A footer is only ever a hint: when a byte of
 //! it is wrong, that one segment is walked instead and gives the same entries.
 //!
-//! Invariants: entries are sorted and unique by (group, key); a footer that decodes yields exactly
-//! the entries it counts.
+//! Invariants: entries are sorted and unique by (group, key), lie among the frames, and add up to
+//! the lines of their groups; a footer that decodes yields exactly the entries it counts.
 //!
 //! Not here: who writes footers and when (`chores.rs`, `data.rs`).
 
@@ -20,8 +20,9 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 use super::{
     format::{
-        FORMAT_VERSION, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record,
-        RecordKind, SECTOR_BYTES, Seed, is_zero, records,
+        FORMAT_VERSION, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN,
+        RECORD_HEADER_BYTES, Record, RecordKind, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, is_zero,
+        records,
     },
     walk::FrameAt,
 };
@@ -176,12 +177,14 @@ impl SegmentHints {
         let stats = decode_stats(stats_bytes)?;
         let mut blocks = Vec::new();
         let (mut at, mut keys) = (stats_end, 0);
+        let mut tally = Tally::new(&stats, offset);
         for _ in 0..header.blocks {
-            let (end, entries) = check_block(&bytes, at, seed, offset)?;
+            let (end, entries) = check_block(&bytes, at, seed, offset, &mut tally)?;
             blocks.push((at + BLOCK_HEADER_BYTES, end));
             keys += entries;
             at = end;
         }
+        tally.finish()?;
         if keys != header.keys || at != bytes.len() {
             return Err(FormatError::Field("keys"));
         }
@@ -275,12 +278,88 @@ fn decode_stats(bytes: &[u8]) -> Result<Vec<SegmentStats>, FormatError> {
     Ok(stats)
 }
 
+/// What a checksum cannot say of entries: that they are in order, lie among the frames, and add up
+/// to the lines of their groups. Whoever loads them builds on that.
+struct Tally<'a> {
+    lines: core::slice::Iter<'a, SegmentStats>,
+    line: Option<&'a SegmentStats>,
+    frames_end: u64,
+    last_key: &'a [u8],
+    bytes: u64,
+    tombstones: u64,
+    keys: u64,
+}
+
+impl<'a> Tally<'a> {
+    fn new(stats: &'a [SegmentStats], frames_end: u64) -> Self {
+        let lines = stats.iter();
+        Self { lines, line: None, frames_end, last_key: &[], bytes: 0, tombstones: 0, keys: 0 }
+    }
+
+    fn take(&mut self, hint: &HintRef<'a>) -> Result<(), FormatError> {
+        if self.line.is_some_and(|line| line.group == hint.group) {
+            if hint.key <= self.last_key {
+                return Err(FormatError::Field("key order"));
+            }
+        } else {
+            self.next_group(hint.group)?;
+        }
+        let Some(line) = self.line else { return Err(FormatError::Field("groups")) };
+        if !(line.version_min..=line.version_max).contains(&hint.version) {
+            return Err(FormatError::Field("version"));
+        }
+        let least = RECORD_HEADER_BYTES + entry_bytes(hint.key.len(), hint.expires_ms.is_some())
+            - ENTRY_BYTES;
+        let (start, len) = (hint.loc.offset(), u64::from(hint.loc.len));
+        let first = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
+        if start < first || start + len > self.frames_end || len < least as u64 {
+            return Err(FormatError::Field("place"));
+        }
+        self.last_key = hint.key;
+        self.bytes += hint.loc.padded_len();
+        self.tombstones += u64::from(hint.kind == RecordKind::Tombstone);
+        self.keys += 1;
+        Ok(())
+    }
+
+    fn next_group(&mut self, group: GroupId) -> Result<(), FormatError> {
+        let before = self.line.map(|line| line.group);
+        self.close()?;
+        // A group of which the segment holds no key has a line too.
+        self.line = self.lines.find(|line| line.keys > 0);
+        let is_next = self.line.is_some_and(|line| line.group == group);
+        if !is_next || before.is_some_and(|before| before >= group) {
+            return Err(FormatError::Field("groups"));
+        }
+        Ok(())
+    }
+
+    /// The group's entries are complete.
+    fn close(&mut self) -> Result<(), FormatError> {
+        let Some(line) = self.line.take() else { return Ok(()) };
+        let right = self.keys == line.keys
+            && self.tombstones == line.tombstones
+            && self.bytes <= line.bytes
+            && line.bytes <= self.frames_end
+            && line.records >= line.keys;
+        (self.bytes, self.tombstones, self.keys) = (0, 0, 0);
+        if right { Ok(()) } else { Err(FormatError::Field("statistics")) }
+    }
+
+    fn finish(mut self) -> Result<(), FormatError> {
+        self.close()?;
+        let all = self.lines.all(|line| line.keys == 0) || planted!("hint_unchecked");
+        if all { Ok(()) } else { Err(FormatError::Field("groups")) }
+    }
+}
+
 /// Checks the block at `at`; answers where it ends and how many entries it has.
-fn check_block(
-    bytes: &[u8],
+fn check_block<'a>(
+    bytes: &'a [u8],
     at: usize,
     seed: Seed,
     footer_offset: u64,
+    tally: &mut Tally<'a>,
 ) -> Result<(usize, u64), FormatError> {
     let mut reader = Reader::new(bytes.get(at..).ok_or(FormatError::Truncated)?);
     let (crc, len, count) = (reader.u32()?, reader.u32()? as usize, reader.u32()?);
@@ -296,7 +375,10 @@ fn check_block(
     let mut reader = Reader::new(entries);
     let mut found = 0;
     while !reader.rest().is_empty() {
-        decode_entry(&mut reader, SegmentId(0))?;
+        let hint = decode_entry(&mut reader, SegmentId(0))?;
+        if !planted!("hint_unchecked") {
+            tally.take(&hint)?;
+        }
         found += 1;
     }
     if found == u64::from(count) { Ok((end, found)) } else { Err(FormatError::Field("entries")) }

@@ -10,7 +10,7 @@ use crate::{
     codec,
     journal::{
         edits::{Change, FooterRef, ManifestState, Sealed},
-        footer::{self, SegmentHints},
+        footer::{self, HintRef, SegmentHints},
         format::*,
         frame::{FrameBuilder, Place},
         identity::{CurrentFile, NodeFile},
@@ -19,13 +19,15 @@ use crate::{
         walk::FrameAt,
     },
     limits,
-    types::{GroupId, Lsn, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Loc, Lsn, SegmentId, Term, Uuid, Version},
 };
 
 const UUID: Uuid = Uuid([0x11; 16]);
 const ID: SegmentId = SegmentId(7);
-/// Where the frames and footers of these tests stand.
+/// Where the frames of these tests stand.
 const AT: u64 = 4096;
+/// Where the footers stand: behind the frames.
+const FOOTER_AT: u64 = 1 << 20;
 
 fn seed() -> Seed {
     Seed::of(UUID)
@@ -86,8 +88,8 @@ fn for_every_header(look: impl Fn(&str, &[u8], u32, Refused<'_>)) {
     look("NODE", &node().encode(), 0, &|bytes| NodeFile::decode(bytes).err());
     look("CURRENT", &current().encode(), 0, &|bytes| CurrentFile::decode(bytes).err());
     let footer = footer_of(&[(1, b"key")]).0;
-    look("footer", &footer, seed().at(AT), &|bytes| {
-        SegmentHints::decode(bytes.to_vec(), ID, seed(), AT).err()
+    look("footer", &footer, seed().at(FOOTER_AT), &|bytes| {
+        SegmentHints::decode(bytes.to_vec(), ID, seed(), FOOTER_AT).err()
     });
 }
 
@@ -223,8 +225,7 @@ fn is_put(group: u8) -> RecordKind {
     if group & 8 == 0 { RecordKind::Put } else { RecordKind::Tombstone }
 }
 
-/// A segment with one frame of these (group, key), the footer that stands at `AT` of another file,
-/// and the same hints without a footer.
+/// A segment with one frame of these (group, key), its footer, and the same hints without it.
 fn footer_of(keys: &[(u8, &[u8])]) -> (Vec<u8>, Vec<u8>, SegmentHints) {
     let mut builder = FrameBuilder::new(Lsn(1), BytesMut::new());
     for (group, key) in keys {
@@ -242,7 +243,7 @@ fn footer_of(keys: &[(u8, &[u8])]) -> (Vec<u8>, Vec<u8>, SegmentHints) {
     bytes.extend_from_slice(&built.bytes);
     let frames = [FrameAt { offset: AT, end: bytes.len() as u64, header: built.header }];
     let hints = SegmentHints::of_frames(ID, &bytes, &frames);
-    (footer::build(ID, &bytes, &frames).finish(ID, seed(), AT), bytes, hints)
+    (footer::build(ID, &bytes, &frames).finish(ID, seed(), FOOTER_AT), bytes, hints)
 }
 
 fn any_key() -> impl Strategy<Value = Vec<u8>> {
@@ -371,7 +372,7 @@ proptest! {
     ) {
         let keys: Vec<(u8, &[u8])> = keys.iter().map(|(group, key)| (*group, &key[..])).collect();
         let (mut bytes, segment, hints) = footer_of(&keys);
-        let loaded = SegmentHints::decode(bytes.clone(), ID, seed(), AT);
+        let loaded = SegmentHints::decode(bytes.clone(), ID, seed(), FOOTER_AT);
         let loaded = loaded.expect("a footer reads back");
         prop_assert_eq!(&loaded.stats, &hints.stats);
         prop_assert!(loaded.iter().eq(hints.iter()));
@@ -390,7 +391,7 @@ proptest! {
         }
         let bit = bit.index(bytes.len() * 8);
         bytes[bit / 8] ^= 1 << (bit % 8);
-        prop_assert!(SegmentHints::decode(bytes, ID, seed(), AT).is_err());
+        prop_assert!(SegmentHints::decode(bytes, ID, seed(), FOOTER_AT).is_err());
     }
 
     /// With a fitting checksum in front of them, so that the fields are looked at: whatever is
@@ -439,9 +440,9 @@ proptest! {
             bytes[0..4].copy_from_slice(&footer::FOOTER_MAGIC.to_le_bytes());
             bytes[8..16].copy_from_slice(&[1, 0, 0, 0, 7, 0, 0, 0]);
             bytes[44..64].fill(0);
-            forge(&mut bytes[..64], seed().at(AT));
+            forge(&mut bytes[..64], seed().at(FOOTER_AT));
         }
-        prop_assert!(SegmentHints::decode(bytes.clone(), ID, seed(), AT).is_err());
+        prop_assert!(SegmentHints::decode(bytes.clone(), ID, seed(), FOOTER_AT).is_err());
         prop_assert!(SegmentHeader::decode(&bytes).is_err());
         prop_assert!(FrameHeader::decode(&bytes, seed(), AT).is_err());
         prop_assert!(NodeFile::decode(&bytes).is_err());
@@ -462,14 +463,16 @@ fn a_footer_of_many_blocks_reads_back_and_its_blocks_cannot_change_places() {
     let keys: Vec<Vec<u8>> = (0_u32..9000).map(|key| key.to_be_bytes().to_vec()).collect();
     let keys: Vec<(u8, &[u8])> = keys.iter().map(|key| (1, &key[..])).collect();
     let (bytes, _, hints) = footer_of(&keys);
-    let header = footer::FooterHeader::decode(&bytes, ID, seed(), AT).expect("a whole header");
+    let header =
+        footer::FooterHeader::decode(&bytes, ID, seed(), FOOTER_AT).expect("a whole header");
     assert_eq!((header.blocks, header.keys), (4, 9000));
-    let loaded = SegmentHints::decode(bytes.clone(), ID, seed(), AT).expect("a whole footer");
+    let loaded =
+        SegmentHints::decode(bytes.clone(), ID, seed(), FOOTER_AT).expect("a whole footer");
     assert!(loaded.iter().eq(hints.iter()));
     for at in (0..bytes.len()).step_by(4099).chain([bytes.len() - 1]) {
         let mut flipped = bytes.clone();
         flipped[at] ^= 0x80;
-        assert!(SegmentHints::decode(flipped, ID, seed(), AT).is_err(), "byte {at}");
+        assert!(SegmentHints::decode(flipped, ID, seed(), FOOTER_AT).is_err(), "byte {at}");
     }
     // The first two blocks are full of entries of one length, so they are equally long.
     let first = footer::FOOTER_HEADER_BYTES + footer::FOOTER_GROUP_BYTES;
@@ -480,8 +483,44 @@ fn a_footer_of_many_blocks_reads_back_and_its_blocks_cannot_change_places() {
     let mut swapped = bytes.clone();
     swapped[first..second].copy_from_slice(&bytes[second..second + len(second)]);
     swapped[second..second + len(second)].copy_from_slice(&bytes[first..second]);
-    let refused = SegmentHints::decode(swapped, ID, seed(), AT);
+    let refused = SegmentHints::decode(swapped, ID, seed(), FOOTER_AT);
     assert_eq!(refused, Err(FormatError::Checksum));
+}
+
+/// Entries whose checksums are right and which no segment can have had: an index is built on them,
+/// and space is counted by them.
+#[test]
+fn a_footer_that_contradicts_itself_is_refused() {
+    let check = |keys: &[(u32, &[u8])], lie: fn(&mut HintRef<'_>), expect| {
+        let mut builder = footer::FooterBuilder::default();
+        for ((group, key), lsn) in keys.iter().zip(1..) {
+            let group = GroupId(*group);
+            builder.count(&Record { group, ..record(lsn, key, b"value") }, true);
+            let loc = Loc { segment: ID, offset_words: 4160 / 8 * lsn as u32, len: 40 };
+            let kind = RecordKind::Put;
+            let mut hint =
+                HintRef { group, key, version: Version(lsn), kind, expires_ms: None, loc };
+            lie(&mut hint);
+            builder.push(&hint);
+        }
+        let bytes = builder.finish(ID, seed(), FOOTER_AT);
+        let found = SegmentHints::decode(bytes, ID, seed(), FOOTER_AT).map(|hints| hints.len());
+        assert_eq!(found, expect, "{keys:?}");
+    };
+    let refused = |field| Err(FormatError::Field(field));
+    check(&[(1, b"a"), (1, b"b"), (2, b"a")], |_| {}, Ok(3));
+    check(&[(1, b"b"), (1, b"a")], |_| {}, refused("key order"));
+    check(&[(1, b"a"), (1, b"a")], |_| {}, refused("key order"));
+    check(&[(2, b"a"), (1, b"b")], |_| {}, refused("groups"));
+    check(&[(1, b"a"), (2, b"a"), (1, b"b")], |_| {}, refused("statistics"));
+    check(&[(1, b"a"), (2, b"b")], |hint| hint.group = GroupId(1), refused("version"));
+    check(&[(1, b"a")], |hint| hint.version = Version(2), refused("version"));
+    check(&[(1, b"a")], |hint| hint.kind = RecordKind::Edit, refused("kind"));
+    check(&[(1, b"a")], |hint| hint.loc.offset_words = 512, refused("place"));
+    check(&[(1, b"a")], |hint| hint.loc.offset_words = u32::MAX, refused("place"));
+    check(&[(1, b"a")], |hint| hint.loc.len = u32::MAX, refused("place"));
+    check(&[(1, b"a")], |hint| hint.loc.len = 32, refused("place"));
+    check(&[(1, b"a")], |hint| hint.loc.len = 41, refused("statistics"));
 }
 
 /// A manifest of three edits, as its file stands on the disk.
