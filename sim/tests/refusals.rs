@@ -10,13 +10,15 @@ use trilith_engine::{
     codec,
     journal::{
         Journal, JournalError, JournalOptions, OpenError, OpenReport, Origin, ReadError, Record,
-        RecordKind, Sync, Verdict,
+        RecordKind, SegmentKind, Sync, Verdict,
+        files::segment_name,
         footer::FOOTER_MAGIC,
-        format::{FRAME_ALIGN, FRAME_MAGIC},
+        format::{FRAME_ALIGN, FRAME_MAGIC, FrameHeader, Seed, SegmentHeader},
+        identity::CurrentFile,
     },
     lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
     runtime::{DiskErrorKind, Runtime as _},
-    types::{GroupId, Term, Version},
+    types::{GroupId, SegmentId, Term, Version},
     value::View as _,
 };
 use trilith_sim::{
@@ -216,6 +218,77 @@ fn what_was_given_up_stays_given_up_when_its_bytes_come_back() {
         let (store, _) = open(&next).expect("it is whole");
         has_all_but(&next, &store, &[], 9);
     }
+}
+
+/// A compaction has listed its copies, and the victims, which no edit calls sealed yet, are lost
+/// with leave. The journal would begin again below the copies, and what is written then would be
+/// taken for older than they are.
+#[test]
+fn what_follows_a_lost_journal_is_newer_than_the_copies_of_it() {
+    let still = Still::with_seed(killed(), 2);
+    let (mut store, _) = open(&still).expect("a whole disk");
+    for number in 0..4 {
+        put(&still, &mut store, number).expect("a whole disk");
+    }
+    still.block_on(store.rotate()).expect("a whole disk");
+    // Chores that would seal are begun and never done.
+    let compaction = loop {
+        let chore = store.plan(Effort::Everything).expect("a compaction comes");
+        if chore.is_compaction() {
+            break chore;
+        }
+    };
+    let done = still.block_on(compaction.run());
+    assert!(still.block_on(store.install(done)).expect("a whole disk").is_some(), "the copies");
+    drop(store);
+    let mut disk = still.after_death(3).platter().clone();
+    for name in disk.file_names().into_iter().filter(|name| name.starts_with("j/")) {
+        assert!(disk.lose_file(&name));
+    }
+    let still = boot(disk);
+    let leave = JournalOptions { accept_rot: true, ..tiny() };
+    let (mut store, _) = open_with(&still, leave).expect("it has leave");
+    has_all_but(&still, &store, &[], 8);
+    let mut batch = WriteBatch::new();
+    batch.put(key(2), *b"newer");
+    assert!(still.block_on(store.commit(&[batch], Sync::Now))[0].is_ok());
+    assert_eq!(get(&still, &store, 2), Ok(Some(b"newer".to_vec())));
+    drop(store);
+    let next = still.after_death(4);
+    let (store, report) = open(&next).expect("it is whole");
+    assert!(report.accepted.is_empty());
+    assert_eq!(get(&next, &store, 2), Ok(Some(b"newer".to_vec())));
+}
+
+/// The disk with its manifest renamed to this number, every checksum right.
+fn renumbered(mut disk: Platter, id: SegmentId) -> Platter {
+    let current = disk.peek("CURRENT").expect("it is there");
+    let current = CurrentFile::decode(&current).expect("it is whole");
+    let name = segment_name(SegmentKind::Manifest, current.manifest);
+    let mut bytes = disk.peek(&name).expect("it is there");
+    let header = SegmentHeader { id, ..SegmentHeader::decode(&bytes).expect("it is whole") };
+    bytes[..128].copy_from_slice(&header.encode());
+    let (seed, mut at, mut previous_crc) = (Seed::of(header.uuid), 4096, 0);
+    while let Ok(frame) = FrameHeader::decode(&bytes[at..], seed, at as u64) {
+        let front = FrameHeader { segment: id, previous_crc, ..frame }.encode(seed, at as u64);
+        bytes[at..at + front.len()].copy_from_slice(&front);
+        previous_crc = u32::from_le_bytes([front[4], front[5], front[6], front[7]]);
+        at += frame.layout(at as u64).end;
+    }
+    disk.lose_file(&name);
+    disk.place(&segment_name(SegmentKind::Manifest, id), &bytes);
+    disk.place("CURRENT", &CurrentFile { manifest: id, ..current }.encode());
+    disk
+}
+
+/// What is written with the last numbers could be read by nobody.
+#[test]
+fn a_store_whose_numbers_are_used_up_is_left_alone() {
+    let still = boot(renumbered(killed(), SegmentId(i32::MAX as u32 / 2)));
+    let (store, _) = open(&still).expect("there are some left");
+    has_all_but(&still, &store, &[], 8);
+    let last = renumbered(killed(), SegmentId(i32::MAX as u32));
+    refused(last, &["MANIFEST-7fffffff", "has used up its numbers", "backup"]);
 }
 
 #[test]

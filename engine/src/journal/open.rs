@@ -32,7 +32,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     chores::Busy,
-    edits::{Change, FooterRef, Listed, ManifestState, Sealed},
+    edits::{Change, FooterRef, Listed, ManifestState, Misfit, Sealed},
     files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
     format::{
@@ -331,6 +331,7 @@ async fn recover<R: Runtime>(
     };
     recovery.read_segments().await?;
     let decision = recovery.conclude().await?;
+    recovery.refuse_the_last_numbers(&current, decision.next_lsn)?;
     // What the directory shows may be in the cache only: whoever renamed CURRENT may have died
     // before the sync. What is built on it must not outlive it.
     disk.sync_dir("").await?;
@@ -569,6 +570,20 @@ impl<R: Runtime> Recovery<'_, R> {
             .segments
             .values()
             .any(|listed| listed.kind == kind && segment_name(listed.kind, listed.id) == name)
+    }
+
+    /// Numbers that no writer reaches: going on from them would write what no reader takes.
+    fn refuse_the_last_numbers(
+        &self,
+        current: &CurrentFile,
+        next_lsn: Lsn,
+    ) -> Result<(), OpenError> {
+        let segment = self.state.next_segment.max(current.manifest);
+        if next_lsn.0 <= limits::LSN_MAX / 2 && segment.0 <= limits::SEGMENT_ID_MAX / 2 {
+            return Ok(());
+        }
+        let file = segment_name(SegmentKind::Manifest, current.manifest);
+        Err(OpenError::Contradiction { file, why: Misfit("has used up its numbers") })
     }
 
     /// Seals or drops what was scanned, and writes what nothing proves again. Answers what the

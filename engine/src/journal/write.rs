@@ -21,7 +21,7 @@ use core::fmt;
 
 use super::{
     data::DataSegment,
-    edits::{Change, ManifestState, Sealed},
+    edits::{Change, ManifestState, Misfit, Sealed},
     files::{Files, JOURNAL_DIR, SegmentFile, segment_name},
     footer::footer_bytes_max,
     format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
@@ -473,6 +473,28 @@ impl<R: Runtime> Journal<R> {
         Ok(())
     }
 
+    /// Goes on behind this LSN, durably: something that was kept names it, though the records up to
+    /// it were given up. For a journal that was just opened.
+    ///
+    /// # Errors
+    /// As [`edit`](Self::edit).
+    pub async fn skip_to(&mut self, lsn: Lsn) -> Result<(), JournalError> {
+        if lsn < self.next_lsn {
+            return Ok(());
+        }
+        let is_possible = self.active.is_none() && lsn.0 <= limits::LSN_MAX / 2;
+        if !is_possible {
+            return Err(JournalError::Misfit(Misfit("ends before a record of its segments")));
+        }
+        mark!("journal_skipped_what_was_given_up");
+        let next_segment = self.state.next_segment;
+        self.record(alloc::vec![Change::Floor { next_segment, lsn }]).await?;
+        self.next_lsn = lsn.next();
+        self.durable_lsn = lsn;
+        self.check_invariants();
+        Ok(())
+    }
+
     pub(super) fn new_uuid(&mut self) -> Uuid {
         Uuid::from_draws(self.rng.next_u64(), self.rng.next_u64())
     }
@@ -564,7 +586,7 @@ impl<R: Runtime> Journal<R> {
             let is_active = self.active.as_ref().is_some_and(|active| active.segment.id == *id);
             let is_spare = self.spares.iter().any(|spare| spare.segment.id == *id);
             if is_active || is_spare {
-                return Err(JournalError::Misfit(super::edits::Misfit("drops a live segment")));
+                return Err(JournalError::Misfit(Misfit("drops a live segment")));
             }
         }
         // I5: the manifest must know the LSNs of what it drops, or the floor would fall.

@@ -29,7 +29,10 @@ pub use error::{BatchError, StoreError};
 pub use verify::{Verification, VerifyReport};
 
 use crate::{
-    journal::{Journal, JournalOptions, ManifestEdit, OpenReport, SegmentHints, SegmentKind, Sync},
+    journal::{
+        Journal, JournalError, JournalOptions, ManifestEdit, OpenError, OpenReport, SegmentHints,
+        SegmentKind, Sync,
+    },
     limits::VALUE_BYTES_MAX_EMBEDDED,
     planted,
     runtime::{Clock, Instant, Runtime},
@@ -115,6 +118,16 @@ impl<R: Runtime> fmt::Debug for Store<R> {
     }
 }
 
+/// What does not fit is on the disk: nothing else was asked for yet.
+fn contradiction(error: JournalError) -> StoreError {
+    match error {
+        JournalError::Misfit(why) => {
+            OpenError::Contradiction { file: "the manifest".into(), why }.into()
+        }
+        other => other.into(),
+    }
+}
+
 impl<R: Runtime> Store<R> {
     /// Opens the store in the runtime's directory, making it when the directory is empty.
     ///
@@ -124,7 +137,8 @@ impl<R: Runtime> Store<R> {
         let (mut journal, recovered) = Journal::open(&rt, options.journal).await?;
         if !journal.groups().any(|group| group == GROUP) {
             let add_groups = alloc::vec![GROUP];
-            journal.edit(ManifestEdit { add_groups, ..ManifestEdit::default() }).await?;
+            let edit = ManifestEdit { add_groups, ..ManifestEdit::default() };
+            journal.edit(edit).await.map_err(contradiction)?;
         }
         let mut store = Self {
             engine: Indexed::new(journal.files()),
@@ -137,21 +151,26 @@ impl<R: Runtime> Store<R> {
             compactions: 0,
             compacted_bytes: 0,
         };
-        store.load(&recovered.segments);
+        store.load(&recovered.segments).await?;
         Ok((store, recovered.report))
     }
 
-    fn load(&mut self, segments: &[SegmentHints]) {
+    async fn load(&mut self, segments: &[SegmentHints]) -> Result<(), StoreError> {
         let ledger = self.engine.ledger_mut();
         for hints in segments {
             ledger.enter(hints);
         }
         let lists = segments.iter().map(SegmentHints::iter).collect();
         self.engine.load(lists, self.latest_ms);
+        // With leave to lose them, journal segments may be gone of which compaction had copied
+        // records: what is written next must be newer than the copies.
+        let newest = Lsn(self.engine.applied(GROUP).0);
+        self.journal.skip_to(newest).await.map_err(contradiction)?;
+        let last = Version(self.journal.next_lsn().0 - 1);
         // Compaction may have dropped the newest record of all: a deletion.
-        let last = Lsn(self.journal.next_lsn().0 - 1);
-        self.engine.advance(GROUP, Version(last.0));
+        self.engine.advance(GROUP, last);
         self.refresh();
+        Ok(())
     }
 
     /// Wall time, which within one life of the store never goes back.
