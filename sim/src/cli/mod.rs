@@ -8,6 +8,7 @@
 pub(crate) mod exhaust;
 pub(crate) mod fuzz;
 pub(crate) mod list;
+mod memory;
 pub(crate) mod mutants;
 pub(crate) mod run;
 pub(crate) mod shrink;

@@ -1,13 +1,11 @@
 //! Bytes that nobody wrote, for the journal's readers.
 //!
 //! The material is what real stores left on simulated disks: files with records, deletions, seals,
-//! footers, manifests of several edits. An input is a piece of it, damaged; or forged: a header of
-//! which one field was changed and the checksum made right again, which gets past the first check
-//! with a lie.
+//! footers, manifests of several edits. An input is a piece of it, damaged; or forged, which
+//! gets past every checksum with a lie (`forge`).
 //!
 //! A reader must answer, and what it answers must be paid for by the input: it never holds more
-//! pieces than the bytes can have. (That it asks for no more memory than there is to read is
-//! checked where it reads: see [`super::recovery`].)
+//! pieces than the bytes can have.
 //!
 //! Not here: whole directories (`recovery`).
 
@@ -19,8 +17,8 @@ use trilith_engine::{
         edits::{Change, ManifestState},
         footer::{FooterHeader, SegmentHints},
         format::{
-            FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, Record, SEGMENT_HEADER_BYTES, Seed,
-            SegmentHeader, decode_directory, records,
+            FRAME_ALIGN, Record, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, decode_directory,
+            records,
         },
         identity::{CurrentFile, NodeFile},
         seed_log,
@@ -28,10 +26,15 @@ use trilith_engine::{
         walk::{Start, walk},
     },
     runtime::Rng as _,
-    types::{Lsn, SegmentId, Uuid},
+    types::Lsn,
 };
 
-use super::{damage, noise, recovery::images};
+use super::{
+    Fed, damage,
+    forge::{forge, forge_footer, lie},
+    noise,
+    recovery::images,
+};
 use crate::luck::{Domain, Luck};
 
 /// A file of the material, without the zeros behind what is used of it.
@@ -80,59 +83,8 @@ pub(super) fn hurt(bytes: &mut Vec<u8>, luck: &mut Luck) {
     bytes.append(&mut frames);
 }
 
-/// A number that is off by a little, or by everything.
-fn lie(number: u64, luck: &mut Luck) -> u64 {
-    match luck.range(0..6) {
-        0 => number.wrapping_add(1),
-        1 => number.wrapping_sub(1),
-        2 => u64::MAX,
-        3 => 0,
-        4 => number ^ 1 << luck.range(0..64),
-        _ => luck.next_u64(),
-    }
-}
-
-/// Changes one field of a frame's header and makes its checksum right again.
-pub(super) fn forge_frame(bytes: &mut [u8], header: &SegmentHeader, luck: &mut Luck) {
-    let seed = Seed::of(header.uuid);
-    let places = (SEGMENT_HEADER_BYTES..bytes.len()).step_by(FRAME_ALIGN);
-    let whole = |at: &usize| FrameHeader::decode(&bytes[*at..], seed, *at as u64).is_ok();
-    let frames: Vec<usize> = places.filter(whole).collect();
-    if frames.is_empty() {
-        return;
-    }
-    let at = *luck.pick(&frames);
-    let Ok(mut frame) = FrameHeader::decode(&bytes[at..], seed, at as u64) else { return };
-    match luck.range(0..9) {
-        0 => frame.body_bytes = lie(u64::from(frame.body_bytes), luck) as u32,
-        1 => frame.records = lie(u64::from(frame.records), luck) as u32,
-        2 => frame.groups = lie(u64::from(frame.groups), luck) as u16,
-        3 => frame.first_lsn = Lsn(lie(frame.first_lsn.0, luck)),
-        4 => frame.durable_lsn = Lsn(lie(frame.durable_lsn.0, luck)),
-        5 => frame.previous_crc = luck.next_u64() as u32,
-        6 => frame.directory_crc = luck.next_u64() as u32,
-        7 => frame.map_crc = luck.next_u64() as u32,
-        _ => frame.segment = SegmentId(lie(u64::from(frame.segment.0), luck) as u32),
-    }
-    bytes[at..at + FRAME_HEADER_BYTES].copy_from_slice(&frame.encode(seed, at as u64));
-}
-
-/// Changes one field of a segment's header and makes its checksum right again.
-pub(super) fn forge_front(bytes: &mut [u8], luck: &mut Luck) {
-    let Ok(mut header) = SegmentHeader::decode(bytes) else { return };
-    match luck.range(0..5) {
-        0 => header.id = SegmentId(lie(u64::from(header.id.0), luck) as u32),
-        1 => header.uuid = Uuid::from_draws(luck.next_u64(), luck.next_u64()),
-        2 => header.node = Uuid::from_draws(luck.next_u64(), luck.next_u64()),
-        3 => header.base_lsn = Lsn(lie(header.base_lsn.0, luck)),
-        _ => header.previous_crc = luck.next_u64() as u32,
-    }
-    let front = header.encode();
-    bytes[..front.len()].copy_from_slice(&front);
-}
-
 /// Small files and headers.
-pub(super) fn identities(seed: u64) -> Result<(), String> {
+pub(super) fn identities(seed: u64) -> Fed {
     let mut luck = luck(seed);
     let mut bytes = if luck.chance(1, 8) {
         noise(200, &mut luck)
@@ -140,7 +92,11 @@ pub(super) fn identities(seed: u64) -> Result<(), String> {
         let bytes = &luck.pick(material()).bytes;
         bytes[..bytes.len().min(128)].to_vec()
     };
-    damage(&mut bytes, &mut luck);
+    if luck.coin() {
+        damage(&mut bytes, &mut luck);
+    } else {
+        forge(&mut bytes, &mut luck);
+    }
     if let Ok(header) = SegmentHeader::decode(&bytes)
         && SegmentHeader::decode(&header.encode()) != Ok(header)
     {
@@ -156,20 +112,17 @@ pub(super) fn identities(seed: u64) -> Result<(), String> {
     {
         return Err(format!("{current:?} does not read back"));
     }
-    Ok(())
+    Ok(bytes.len())
 }
 
 /// Frames: walked, judged, and taken apart as recovery takes them.
-pub(super) fn frames(seed: u64) -> Result<(), String> {
+pub(super) fn frames(seed: u64) -> Fed {
     let mut luck = luck(seed);
     let (mut bytes, header) = segment(&mut luck);
-    for _ in 0..luck.range(0..3) {
-        forge_frame(&mut bytes, &header, &mut luck);
+    for _ in 0..luck.range(0..4) {
+        forge(&mut bytes, &mut luck);
     }
-    if luck.chance(1, 4) {
-        forge_front(&mut bytes, &mut luck);
-    }
-    if luck.chance(3, 4) {
+    if luck.coin() {
         hurt(&mut bytes, &mut luck);
     }
     let front = match SegmentHeader::decode(&bytes) {
@@ -202,11 +155,11 @@ pub(super) fn frames(seed: u64) -> Result<(), String> {
             }
         }
     }
-    Ok(())
+    Ok(bytes.len())
 }
 
 /// Records and directories, from anywhere.
-pub(super) fn pieces(seed: u64) -> Result<(), String> {
+pub(super) fn pieces(seed: u64) -> Fed {
     let mut luck = luck(seed);
     let bytes = if luck.chance(1, 8) {
         noise(400, &mut luck)
@@ -233,13 +186,16 @@ pub(super) fn pieces(seed: u64) -> Result<(), String> {
     }
     // The checksum is made right, so that the lines themselves are read.
     let lines = decode_directory(&bytes, codec::crc(0, &bytes)).map_or(0, |lines| lines.len());
-    if lines > bytes.len() / 32 { Err(format!("{lines} lines")) } else { Ok(()) }
+    if lines > bytes.len() / 32 { Err(format!("{lines} lines")) } else { Ok(bytes.len()) }
 }
 
 /// Footers, at the place where they were written and elsewhere.
-pub(super) fn footers(seed: u64) -> Result<(), String> {
+pub(super) fn footers(seed: u64) -> Fed {
     let mut luck = luck(seed);
-    let (bytes, header) = segment(&mut luck);
+    let (mut bytes, header) = segment(&mut luck);
+    for _ in 0..luck.range(0..3) {
+        forge_footer(&mut bytes, &header, &mut luck);
+    }
     let seeded = Seed::of(header.uuid);
     let places = (SEGMENT_HEADER_BYTES..bytes.len()).step_by(512);
     let is_footer =
@@ -249,7 +205,7 @@ pub(super) fn footers(seed: u64) -> Result<(), String> {
     // A footer is read to its exact length, and what follows it here is padding.
     let end = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1).max(at);
     let mut footer = bytes[at..end].to_vec();
-    if luck.chance(7, 8) {
+    if luck.coin() {
         damage(&mut footer, &mut luck);
     }
     let len = footer.len();
@@ -260,12 +216,12 @@ pub(super) fn footers(seed: u64) -> Result<(), String> {
         Ok(hints) if hints.len() as usize > len / 24 => {
             Err(format!("{} hints of {len} bytes", hints.len()))
         }
-        Ok(_) | Err(_) => Ok(()),
+        Ok(_) | Err(_) => Ok(len),
     }
 }
 
 /// Edits of the manifest, and what they lead to.
-pub(super) fn edits(seed: u64) -> Result<(), String> {
+pub(super) fn edits(seed: u64) -> Fed {
     let mut luck = luck(seed);
     let mut state = ManifestState::default();
     let manifests: Vec<_> = material()
@@ -276,7 +232,7 @@ pub(super) fn edits(seed: u64) -> Result<(), String> {
         })
         .collect();
     let file = *luck.pick(&manifests);
-    let Some(header) = file.header else { return Ok(()) };
+    let Some(header) = file.header else { return Ok(0) };
     let start = Start {
         id: header.id,
         uuid: header.uuid,
@@ -284,9 +240,13 @@ pub(super) fn edits(seed: u64) -> Result<(), String> {
         previous_crc: Some(0),
         end: None,
     };
-    let walked = walk(&file.bytes, &start);
+    let mut manifest = file.bytes.clone();
+    for _ in 0..luck.range(0..3) {
+        forge(&mut manifest, &mut luck);
+    }
+    let walked = walk(&manifest, &start);
     for frame in walked.frames() {
-        for (_, record) in records(frame.body(&file.bytes)).flatten() {
+        for (_, record) in records(frame.body(&manifest)).flatten() {
             let mut bytes = record.value.to_vec();
             if luck.chance(1, 3) {
                 damage(&mut bytes, &mut luck);
@@ -310,11 +270,11 @@ pub(super) fn edits(seed: u64) -> Result<(), String> {
         }
     }
     let _highest = state.sealed_lsn();
-    Ok(())
+    Ok(manifest.len())
 }
 
 /// The first format's log.
-pub(super) fn first_log(seed: u64) -> Result<(), String> {
+pub(super) fn first_log(seed: u64) -> Fed {
     let mut luck = luck(seed);
     let mut bytes = Vec::new();
     for _ in 0..luck.range(0..5) {
@@ -341,5 +301,5 @@ pub(super) fn first_log(seed: u64) -> Result<(), String> {
     if errors > 1 || entries > bytes.len() / 19 {
         return Err(format!("{entries} entries and {errors} errors of {} bytes", bytes.len()));
     }
-    Ok(())
+    Ok(bytes.len())
 }
