@@ -108,9 +108,6 @@ impl KvOptions {
         let path = path.as_ref();
         let rt = Native::new(path);
         let (store, report) = block_on(Store::open(rt.clone(), self.store))?;
-        if let Some(torn) = &report.torn {
-            tracing::warn!(%torn, "a write that had not completed was cut");
-        }
         tracing::info!(
             node = %report.node,
             path = %path.display(),
