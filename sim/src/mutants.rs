@@ -96,6 +96,12 @@ const fn damaging(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "journal", breaks, hunts: DAMAGE_HUNTS }
 }
 
+/// Who hunts what shows only when a recovery is interrupted.
+const OPENING_HUNTS: &[&str] = &["the_power_goes_again_while_a_store_opens"];
+
+/// Who hunts what shows only when much that was not synced is lost.
+const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
+
 /// Who hunts the planted bugs of the world: its own laws, no scenario.
 const LAWS: &[&str] = &["laws"];
 
@@ -144,7 +150,11 @@ const PLANTED: &[Mutant] = &[
     planted("ack_before_sync", "journal", "records count as durable before their sync"),
     planted("no_fsync_data_segment", "journal", "a data segment is added to the manifest unsynced"),
     planted("no_fsync_manifest", "journal", "a new manifest is renamed unsynced"),
-    planted("no_dir_sync_manifest", "journal", "the name of a new manifest is not synced"),
+    planted("edit_not_synced", "journal", "an edit of the manifest is acted on before its sync"),
+    Mutant {
+        hunts: OPENING_HUNTS,
+        ..planted("no_dir_sync_manifest", "journal", "the name of a new manifest is not synced")
+    },
     planted("no_dir_sync_current", "journal", "the rename of CURRENT is not synced"),
     planted("no_dir_sync_segment", "journal", "the name of a new journal segment is not synced"),
     planted("no_dir_sync_data_segment", "journal", "the name of a data segment is not synced"),
@@ -168,7 +178,7 @@ const PLANTED: &[Mutant] = &[
     planted("torn_tail_kept", "journal", "a torn frame is kept when its header is whole"),
     planted("manifest_edit_after_rename", "journal", "CURRENT names a manifest not yet written"),
     damaging("frame_crc_without_position", "a frame verifies wherever it stands"),
-    planted("frame_body_not_checked", "journal", "the body of a frame is believed"),
+    damaging("frame_body_not_checked", "the body of a frame is believed"),
     damaging("chain_not_checked", "a frame need not follow the one before it"),
     planted("no_record_crc", "journal", "records are served without looking at their checksum"),
     damaging("record_identity_not_checked", "a record is served whatever key it belongs to"),
@@ -197,6 +207,7 @@ const PLANTED: &[Mutant] = &[
     planted("tombstone_dropped_early", "value", "compaction drops a deletion that still hides"),
     planted("compaction_forgets_a_victim", "value", "one victim's records are dropped uncopied"),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
+    planted("index_at_append", "lone", "a frame is in the index though it was refused"),
     planted("condition_ignored", "lone", "a write happens though its condition does not hold"),
     planted(
         "condition_sees_only_the_index",
@@ -205,7 +216,10 @@ const PLANTED: &[Mutant] = &[
     ),
     planted("missing_delete_reported_done", "lone", "deleting nothing is reported as a deletion"),
     planted("batch_applied_by_halves", "lone", "readers see a part of a batch"),
-    planted("victims_dropped_unsynced", "lone", "victims go while newer records are unsynced"),
+    Mutant {
+        hunts: POWER_HUNTS,
+        ..planted("victims_dropped_unsynced", "lone", "victims go while newer records are unsynced")
+    },
     planted("peer_checksum_ignored", "peer", "frames are taken without looking at their checksum"),
     planted("peer_garbage_skipped", "peer", "a frame that does not fit is skipped, the link lives"),
     planted("peer_half_a_write_is_a_write", "peer", "what a stream did not take counts as written"),

@@ -179,7 +179,10 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     }
     if arguments.write {
         let path = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/mutants.md"));
-        fs::write(&path, table(&rows, arguments))?;
+        // What is said below the table stays.
+        let old = fs::read_to_string(&path).unwrap_or_default();
+        let prose = old.rsplit_once("|\n").map_or("", |(_, prose)| prose);
+        fs::write(&path, table(&rows, arguments) + prose)?;
         println!("written to {}", path.display());
     }
     Ok(uncaught.is_empty())

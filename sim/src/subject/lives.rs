@@ -82,11 +82,14 @@ pub struct LifeOptions {
     pub keys: Key,
     /// Faults of the disk from some point on; the store may stop then, and must stop cleanly.
     pub faults: bool,
+    /// The power goes again and again while the store opens, mostly near the end of that, where
+    /// something changes.
+    pub openings: bool,
 }
 
 impl Default for LifeOptions {
     fn default() -> Self {
-        Self { steps: 80, keys: 24, faults: false }
+        Self { steps: 80, keys: 24, faults: false, openings: false }
     }
 }
 
@@ -223,6 +226,8 @@ struct Life<'l> {
     /// A compaction under way: steps of its install are done between other steps.
     pending: Option<Done<Still>>,
     next_id: u64,
+    /// How many operations of the disk the last whole opening took.
+    opening_ops: u64,
     summary: Summary,
 }
 
@@ -247,6 +252,7 @@ pub fn life(seed: u64, options: &LifeOptions) -> Result<Summary, String> {
         snapshots: Vec::new(),
         pending: None,
         next_id: 1,
+        opening_ops: 40,
         summary: Summary::default(),
     };
     life.open()?;
@@ -264,6 +270,12 @@ impl Life<'_> {
 
     fn open(&mut self) -> Result<(), String> {
         let still = self.still.clone();
+        let before = still.platter().op_count();
+        if self.options.openings && self.luck.chance(3, 4) {
+            let from = if self.luck.coin() { self.opening_ops.saturating_sub(8) } else { 0 };
+            let at = before + self.luck.range(from..self.opening_ops + 1);
+            still.platter().crash_at(at);
+        }
         let opened = still.block_on(Store::open(still.clone(), small_options()));
         let store = match opened {
             Ok((store, _report)) => store,
@@ -274,6 +286,7 @@ impl Life<'_> {
         if self.still.platter().is_off() {
             return self.power_loss();
         }
+        self.opening_ops = self.still.platter().op_count() - before;
         let found = self.read_all()?;
         let now_ms = self.now_ms();
         self.model.recover(&found, now_ms)?;

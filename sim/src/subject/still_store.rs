@@ -23,6 +23,8 @@ pub fn run(_scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Ev
         steps: drawn.shape.operations as usize,
         keys: drawn.shape.keys.max(2),
         faults: drawn.families.contains(&Family::DiskError),
+        // One machine loses its power anyway; a blackout does not end with the first.
+        openings: drawn.families.contains(&Family::Blackout),
     };
     let ledger = world.ledger();
     let lived = {
