@@ -50,7 +50,7 @@ pub(super) fn is_number(text: &str) -> bool {
 }
 
 /// Whether a name in one of the two directories is one that this room makes: a segment's, or that
-/// of one which is still being rewritten.
+/// of a file which is made blank to be used again.
 pub(super) fn is_segment_name(name: &str) -> bool {
     let number = name.strip_suffix(".seg").or_else(|| name.strip_suffix(".tmp"));
     number.is_some_and(is_number)

@@ -6,7 +6,7 @@
 //!                                      └─► the others: walk ─► verdict ──► refuse?
 //! ────────────────────────────────────────────────────────────────────────────────────────────
 //! sync the directory: what was found is certain
-//! write the unproven records into a fresh file · sync · give it a segment's name   then changes
+//! sync the unproven records · write them into a fresh segment · sync               then changes
 //! write a new manifest that lists it and seals or drops the others
 //! point CURRENT at it                                             ◄ the only step that counts
 //! remove what belongs to nothing
@@ -19,7 +19,8 @@
 //!
 //! A file that no manifest lists is removed at the end, with one exception: a segment is listed before
 //! it is written to, so one of ours that goes on where the log ends shows that the manifest has lost
-//! its last edit. What an unfinished recovery left is told from it by its end, which is a footer.
+//! its last edits. What an unfinished recovery left does not go on there: it repeats records that
+//! were made certain where they stood before they were written again.
 //!
 //! Everything is read uncached: after a failed sync the cache may hold what the device does not.
 //! Nothing is ever appended behind an old tail: what could lie there (a torn frame, pages that are
@@ -547,8 +548,9 @@ impl<R: Runtime> Recovery<'_, R> {
                 continue;
             }
             let end = file.len().await?;
-            let bytes = read_range(&file, 0, end, ReadMode::Uncached).await?;
-            if !was_never_begun(&bytes) && !is_a_rewrite(&bytes, &header) {
+            let first_frame = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
+            let front = read_range(&file, 0, first_frame, ReadMode::Uncached).await?;
+            if !was_never_begun(&front) {
                 mark!("journal_unlisted_segment");
                 self.damages.push(Damage {
                     segment: header.id,
@@ -611,7 +613,13 @@ impl<R: Runtime> Recovery<'_, R> {
             let proven = if planted!("append_to_old_tail") {
                 &kept.frames[..]
             } else {
-                unproven.extend(rebuild(&bytes, &kept.frames[kept.proven_frames..]));
+                let frames = &kept.frames[kept.proven_frames..];
+                if !frames.is_empty() {
+                    // They may be in a cache of the device only. Should they go with the power while
+                    // their copy stays, the copy would look like a segment that was forgotten.
+                    unsealed.segment.file.sync().await?;
+                }
+                unproven.extend(rebuild(&bytes, frames));
                 &kept.frames[..kept.proven_frames]
             };
             if proven.is_empty() {
@@ -689,16 +697,12 @@ impl<R: Runtime> Recovery<'_, R> {
         let footer = footer::build(id, &bytes, &placed).finish(id, seed, offset);
         let footer_ref = FooterRef { offset, bytes: footer.len() as u64 };
         bytes.extend_from_slice(&footer);
-        // It gets its name when it is whole: a segment that has one and is in use was listed before
-        // (`find_unlisted`), or is a whole rewrite that never came to count.
-        let tmp = alloc::format!("{JOURNAL_DIR}/{:08x}.tmp", id.0);
-        let file = create_over(self.disk, &tmp).await?;
+        let file = create_over(self.disk, &segment_name(SegmentKind::Journal, id)).await?;
         let len = bytes.len() as u64;
         file.write_at(0, Bytes::from(bytes)).await?;
         if !planted!("rewrite_without_sync") {
             file.sync().await?;
         }
-        self.disk.rename(&tmp, &segment_name(SegmentKind::Journal, id)).await?;
         self.disk.sync_dir(JOURNAL_DIR).await?;
         let sealed = Sealed {
             base_lsn,
@@ -779,17 +783,6 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
     let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     is_zero(front) || frame.is_some_and(is_zero)
-}
-
-/// What recovery writes ends with its footer. A prepared segment does not, until the manifest says
-/// that it was sealed: the room that is kept for footers is more than they take.
-fn is_a_rewrite(bytes: &[u8], header: &SegmentHeader) -> bool {
-    let (id, uuid) = (header.id, header.uuid);
-    let start = Start { id, uuid, first_lsn: None, previous_crc: None, end: None };
-    let offset = footer::footer_offset(walk(bytes, &start).end);
-    let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..));
-    let found = footer::FooterHeader::decode(rest.unwrap_or(&[]), id, Seed::of(uuid), offset);
-    found.is_ok_and(|found| offset + found.bytes == bytes.len() as u64)
 }
 
 fn sealed_of(kept: &Kept, proven: &[FrameAt]) -> Sealed {

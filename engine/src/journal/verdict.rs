@@ -213,6 +213,11 @@ fn conclude(scans: &[Scanned], floor: Lsn, last: Option<Lsn>) -> Decision {
             None => last.map(Lsn::next),
         };
         if !judge.segment(*index, &scans[*index]) {
+            // The next segment is begun when this one is durable to its end.
+            let is_used = |next: &usize| matches!(scans[*next].front, Front::Strange(_));
+            if order[place + 1..].iter().any(is_used) {
+                judge.doubt();
+            }
             break;
         }
     }
@@ -436,6 +441,15 @@ impl Judge {
                 mark!("journal_ambiguous_tail");
                 self.decision.damages.push(Damage { verdict: Verdict::Ambiguous, ..damage });
             }
+        }
+    }
+
+    /// What looked torn stands before something that cannot be read, and so may have been whole.
+    fn doubt(&mut self) {
+        if let Some(torn) = self.decision.torn.take() {
+            mark!("journal_tail_doubted");
+            let damage = Damage { verdict: Verdict::Ambiguous, last_lsn: None, ..torn };
+            self.decision.damages.push(damage);
         }
     }
 
