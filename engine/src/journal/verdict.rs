@@ -4,8 +4,10 @@
 //! The writer hands frame N+1 to the device only after frame N was synced (or says, by its
 //! `durable_lsn`, that it was not), syncs a segment before it writes the header of the next, and
 //! writes in that header where the next begins. So there is one number, *proven*: the highest LSN
-//! of which some whole frame, header or the manifest says that it was durable. Then, for the first
-//! missing LSN `E`:
+//! of which some frame's header, a segment's, or the manifest says that it was durable. A header
+//! counts although the rest of its frame is torn: its checksum is right for this place in this
+//! incarnation, and nothing is written twice there, so it says what was true when it was made. Then,
+//! for the first missing LSN `E`:
 //!
 //! ```text
 //! E ≤ proven                         rot        it was durable, perhaps acknowledged: never cut
@@ -326,6 +328,12 @@ impl Judge {
             match piece {
                 Piece::Frame(frame) => self.frame(scan.id, frame),
                 Piece::Hole(hole) => {
+                    // Its header says where it begins: what is missing before it is lost by itself.
+                    if let Some(header) = &hole.header
+                        && self.decision.next_lsn <= self.decision.proven.min(header.first_lsn)
+                    {
+                        self.reached(scan.id, header.first_lsn);
+                    }
                     let expected = self.decision.next_lsn;
                     let next = match pieces.peek() {
                         Some(Piece::Frame(frame)) => Some(frame.header.first_lsn),

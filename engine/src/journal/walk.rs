@@ -115,7 +115,7 @@ pub struct Walk {
     pub next_lsn: Lsn,
     /// The checksum of the last frame's header, or what the walk began with.
     pub last_crc: u32,
-    /// The highest LSN that some frame says was durable.
+    /// The highest LSN that some frame's header says was durable.
     pub proven: Lsn,
 }
 
@@ -207,6 +207,10 @@ impl Walker<'_> {
             return None;
         }
         let (evidence, header, groups) = self.examine(at);
+        // Whatever became of the rest, this much was true when the header was made.
+        if let Some(header) = &header {
+            self.walk.proven = self.walk.proven.max(header.durable_lsn);
+        }
         self.walk.pieces.push(Piece::Hole(Hole {
             offset: at as u64,
             end: next.unwrap_or(self.bytes.len()) as u64,

@@ -43,9 +43,11 @@ fn the_last_frame_is_torn_when_part_of_it_was_never_written() {
     check(core::slice::from_ref(&long), "keeps 1-5, unproven from 4");
     let sectors = long.sectors(3);
     for sector in sectors.clone() {
-        let expect = if sector == sectors.start { "Torn 4-" } else { "Torn 4-5" };
-        let expect = ["keeps 1-3, unproven from 3; ", expect].concat();
-        check(&[long.clone().unwritten(3, sector)], &expect);
+        // The header proves what was there before it.
+        let is_header = sector == sectors.start;
+        let silent = "keeps 1-3, unproven from 3; Torn 4-";
+        let expect = if is_header { silent } else { "keeps 1-3; Torn 4-5" };
+        check(&[long.clone().unwritten(3, sector)], expect);
     }
     check(&[long.unwritten_frame(3)], "keeps 1-3, unproven from 3");
 }
@@ -55,8 +57,8 @@ fn a_changed_frame_is_rot_when_a_later_one_proves_it_and_ambiguous_otherwise() {
     check(&[three().flip(0, VALUE)], "keeps 2-3, unproven from 3; Rot 1-1");
     check(&[three().flip(1, VALUE)], "keeps 1-1 3-3, unproven from 3; Rot 2-2");
     check(&[three().flip(1, 20)], "keeps 1-1 3-3, unproven from 3; Rot 2-2");
-    check(&[three().flip(0, VALUE).flip(1, VALUE)], "keeps 3-3, unproven from 3; Rot 1-2");
-    check(&[three().flip(2, VALUE)], "keeps 1-2, unproven from 2; Ambiguous 3-3");
+    check(&[three().flip(0, VALUE).flip(1, VALUE)], "keeps 3-3, unproven from 3; Rot 1-1; Rot 2-2");
+    check(&[three().flip(2, VALUE)], "keeps 1-2; Ambiguous 3-3");
     check(&[three().flip(2, 20)], "keeps 1-2, unproven from 2; Ambiguous 3-");
     // The idle seal is that later proof.
     check(&[three().seal(3).flip(2, VALUE)], "keeps 1-2; Rot 3-3; goes on at 4");
@@ -72,13 +74,37 @@ fn a_proven_frame_that_looks_unwritten_is_rot() {
     check(&[lost], "keeps 1-1 3-3, unproven from 3; Rot 2-2");
 }
 
+/// A frame that never reached the device whole says in its header what was there before it.
+#[test]
+fn the_header_of_a_torn_frame_proves_what_it_says() {
+    let disk = || {
+        let sketch = Sketch::first().frame(0, &[b"one"]).frame(1, &[&[2; 1500]]);
+        sketch.frame(2, &[&[3; 900]])
+    };
+    let torn = || {
+        let last = disk().sectors(2).end - 1;
+        disk().unwritten(2, last)
+    };
+    check(&[torn()], "keeps 1-2; Torn 3-3");
+    // The sectors of an acknowledged frame are zeros again. Nothing whole comes after it.
+    let middle = disk().sectors(1).start + 1;
+    check(&[torn().unwritten(1, middle)], "keeps 1-1; Rot 2-2; Torn 3-3; goes on at 3");
+    check(&[torn().flip(1, VALUE)], "keeps 1-1; Rot 2-2; Torn 3-3; goes on at 3");
+    check(&[torn().flip(1, 20)], "keeps 1-1; Rot 2-2; Torn 3-3; goes on at 3");
+    // What was written and changed is in doubt of its own.
+    let both = disk().flip(1, VALUE).flip(2, VALUE);
+    check(&[both], "keeps 1-1; Rot 2-2; Ambiguous 3-3; goes on at 3");
+    // Without its header it is silent.
+    check(&[disk().flip(1, VALUE).flip(2, 20)], "keeps 1-1; Ambiguous 2-2");
+}
+
 #[test]
 fn frames_that_were_not_synced_prove_nothing_about_each_other() {
     let long = [4; 600];
     let lazy = || Sketch::first().frame(0, &[b"one"]).frame(1, &[&long]).frame(1, &[&long]);
     check(&[lazy()], "keeps 1-3, unproven from 2");
     let second = lazy().sectors(1);
-    check(&[lazy().unwritten(1, second.start + 1)], "keeps 1-1, unproven from 1; Torn 2-2");
+    check(&[lazy().unwritten(1, second.start + 1)], "keeps 1-1; Torn 2-2");
     check(&[lazy().flip(1, VALUE)], "keeps 1-1; Ambiguous 2-3");
     // One sync later the same damage is rot, and everything behind it stays.
     let synced = lazy().frame(3, &[b"four"]).flip(1, VALUE);
@@ -93,8 +119,8 @@ fn a_value_full_of_zeros_is_not_a_sector_that_was_never_written() {
     // A sector in the middle of the value is the same, written or not.
     let sectors = disk().sectors(1);
     check(&[disk().unwritten(1, sectors.start + 2)], "keeps 1-2, unproven from 2");
-    check(&[disk().unwritten(1, sectors.end - 1)], "keeps 1-1, unproven from 1; Torn 2-2");
-    let ambiguous = "keeps 1-1, unproven from 1; Ambiguous 2-2";
+    check(&[disk().unwritten(1, sectors.end - 1)], "keeps 1-1; Torn 2-2");
+    let ambiguous = "keeps 1-1; Ambiguous 2-2";
     check(&[disk().flip(1, VALUE + 900)], ambiguous);
     // The map says of this sector that it is not zero: the map is what changed.
     let map = disk().frames[1].header.layout(disk().frames[1].offset).map_at;
@@ -153,7 +179,7 @@ fn a_segment_that_was_being_begun_is_torn() {
     let neither = next().put(0, &[0; SECTOR_BYTES]).unwritten_frame(0);
     check(&[three(), neither], "keeps 1-3, unproven from 3");
     // A header that was written and changed is another matter.
-    let ambiguous = "keeps 1-3, unproven from 3; Ambiguous 4-";
+    let ambiguous = "keeps 1-3; Ambiguous 4-";
     check(&[three(), next().put(20, &[99]).flip(0, VALUE)], ambiguous);
     check(&[three(), next().put(20, &[99])], "keeps 1-4, unproven from 4");
 }
