@@ -24,6 +24,7 @@
 //!
 //! Not here: long histories, time, tasks that interleave (`world`).
 
+pub mod entries;
 pub mod journal;
 pub mod store;
 

@@ -7,8 +7,8 @@
 
 use trilith_engine::journal::Sync;
 use trilith_sim::exhaust::{
-    Bound, Count, Subject, everywhere, journal, journal::Journals, last_step, store, store::Stores,
-    word, words,
+    Bound, Count, Subject, entries, entries::Entries, everywhere, journal, journal::Journals,
+    last_step, store, store::Stores, word, words,
 };
 
 /// Outcomes of a crash up to 32, of a crash of recovery up to 16; six drawn where there are more.
@@ -41,6 +41,65 @@ fn every_crash_of_two_steps_of_a_journal() {
 fn every_crash_of_one_step_of_a_store() {
     let count = all_words::<Stores>("store", store::ALPHABET, 1, &SMALL);
     assert!(count.outcomes > 100 && count.inner_outcomes > 1000, "{count}");
+}
+
+#[test]
+fn every_crash_of_one_step_of_entries() {
+    let count = all_words::<Entries>("entries", entries::ALPHABET, 1, &SMALL);
+    assert!(count.outcomes > 100 && count.inner_outcomes > 1000, "{count}");
+}
+
+#[test]
+fn every_crash_of_stories_of_entries() {
+    for (name, steps) in stories_of_entries() {
+        story::<Entries>(name, &steps, &SMALL);
+    }
+}
+
+fn stories_of_entries() -> [(&'static str, Vec<entries::Step>); 3] {
+    use entries::Step;
+    let overwritten = vec![
+        Step::Put(900, Sync::Now),
+        Step::Increment(Sync::Now),
+        Step::Overwrite(Sync::Later),
+        Step::Fails(Sync::Now),
+        Step::Both(Sync::Now),
+        Step::Rotate,
+        Step::Put(10, Sync::Now),
+        Step::Settle,
+        Step::Chores,
+        Step::Increment(Sync::Now),
+        Step::Checkpoint(Sync::Later),
+        Step::Overwrite(Sync::Now),
+    ];
+    let later = vec![
+        Step::Put(2500, Sync::Later),
+        Step::Rotate,
+        Step::Fails(Sync::Now),
+        Step::Overwrite(Sync::Now),
+        Step::Put(2500, Sync::Now),
+        Step::Chores,
+        Step::Reopen,
+        Step::Increment(Sync::Now),
+        Step::Settle,
+        Step::Chores,
+        Step::Put(100, Sync::Now),
+        Step::Reopen,
+    ];
+    // The spare is older than the segment that the large values need, and is used after it.
+    let numbers = vec![
+        Step::Put(10, Sync::Now),
+        Step::Chores,
+        Step::Put(2500, Sync::Now),
+        Step::Rotate,
+        Step::Put(10, Sync::Now),
+        Step::Overwrite(Sync::Now),
+    ];
+    [
+        ("settle what was overwritten", overwritten),
+        ("settle in a later life", later),
+        ("numbers do not tell the order", numbers),
+    ]
 }
 
 #[test]
@@ -133,4 +192,61 @@ fn a_lost_write_is_noticed() {
     let steps = [journal::Step::Append(&[40], Sync::Later)];
     let broken = last_step::<Forgetful>(&steps, &SMALL).expect_err("it must be noticed");
     assert!(broken.0.contains("was acknowledged"), "{broken}");
+}
+
+/// Each bug planted in a journal that its owner settles is noticed by these stories.
+#[cfg(feature = "mutants")]
+mod planted {
+    use std::{cell::Cell, panic};
+
+    use trilith_engine::mark::{Sink, install};
+
+    use trilith_sim::exhaust::Broken;
+
+    use super::*;
+
+    const PLANTED: &[&str] = &[
+        "dead_record_in_hints",
+        "encoded_records_not_in_the_directory",
+        "footer_before_settle",
+        "tail_in_the_order_of_numbers",
+    ];
+
+    thread_local! {
+        static ON: Cell<&'static str> = const { Cell::new("") };
+    }
+
+    struct Switch;
+
+    impl Sink for Switch {
+        fn mark(&self, _name: &'static str) {}
+
+        fn broken(&self, claim: &'static str, file: &'static str, line: u32) {
+            panic!("{claim} ({file}:{line})");
+        }
+
+        fn planted(&self, name: &'static str) -> bool {
+            ON.get() == name
+        }
+    }
+
+    #[test]
+    fn every_planted_bug_is_noticed() {
+        install(Box::new(Switch));
+        let mut missed = Vec::new();
+        for name in PLANTED {
+            ON.set(name);
+            let noticed = stories_of_entries().into_iter().find_map(|(story, steps)| {
+                let told = panic::catch_unwind(|| everywhere::<Entries>(&steps, &SMALL).err());
+                let told = told.unwrap_or_else(|_| Some(Broken("an assertion".into())));
+                told.map(|broken| format!("{story}: {broken}"))
+            });
+            ON.set("");
+            match noticed {
+                Some(told) => println!("{name}: {}", told.chars().take(200).collect::<String>()),
+                None => missed.push(*name),
+            }
+        }
+        assert_eq!(missed, Vec::<&str>::new(), "bugs that nobody notices");
+    }
 }

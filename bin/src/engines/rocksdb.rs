@@ -214,8 +214,9 @@ impl Engine for RocksDb {
     ) -> Result<(), DiskError> {
         let mut line = self.line(group);
         let mut batch = WriteBatch::default();
+        let before = line.applied;
         for Edit { key, version, change } in edits {
-            if version <= line.applied {
+            if version <= before {
                 continue;
             }
             line.applied = version;

@@ -14,7 +14,7 @@
 //!
 //! Not here: compaction (`value`).
 
-use alloc::{sync::Arc, vec, vec::Vec};
+use alloc::{boxed::Box, sync::Arc, vec, vec::Vec};
 use bytes::Bytes;
 use core::fmt;
 
@@ -24,7 +24,7 @@ use super::{
     footer,
     format::{Seed, SegmentKind},
     manifest::remove_quietly,
-    report::JournalError,
+    report::{JournalError, JournalOptions},
     sealed::{HintSource, ScrubReport, walk_sealed},
     verdict::Damage,
     write::{Journal, Retired, Spare, has_room, prepare_file},
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, ReadMode, Runtime},
-    types::{SegmentId, Uuid},
+    types::{Loc, SegmentId, Uuid},
 };
 
 /// Which chores are on their way.
@@ -63,22 +63,26 @@ enum Work<R: Runtime> {
         reserve_bytes: u64,
         recycle: Option<Retired<R>>,
     },
-    Seal {
-        segment: Arc<SegmentFile<R>>,
-        listed: Listed,
-        sealed: Sealed,
-    },
+    Seal(Box<SealWork<R>>),
     Reclaim {
         files: Vec<Retired<R>>,
     },
-    Scrub(HintSource<R>),
+    Scrub(Box<HintSource<R>>),
+}
+
+/// A full segment, and which of its records are dead.
+struct SealWork<R: Runtime> {
+    segment: Arc<SegmentFile<R>>,
+    listed: Listed,
+    sealed: Sealed,
+    dead: Vec<u32>,
 }
 
 impl<R: Runtime> fmt::Debug for Chore<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.work {
             Work::Prepare { id, bytes, .. } => write!(f, "prepare {:08x}, {bytes} bytes", id.0),
-            Work::Seal { listed, .. } => write!(f, "seal {:08x}", listed.id.0),
+            Work::Seal(work) => write!(f, "seal {:08x}", work.listed.id.0),
             Work::Reclaim { files } => write!(f, "reclaim {} file(s)", files.len()),
             Work::Scrub(source) => write!(f, "scrub {:08x}", source.id().0),
         }
@@ -142,17 +146,24 @@ impl<R: Runtime> Journal<R> {
     /// Reading one sealed segment from end to end, uncached.
     #[must_use]
     pub fn plan_scrub(&self, id: SegmentId) -> Option<Chore<R>> {
-        let work = Work::Scrub(self.hint_source(id)?);
+        let work = Work::Scrub(Box::new(self.source(id)?));
         Some(Chore { disk: self.rt.disk().clone(), work })
     }
 
-    /// Where to get a full segment's hints from.
+    /// Where to get a settled segment's hints from. One that is not settled has none yet: which of
+    /// its records count is not known.
     #[must_use]
     pub fn hint_source(&self, id: SegmentId) -> Option<HintSource<R>> {
+        self.source(id).filter(|source| !self.is_unsettled(&source.listed))
+    }
+
+    /// A full segment, settled or not.
+    fn source(&self, id: SegmentId) -> Option<HintSource<R>> {
         let listed = self.state.segments.get(&id)?.clone();
-        let sealed = self.rotated.get(&id).or(listed.sealed.as_ref())?.clone();
+        let sealed = self.sealed_of(&listed)?.clone();
         let segment = self.files.get(id)?.clone();
-        Some(HintSource { segment, listed, sealed, node: self.node })
+        let footer_is_truth = has_dead_records(&listed, &self.options);
+        Some(HintSource { segment, listed, sealed, node: self.node, footer_is_truth })
     }
 
     fn plan_prepare(&mut self) -> Option<Work<R>> {
@@ -177,15 +188,21 @@ impl<R: Runtime> Journal<R> {
         if self.busy.sealing.is_some() {
             return None;
         }
-        let without_footer = self.state.segments.values().filter(|listed| {
-            listed.kind == SegmentKind::Journal
-                && listed.sealed.as_ref().is_none_or(|sealed| sealed.footer.is_none())
-                && !self.busy.unsealable.contains(&listed.id)
-        });
-        let source = without_footer.map(|listed| listed.id).find_map(|id| self.hint_source(id))?;
+        let source = if self.options.settled_by_owner {
+            let next = self.next_settled().filter(|id| !self.busy.unsealable.contains(id));
+            next.and_then(|id| self.source(id))?
+        } else {
+            let without_footer = self.state.segments.values().filter(|listed| {
+                listed.kind == SegmentKind::Journal
+                    && listed.sealed.as_ref().is_none_or(|sealed| sealed.footer.is_none())
+                    && !self.busy.unsealable.contains(&listed.id)
+            });
+            without_footer.map(|listed| listed.id).find_map(|id| self.source(id))?
+        };
         self.busy.sealing = Some(source.listed.id);
         let HintSource { segment, listed, sealed, .. } = source;
-        Some(Work::Seal { segment, listed, sealed })
+        let dead = self.settled.get(&listed.id).cloned().unwrap_or_default();
+        Some(Work::Seal(Box::new(SealWork { segment, listed, sealed, dead })))
     }
 
     fn plan_reclaim(&mut self) -> Option<Work<R>> {
@@ -264,6 +281,7 @@ impl<R: Runtime> Journal<R> {
                 match self.record(changes).await {
                     Ok(()) => {
                         self.rotated.clear();
+                        self.settled.remove(&id);
                         if is_shorter {
                             self.cut(id, bytes).await;
                         }
@@ -296,8 +314,8 @@ impl<R: Runtime> Journal<R> {
         }
     }
 
-    /// Seals everything with footers, so that the next opening walks nothing, and lets the
-    /// directory go.
+    /// Seals everything that is settled with footers, so that the next opening does not walk it, and
+    /// lets the directory go.
     ///
     /// # Errors
     /// [`JournalError`]; what was durable stays so.
@@ -311,13 +329,23 @@ impl<R: Runtime> Journal<R> {
                 self.busy.unsealable.push(id);
             }
         }
-        match self.record(vec![Change::Closed]).await {
+        let mut changes = vec![Change::Closed];
+        if self.options.settled_by_owner {
+            // Everything is durable, and the next opening need not ask whether it was.
+            changes.splice(..0, self.seal_rotated());
+        }
+        match self.record(changes).await {
             Ok(()) | Err(JournalError::NoSpace) => {}
             Err(error) => return Err(error),
         }
         drop(self.lock);
         Ok(())
     }
+}
+
+/// Whether only the footer tells a segment's dead records from the others.
+pub(super) fn has_dead_records(listed: &Listed, options: &JournalOptions) -> bool {
+    options.settled_by_owner && listed.kind == SegmentKind::Journal
 }
 
 /// Whether only the journal holds this handle.
@@ -336,8 +364,9 @@ impl<R: Runtime> Chore<R> {
                     None => prepare_spare::<R>(&disk, id, uuid, bytes, reserve_bytes).await,
                 })
             }
-            Work::Seal { segment, listed, sealed } => {
-                let result = write_footer(&segment, &listed, sealed).await;
+            Work::Seal(work) => {
+                let SealWork { segment, listed, sealed, dead } = *work;
+                let result = write_footer(&segment, &listed, sealed, &dead).await;
                 Outcome::Sealed(listed.id, result)
             }
             Work::Reclaim { files } => reclaim(&disk, files).await,
@@ -400,6 +429,7 @@ async fn write_footer<R: Runtime>(
     segment: &SegmentFile<R>,
     listed: &Listed,
     sealed: Sealed,
+    dead: &[u32],
 ) -> Result<(u64, Sealed), SealError> {
     let walked = walk_sealed(&segment.file, listed, &sealed, ReadMode::Cached).await;
     let walked = walked.map_err(SealError::Read)?;
@@ -407,7 +437,11 @@ async fn write_footer<R: Runtime>(
         return Err(SealError::Damaged(damage));
     }
     let offset = footer::footer_offset(sealed.frames_end);
-    let builder = footer::build(listed.id, &walked.bytes, &walked.frames);
+    let is_dead = |loc: Loc| {
+        dead.binary_search(&loc.offset_words).is_ok() && !planted!("dead_record_in_hints")
+    };
+    let builder =
+        footer::build_kept(listed.id, &walked.bytes, &walked.frames, |loc, _| !is_dead(loc));
     let bytes = builder.finish(listed.id, Seed::of(listed.uuid), offset);
     let footer = FooterRef { offset, bytes: bytes.len() as u64 };
     let end = offset + footer.bytes;

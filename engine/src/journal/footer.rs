@@ -22,7 +22,6 @@ use super::{
     format::{
         FORMAT_VERSION, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN,
         RECORD_HEADER_BYTES, Record, RecordKind, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, is_zero,
-        records,
     },
     walk::FrameAt,
 };
@@ -140,7 +139,18 @@ impl SegmentHints {
     /// The hints of a segment whose frames were walked: `frames` of `segment_bytes`.
     #[must_use]
     pub fn of_frames(segment: SegmentId, segment_bytes: &[u8], frames: &[FrameAt]) -> Self {
-        Self::decode_built(build(segment, segment_bytes, frames), segment)
+        Self::of_kept(segment, segment_bytes, frames, |_, _| true)
+    }
+
+    /// The same without the records that are not to be kept.
+    #[must_use]
+    pub(super) fn of_kept(
+        segment: SegmentId,
+        segment_bytes: &[u8],
+        frames: &[FrameAt],
+        keep: impl FnMut(Loc, &Record<'_>) -> bool,
+    ) -> Self {
+        Self::decode_built(build_kept(segment, segment_bytes, frames, keep), segment)
     }
 
     fn decode_built(builder: FooterBuilder, segment: SegmentId) -> Self {
@@ -525,12 +535,22 @@ impl FooterBuilder {
 /// Collects the hints of walked frames: the newest record of each key.
 #[must_use]
 pub fn build(segment: SegmentId, segment_bytes: &[u8], frames: &[FrameAt]) -> FooterBuilder {
+    build_kept(segment, segment_bytes, frames, |_, _| true)
+}
+
+/// The same without the records that are not to be kept: they are only counted.
+#[must_use]
+pub(super) fn build_kept(
+    segment: SegmentId,
+    segment_bytes: &[u8],
+    frames: &[FrameAt],
+    mut keep: impl FnMut(Loc, &Record<'_>) -> bool,
+) -> FooterBuilder {
     let mut builder = FooterBuilder::default();
     let mut hints = Vec::new();
     for frame in frames {
-        let body_at = frame.offset as usize + FRAME_HEADER_BYTES;
-        for (at, record) in records(frame.body(segment_bytes)).flatten() {
-            let counts = record.kind.is_of_a_key();
+        for (loc, record) in frame.records(segment, segment_bytes) {
+            let counts = record.kind.is_of_a_key() && keep(loc, &record);
             builder.count(&record, counts);
             if !counts {
                 continue;
@@ -541,11 +561,7 @@ pub fn build(segment: SegmentId, segment_bytes: &[u8], frames: &[FrameAt]) -> Fo
                 version: record.version,
                 kind: record.kind,
                 expires_ms: record.expires_ms,
-                loc: Loc {
-                    segment,
-                    offset_words: ((body_at + at) / RECORD_ALIGN) as u32,
-                    len: record.encoded_bytes() as u32,
-                },
+                loc,
             });
         }
     }

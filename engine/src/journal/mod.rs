@@ -40,6 +40,7 @@ mod chores;
 mod manifest;
 mod open;
 mod sealed;
+mod settle;
 mod write;
 
 #[cfg(test)]
@@ -53,7 +54,8 @@ pub use footer::{HintRef, SegmentHints, SegmentStats};
 pub use format::{Origin, RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
 pub use open::Recovered;
-pub use report::{JournalError, JournalOptions, OpenError, OpenReport, ReadError, Sync};
+pub use report::{JournalError, JournalOptions, OnDamage, OpenError, OpenReport, ReadError, Sync};
 pub use sealed::{HintSource, ScrubReport};
+pub use settle::TailSegment;
 pub use verdict::{Damage, Verdict};
 pub use write::{Journal, ManifestEdit, Persisted, SegmentInfo};

@@ -32,7 +32,7 @@ use alloc::{collections::BTreeMap, string::ToString, sync::Arc, vec::Vec};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    chores::Busy,
+    chores::{Busy, has_dead_records},
     edits::{Change, FooterRef, Listed, ManifestState, Misfit, Sealed},
     files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
@@ -46,8 +46,9 @@ use super::{
         CURRENT, CURRENT_TMP, ManifestLog, create_over, is_manifest_name, load, point_current,
         read_small, remove_quietly, write_small,
     },
-    report::{JournalOptions, OpenError, OpenReport},
-    sealed::{FrontError, check_front, load_footer, walk_sealed, whole_file},
+    report::{JournalOptions, OnDamage, OpenError, OpenReport},
+    sealed::{FrontError, WalkedSegment, check_front, load_footer, walk_sealed, whole_file},
+    settle::{TailSegment, in_order},
     verdict::{Damage, Decision, Front, Kept, Scanned, Verdict, decide},
     walk::{FrameAt, Start, walk},
     write::{Journal, Spare},
@@ -67,8 +68,10 @@ const NODE_TMP: &str = "NODE.tmp";
 pub struct Recovered {
     /// What was found and done.
     pub report: OpenReport,
-    /// The hints of every segment that holds records, in the order of numbers.
+    /// The hints of every settled segment that holds records, in the order of numbers.
     pub segments: Vec<SegmentHints>,
+    /// The segments that are not settled, in the order of LSNs. Empty unless the owner settles.
+    pub tail: Vec<TailSegment>,
 }
 
 impl<R: Runtime> Journal<R> {
@@ -137,6 +140,9 @@ fn sane(mut options: JournalOptions) -> JournalOptions {
     options.segment_bytes_max = options.segment_bytes_max.clamp(smallest, largest);
     options.first_segment_bytes =
         options.first_segment_bytes.clamp(smallest, options.segment_bytes_max);
+    if !options.settled_by_owner {
+        options.damage = OnDamage::Refuse;
+    }
     options.manifest_bytes = options.manifest_bytes.clamp(limits::MANIFEST_BYTES_MIN, largest);
     options
 }
@@ -163,6 +169,7 @@ fn assemble<R: Runtime>(
         spares,
         rotated: BTreeMap::new(),
         retired: Vec::new(),
+        settled: BTreeMap::new(),
         next_segment,
         next_lsn,
         durable_lsn: Lsn(next_lsn.0 - 1),
@@ -214,7 +221,8 @@ async fn create<R: Runtime>(
         ManifestLog::create(disk, SegmentId(1), uuid, node, &state, options.manifest_bytes).await?;
     // The manifest's creation made the directory's names durable; now it may be pointed at.
     point_current(disk, &manifest.current()).await?;
-    let report = OpenReport { node, created: true, clean: true, ..OpenReport::default() };
+    let report = OpenReport { node, created: true, clean: true, ..whole() };
+    let recovered = Recovered { report, segments: Vec::new(), tail: Vec::new() };
     let parts = Parts {
         node,
         manifest,
@@ -224,7 +232,7 @@ async fn create<R: Runtime>(
         next_lsn: Lsn(1),
         previous: (Uuid::default(), 0),
     };
-    Ok(Found { parts, recovered: Recovered { report, segments: Vec::new() } })
+    Ok(Found { parts, recovered })
 }
 
 /// Refuses a directory in which a store must not be made: one with foreign files, or one that has
@@ -282,6 +290,11 @@ struct Unsealed<R: Runtime> {
     bytes: Option<Vec<u8>>,
 }
 
+/// A report of nothing amiss.
+fn whole() -> OpenReport {
+    OpenReport { tail_is_certain: true, ..OpenReport::default() }
+}
+
 /// Recovery in progress.
 struct Recovery<'a, R: Runtime> {
     disk: &'a R::Disk,
@@ -291,6 +304,7 @@ struct Recovery<'a, R: Runtime> {
     report: OpenReport,
     files: Files<R>,
     hints: BTreeMap<SegmentId, SegmentHints>,
+    tail: Vec<TailSegment>,
     /// What leads from the manifest's state to the new one.
     changes: Vec<Change>,
     damages: Vec<Damage>,
@@ -298,6 +312,8 @@ struct Recovery<'a, R: Runtime> {
     unsealed: Vec<Unsealed<R>>,
     bytes_kept: usize,
     spares: Vec<Spare<R>>,
+    /// Records at the end of the log that are damaged; their LSNs are not given out again.
+    lost_end: Option<(Lsn, Lsn)>,
 }
 
 async fn recover<R: Runtime>(
@@ -313,7 +329,7 @@ async fn recover<R: Runtime>(
         clean: loaded.state.is_closed,
         torn_edit: loaded.torn,
         accepted: loaded.accepted,
-        ..OpenReport::default()
+        ..whole()
     };
     let mut recovery = Recovery {
         disk,
@@ -323,12 +339,14 @@ async fn recover<R: Runtime>(
         report,
         files: Files::default(),
         hints: BTreeMap::new(),
+        tail: Vec::new(),
         changes: Vec::new(),
         damages: Vec::new(),
         scans: Vec::new(),
         unsealed: Vec::new(),
         bytes_kept: 0,
         spares: Vec::new(),
+        lost_end: None,
     };
     recovery.read_segments().await?;
     let decision = recovery.conclude().await?;
@@ -339,9 +357,10 @@ async fn recover<R: Runtime>(
     let previous = recovery.commit(rng, &decision).await?;
     let manifest = recovery.install_state(rng, &current).await?;
     recovery.remove_orphans(&manifest).await?;
-    let Recovery { state, mut report, files, hints, spares, .. } = recovery;
+    let Recovery { state, mut report, files, hints, tail, spares, .. } = recovery;
     report.last_lsn = Lsn(decision.next_lsn.0 - 1);
-    let recovered = Recovered { report, segments: hints.into_values().collect() };
+    let (segments, tail) = (hints.into_values().collect(), in_order(tail));
+    let recovered = Recovered { report, segments, tail };
     let next_lsn = decision.next_lsn;
     let parts = Parts { node, manifest, state, files, spares, next_lsn, previous };
     Ok(Found { parts, recovered })
@@ -361,7 +380,10 @@ impl<R: Runtime> Recovery<'_, R> {
                         Verdict::Missing,
                         FormatError::Truncated,
                     ));
-                    self.changes.push(Change::Drop { id: listed.id });
+                    // What is only reported is reported again: the owner drops it when it may go.
+                    if !self.reports() {
+                        self.changes.push(Change::Drop { id: listed.id });
+                    }
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -404,10 +426,30 @@ impl<R: Runtime> Recovery<'_, R> {
                 }
             }
         }
-        let walked = walk_sealed(&segment.file, &listed, &sealed, ReadMode::Uncached).await?;
+        // What was reported before is reported again, and used when its bytes are right again.
+        let believed = match self.reports() {
+            true => &Sealed { lost: Vec::new(), ..sealed.clone() },
+            false => &sealed,
+        };
+        let walked = walk_sealed(&segment.file, &listed, believed, ReadMode::Uncached).await?;
         self.report.segments_walked += 1;
         self.report.bytes_read += walked.bytes.len() as u64;
-        if !walked.damages.is_empty() {
+        if has_dead_records(&listed, self.options) {
+            let base_lsn = sealed.base_lsn;
+            match sealed.footer {
+                Some(footer) => self.distrust(&listed, footer, base_lsn, &walked),
+                None => {
+                    let (id, frames) = (listed.id, walked.frames);
+                    let bytes = Bytes::from(walked.bytes);
+                    self.tail.push(TailSegment { id, base_lsn, bytes, frames });
+                }
+            }
+            self.damages.extend(
+                walked.damages.into_iter().map(|damage| Damage { segment: listed.id, ..damage }),
+            );
+            return Ok(());
+        }
+        if !walked.damages.is_empty() && !self.reports() {
             // Its hints could not be used. Should they ever again, they would name what is lost.
             let mut sealed = Sealed { footer: None, ..sealed };
             for (first, last) in walked.lost.iter().copied() {
@@ -421,6 +463,37 @@ impl<R: Runtime> Recovery<'_, R> {
         let hints = SegmentHints::of_frames(listed.id, &walked.bytes, &walked.frames);
         self.hints.insert(listed.id, hints);
         Ok(())
+    }
+
+    /// Whether damage is told and not refused.
+    fn reports(&self) -> bool {
+        self.options.damage == OnDamage::Report
+    }
+
+    /// The footer of a settled segment is damaged, and with it what nothing else knows: which of the
+    /// segment's records are dead. Nothing of it is served.
+    fn distrust(
+        &mut self,
+        listed: &Listed,
+        footer: FooterRef,
+        base_lsn: Lsn,
+        walked: &WalkedSegment,
+    ) {
+        mark!("journal_footer_of_a_settled_segment_lost");
+        let hints = SegmentHints::of_frames(listed.id, &walked.bytes, &walked.frames);
+        let groups = hints.stats.iter().filter(|stats| stats.keys > 0);
+        self.report.distrusted.push((listed.id, groups.map(|stats| stats.group).collect()));
+        let why = self.report.hints_rejected.last().map(|(_, why)| *why);
+        self.damages.push(Damage {
+            segment: listed.id,
+            offset: footer.offset,
+            bytes: footer.bytes,
+            verdict: Verdict::Rot,
+            first_lsn: base_lsn,
+            last_lsn: Some(Lsn(base_lsn.0.saturating_sub(1))),
+            why: why.unwrap_or(FormatError::Checksum),
+            groups: Vec::new(),
+        });
     }
 
     /// A front that is not ours at all is a refusal; one that is merely damaged is an answer.
@@ -501,9 +574,13 @@ impl<R: Runtime> Recovery<'_, R> {
 
     /// Concludes, and refuses what must not be concluded without leave.
     async fn conclude(&mut self) -> Result<Decision, OpenError> {
-        let decision = decide(&self.scans, self.state.sealed_lsn());
+        let mut decision = decide(&self.scans, self.state.sealed_lsn());
         self.damages.extend(decision.damages.iter().cloned());
+        let listed = self.damages.len();
         self.find_unlisted(decision.next_lsn).await?;
+        if self.reports() && self.damages.len() == listed {
+            self.report_damages(&mut decision);
+        }
         self.report.headers_damaged.extend_from_slice(&decision.headless);
         let is_accepted = |damage: &Damage| match damage.verdict {
             Verdict::Torn => true,
@@ -523,6 +600,26 @@ impl<R: Runtime> Recovery<'_, R> {
         self.report.accepted.append(&mut self.damages);
         self.report.torn = decision.torn.clone();
         Ok(decision)
+    }
+
+    /// Tells what is damaged instead of refusing it. The LSNs of an ambiguous write are used up.
+    fn report_damages(&mut self, decision: &mut Decision) {
+        for damage in &self.damages {
+            mark!("journal_damage_reported");
+            tracing::warn!(%damage, "damage was found; the owner has others to ask");
+        }
+        self.lost_end = lost_end(&decision.damages, decision.next_lsn);
+        if let Some((_, last)) = self.lost_end {
+            decision.next_lsn = last.next();
+        }
+        let is_settled = |id| {
+            let listed: Option<&Listed> = self.state.segments.get(&id);
+            let sealed = listed.and_then(|listed| listed.sealed.as_ref());
+            sealed.is_some_and(|sealed| sealed.footer.is_some())
+        };
+        let mut of_tail = self.damages.iter().filter(|damage| !is_settled(damage.segment));
+        self.report.tail_is_certain = of_tail.all(is_named);
+        self.report.damages = core::mem::take(&mut self.damages);
     }
 
     /// A segment is listed before it is written to. So one of ours that goes on where the log ends
@@ -622,27 +719,45 @@ impl<R: Runtime> Recovery<'_, R> {
                 unproven.extend(rebuild(&bytes, frames));
                 &kept.frames[..kept.proven_frames]
             };
-            if proven.is_empty() {
+            let is_gap = self.reports() && !kept.lost.is_empty();
+            if proven.is_empty() && !is_gap {
                 self.changes.push(Change::Drop { id: unsealed.listed.id });
                 continue;
             }
-            let sealed = sealed_of(kept, proven);
+            let mut sealed = sealed_of(kept, proven);
+            if self.reports() {
+                // What is missing at its end belongs to it: the next opening finds it missing again.
+                let last = sealed.lost.iter().map(|(_, last)| *last).max();
+                sealed.last_lsn = sealed.last_lsn.max(last.unwrap_or_default());
+            }
             if kept.base_lsn >= previous.0 {
                 previous = (kept.base_lsn, unsealed.listed.uuid, sealed.last_crc);
             }
             let (id, listed_bytes) = (unsealed.listed.id, unsealed.listed.bytes);
             self.changes.push(Change::Seal { id, bytes: listed_bytes, sealed });
-            self.hints.insert(id, SegmentHints::of_frames(id, &bytes, proven));
+            self.take_in(id, kept.base_lsn, Bytes::from(bytes), proven);
             self.files = self.files.with(unsealed.segment);
         }
         unproven.sort_by_key(FrameBuilder::first_lsn);
-        if let Some(first) = unproven.first().map(FrameBuilder::first_lsn) {
+        let lost = self.lost_end;
+        let first = unproven.first().map(FrameBuilder::first_lsn).or(lost.map(|(first, _)| first));
+        if let Some(first) = first {
             mark!("journal_suffix_rewritten");
-            let (uuid, crc) =
-                self.rewrite(rng, unproven, decision, (previous.1, previous.2)).await?;
+            let (uuid, crc) = self
+                .rewrite(rng, first, unproven, lost, decision, (previous.1, previous.2))
+                .await?;
             previous = (first, uuid, crc);
         }
         Ok((previous.1, previous.2))
+    }
+
+    /// What a segment of the old tail holds: hints, or records for the owner to look at.
+    fn take_in(&mut self, id: SegmentId, base_lsn: Lsn, bytes: Bytes, frames: &[FrameAt]) {
+        if self.options.settled_by_owner {
+            self.tail.push(TailSegment { id, base_lsn, bytes, frames: frames.to_vec() });
+        } else {
+            self.hints.insert(id, SegmentHints::of_frames(id, &bytes, frames));
+        }
     }
 
     fn last_sealed(&self) -> (Lsn, Uuid, u32) {
@@ -661,12 +776,13 @@ impl<R: Runtime> Recovery<'_, R> {
     async fn rewrite(
         &mut self,
         rng: &mut R::Rng,
+        base_lsn: Lsn,
         frames: Vec<FrameBuilder>,
+        lost: Option<(Lsn, Lsn)>,
         decision: &Decision,
         previous: (Uuid, u32),
     ) -> Result<(Uuid, u32), OpenError> {
         let (id, uuid) = (self.state.next_segment.max(SegmentId(1)), draw_uuid(rng));
-        let base_lsn = frames.first().map_or(Lsn(1), FrameBuilder::first_lsn);
         let header = SegmentHeader {
             kind: SegmentKind::Journal,
             id,
@@ -691,15 +807,20 @@ impl<R: Runtime> Recovery<'_, R> {
             placed.push(FrameAt { offset, end: bytes.len() as u64, header: built.header });
         }
         let frames_end = bytes.len() as u64;
-        let hints = SegmentHints::of_frames(id, &bytes, &placed);
         let offset = footer::footer_offset(frames_end);
         bytes.resize(offset as usize, 0);
         let footer = footer::build(id, &bytes, &placed).finish(id, seed, offset);
-        let footer_ref = FooterRef { offset, bytes: footer.len() as u64 };
-        bytes.extend_from_slice(&footer);
+        let mut footer_ref = None;
+        if self.options.settled_by_owner {
+            // It is settled later: until then there is room for its footer, and none.
+            bytes.resize(bytes.len() + footer.len(), 0);
+        } else {
+            footer_ref = Some(FooterRef { offset, bytes: footer.len() as u64 });
+            bytes.extend_from_slice(&footer);
+        }
         let file = create_over(self.disk, &segment_name(SegmentKind::Journal, id)).await?;
-        let len = bytes.len() as u64;
-        file.write_at(0, Bytes::from(bytes)).await?;
+        let (len, bytes) = (bytes.len() as u64, Bytes::from(bytes));
+        file.write_at(0, bytes.clone()).await?;
         if !planted!("rewrite_without_sync") {
             file.sync().await?;
         }
@@ -709,12 +830,12 @@ impl<R: Runtime> Recovery<'_, R> {
             last_lsn: Lsn(decision.next_lsn.0 - 1),
             frames_end,
             last_crc,
-            footer: Some(footer_ref),
-            lost: Vec::new(),
+            footer: footer_ref,
+            lost: lost.into_iter().collect(),
         };
         self.changes.push(Change::Prepare { id, uuid, bytes: len });
         self.changes.push(Change::Seal { id, bytes: len, sealed });
-        self.hints.insert(id, hints);
+        self.take_in(id, base_lsn, bytes, &placed);
         let segment = SegmentFile { id, uuid, kind: SegmentKind::Journal, file };
         self.files = self.files.with(Arc::new(segment));
         Ok((uuid, last_crc))
@@ -783,6 +904,27 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
     let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     is_zero(front) || frame.is_some_and(is_zero)
+}
+
+/// Records that may have been the last, and cannot be read: nothing that is kept shows that they are
+/// missing.
+fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> {
+    let at_end = |damage: &&Damage| {
+        let is_open = damage.verdict == Verdict::Ambiguous || damage.last_lsn.is_none();
+        is_open && damage.first_lsn >= next_lsn
+    };
+    let ranges = damages.iter().filter(at_end).map(|damage| {
+        let first = damage.first_lsn;
+        (first, damage.last_lsn.map_or(first, |last| last.max(first)))
+    });
+    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+}
+
+/// Whether all records that a damage took are named, and had been durable.
+fn is_named(damage: &Damage) -> bool {
+    let named: u64 = damage.groups.iter().map(|entry| u64::from(entry.records)).sum();
+    let lost = damage.last_lsn.map(|last| (last.0 + 1).saturating_sub(damage.first_lsn.0));
+    damage.verdict == Verdict::Rot && lost.is_some_and(|lost| lost <= named)
 }
 
 fn sealed_of(kept: &Kept, proven: &[FrameAt]) -> Sealed {

@@ -35,6 +35,24 @@ pub struct JournalOptions {
     pub accept_tail_loss: bool,
     /// Open although durable data is damaged; what cannot be read is gone.
     pub accept_rot: bool,
+    /// Whether the owner says which segments are settled ([`Journal::settle`]), as whoever keeps a
+    /// replicated log in it must; without it a segment is settled when it is full.
+    ///
+    /// [`Journal::settle`]: super::Journal::settle
+    pub settled_by_owner: bool,
+    /// What damage that is found at opening does.
+    pub damage: OnDamage,
+}
+
+/// What damage that is found at opening does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnDamage {
+    /// Opening is refused, unless the other options accept the loss: nobody else has the bytes.
+    #[default]
+    Refuse,
+    /// Opening tells of it, at every opening until the segment is settled or dropped: the owner
+    /// has others to ask. Only for journals that are settled by their owner.
+    Report,
 }
 
 impl Default for JournalOptions {
@@ -47,6 +65,8 @@ impl Default for JournalOptions {
             manifest_bytes: 64 << 10,
             accept_tail_loss: false,
             accept_rot: false,
+            settled_by_owner: false,
+            damage: OnDamage::Refuse,
         }
     }
 }
@@ -333,6 +353,15 @@ pub struct OpenReport {
     pub rewritten_records: u64,
     /// Losses that the options accepted.
     pub accepted: Vec<Damage>,
+    /// With [`OnDamage::Report`]: what is damaged. The groups that a damage names have lost records
+    /// of these versions; one that names nobody may have hit any group.
+    pub damages: Vec<Damage>,
+    /// With [`OnDamage::Report`]: whether everything that the tail has lost is named and had been
+    /// durable. Otherwise any group may have lost its last records, acknowledged or not.
+    pub tail_is_certain: bool,
+    /// With [`OnDamage::Report`]: groups whose records in these settled segments cannot be told from
+    /// the dead ones any more. Their indexes must come from elsewhere.
+    pub distrusted: Vec<(SegmentId, Vec<GroupId>)>,
     /// Files that belonged to nothing and were removed.
     pub orphans_removed: u32,
     /// The highest LSN.

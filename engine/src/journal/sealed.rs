@@ -154,6 +154,8 @@ pub struct HintSource<R: Runtime> {
     pub(super) listed: Listed,
     pub(super) sealed: Sealed,
     pub(super) node: Uuid,
+    /// Its frames hold dead records that only its footer knows.
+    pub(super) footer_is_truth: bool,
 }
 
 impl<R: Runtime> HintSource<R> {
@@ -184,10 +186,15 @@ impl<R: Runtime> HintSource<R> {
     /// [`ReadError::Damaged`] when frames are damaged and nobody accepted their loss.
     pub async fn load(&self) -> Result<SegmentHints, ReadError> {
         let file = &self.segment.file;
-        if self.sealed.footer.is_some() {
+        if let Some(footer) = self.sealed.footer {
             let loaded = load_footer(file, &self.listed, &self.sealed, ReadMode::Cached).await;
-            if let Ok(hints) = loaded.map_err(ReadError::Disk)? {
-                return Ok(hints);
+            match loaded.map_err(ReadError::Disk)? {
+                Ok(hints) => return Ok(hints),
+                Err(why) if self.footer_is_truth => {
+                    let (segment, offset) = (self.listed.id, footer.offset);
+                    return Err(ReadError::Damaged { segment, offset, why });
+                }
+                Err(_) => {}
             }
         }
         let walked = walk_sealed(file, &self.listed, &self.sealed, ReadMode::Cached).await;

@@ -27,12 +27,12 @@ use alloc::vec::Vec;
 
 use super::format::{
     DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FormatError, FrameHeader,
-    FrameLayout, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, covered_sectors, decode_directory,
-    is_zero, records, sector_entry,
+    FrameLayout, RECORD_ALIGN, Record, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, covered_sectors,
+    decode_directory, is_zero, records, sector_entry,
 };
 use crate::{
     codec, planted,
-    types::{Lsn, SegmentId, Uuid},
+    types::{Loc, Lsn, SegmentId, Uuid},
 };
 
 /// A whole frame and where it lies.
@@ -52,6 +52,20 @@ impl FrameAt {
     pub fn body<'a>(&self, segment: &'a [u8]) -> &'a [u8] {
         let start = self.offset as usize + FRAME_HEADER_BYTES;
         segment.get(start..start + self.header.body_bytes as usize).unwrap_or(&[])
+    }
+
+    /// Its records, and where each lies.
+    pub fn records<'a>(
+        &self,
+        id: SegmentId,
+        segment: &'a [u8],
+    ) -> impl Iterator<Item = (Loc, Record<'a>)> + use<'a> {
+        let body_at = self.offset as usize + FRAME_HEADER_BYTES;
+        records(self.body(segment)).flatten().map(move |(at, record)| {
+            let offset_words = ((body_at + at) / RECORD_ALIGN) as u32;
+            let loc = Loc { segment: id, offset_words, len: record.encoded_bytes() as u32 };
+            (loc, record)
+        })
     }
 }
 

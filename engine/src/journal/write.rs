@@ -21,7 +21,7 @@ use core::fmt;
 
 use super::{
     data::DataSegment,
-    edits::{Change, ManifestState, Misfit, Sealed},
+    edits::{Change, Listed, ManifestState, Misfit, Sealed},
     files::{Files, JOURNAL_DIR, SegmentFile, segment_name},
     footer::footer_bytes_max,
     format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
@@ -75,6 +75,8 @@ pub struct Journal<R: Runtime> {
     /// Full segments that the manifest does not know as sealed yet.
     pub(super) rotated: BTreeMap<SegmentId, Sealed>,
     pub(super) retired: Vec<Retired<R>>,
+    /// Segments that their owner has settled and that have no footer yet: their dead records.
+    pub(super) settled: BTreeMap<SegmentId, Vec<u32>>,
     /// Handed out to chores; a number is used once, whatever becomes of it.
     pub(super) next_segment: SegmentId,
     pub(super) next_lsn: Lsn,
@@ -173,6 +175,8 @@ pub struct SegmentInfo {
     pub is_sealed: bool,
     /// Whether it has a footer.
     pub has_footer: bool,
+    /// Whether its hints are what counts of it: only such a one can be compacted and dropped.
+    pub is_settled: bool,
 }
 
 impl<R: Runtime> Journal<R> {
@@ -224,10 +228,16 @@ impl<R: Runtime> Journal<R> {
                 id: listed.id,
                 kind: listed.kind,
                 bytes: listed.bytes,
-                is_sealed: listed.sealed.is_some() || self.rotated.contains_key(&listed.id),
+                is_sealed: self.sealed_of(listed).is_some(),
                 has_footer: listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some()),
+                is_settled: self.sealed_of(listed).is_some() && !self.is_unsettled(listed),
             },
         )
+    }
+
+    /// What is known of a segment to which nothing is added any more.
+    pub(super) fn sealed_of<'s>(&'s self, listed: &'s Listed) -> Option<&'s Sealed> {
+        self.rotated.get(&listed.id).or(listed.sealed.as_ref())
     }
 
     /// The bytes of all its files: live, prepared, and dropped but not reclaimed yet.
@@ -588,6 +598,11 @@ impl<R: Runtime> Journal<R> {
             if is_active || is_spare {
                 return Err(JournalError::Misfit(Misfit("drops a live segment")));
             }
+            let listed = self.state.segments.get(id);
+            let is_there = self.files.get(*id).is_some();
+            if is_there && listed.is_some_and(|listed| self.is_unsettled(listed)) {
+                return Err(JournalError::Misfit(Misfit("drops a segment that is not settled")));
+            }
         }
         // I5: the manifest must know the LSNs of what it drops, or the floor would fall.
         let seals_rotated = edit.drop.iter().any(|id| self.rotated.contains_key(id));
@@ -620,6 +635,7 @@ impl<R: Runtime> Journal<R> {
             self.files = Arc::new(self.files.with(data.segment));
         }
         for id in edit.drop {
+            self.settled.remove(&id);
             let (files, gone) = self.files.without(id);
             self.files = Arc::new(files);
             if let Some(segment) = gone {

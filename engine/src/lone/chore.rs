@@ -11,7 +11,7 @@
 use alloc::{boxed::Box, collections::BTreeSet, sync::Arc, vec::Vec};
 use core::{fmt, time::Duration};
 
-use super::{Store, error::StoreError};
+use super::{GROUP, Store, error::StoreError};
 use crate::{
     journal::{self, Installed, ManifestEdit},
     mark, planted,
@@ -197,7 +197,7 @@ impl<R: Runtime> Store<R> {
             victims,
             writers: (0..writers).map(|_| self.journal.data_writer()).collect(),
             horizon: Lsn(self.journal.next_lsn().0 - 1),
-            now_ms: self.now_ms(),
+            now_ms: [(GROUP, self.now_ms())].into(),
             segment_bytes,
             bytes_per_second,
         };

@@ -346,7 +346,7 @@ impl<R: Runtime> Store<R> {
         for info in self.journal.segments() {
             let line = self.engine.ledger_mut().line_mut(info.id);
             line.is_journal = info.kind == SegmentKind::Journal;
-            line.is_sealed = info.is_sealed;
+            line.is_settled = info.is_settled;
         }
     }
 

@@ -17,6 +17,8 @@
 //!   victims may hold something older of its key: a record that outlives the deletion that hides
 //!   it would come back to life.
 //!
+//! Victims are settled: their hints say which of their records count (`journal/settle.rs`).
+//!
 //! Step 3 is there because the snapshot may hold writes that no sync has reached yet. What they
 //! replaced is durable, and would be gone with the victims if the power failed then.
 //!
@@ -114,8 +116,9 @@ pub struct Job<R: Runtime> {
     pub(super) sources: Vec<HintSource<R>>,
     pub(super) writers: Vec<DataWriter<R>>,
     pub(super) oldest_outside: Option<Version>,
+    pub(super) seen: Vec<(GroupId, Version)>,
     pub(super) horizon: Lsn,
-    pub(super) now_ms: u64,
+    pub(super) now_ms: BTreeMap<GroupId, u64>,
     pub(super) segment_bytes: u64,
     pub(super) bytes_per_second: u64,
 }
@@ -132,8 +135,10 @@ pub struct JobParts<R: Runtime> {
     pub writers: Vec<DataWriter<R>>,
     /// The journal must be durable up to here before a victim goes.
     pub horizon: Lsn,
-    /// Wall time.
-    pub now_ms: u64,
+    /// What time it is for each group; for one that is not here nothing has expired yet. Where
+    /// recovery executes again, it is the time of the group's last durable checkpoint: an entry
+    /// behind it may still see what expires later.
+    pub now_ms: BTreeMap<GroupId, u64>,
     /// How long a new segment may become.
     pub segment_bytes: u64,
     /// How fast to go; 0 for no limit.
@@ -209,6 +214,10 @@ pub struct Compacted<R: Runtime> {
     pub victims: Vec<SegmentId>,
     /// The journal must be durable up to here before they go.
     pub horizon: Lsn,
+    /// The versions of the groups from which it was planned. Where recovery executes again what is
+    /// behind a group's last checkpoint, a checkpoint at or above this must be durable before the
+    /// victims go: they hold what an entry below it still has to see.
+    pub seen: Vec<(GroupId, Version)>,
     /// Bytes of records written.
     pub bytes: u64,
     copied: Vec<(GroupId, Tree)>,
@@ -320,7 +329,7 @@ impl<R: Runtime> Output<R> {
     async fn finish(&mut self) -> Result<(), DataError> {
         if let Some(writer) = self.writer.take() {
             let segment = writer.finish().await?;
-            let line = Line { is_sealed: true, ..core::mem::take(&mut self.line) };
+            let line = Line { is_settled: true, ..core::mem::take(&mut self.line) };
             self.lines.push((segment.id(), line));
             self.segments.push(segment);
         }
@@ -370,6 +379,7 @@ impl<R: Runtime> Job<R> {
                 lines: out.lines,
                 victims: work.victims,
                 horizon: self.horizon,
+                seen: self.seen,
                 bytes: out.bytes,
                 copied,
                 expired,
@@ -392,7 +402,7 @@ struct Work<R: Runtime> {
     trees: BTreeMap<GroupId, Tree>,
     victims: Vec<SegmentId>,
     oldest_outside: Option<Version>,
-    now_ms: u64,
+    now_ms: BTreeMap<GroupId, u64>,
 }
 
 impl<R: Runtime> Work<R> {
@@ -412,7 +422,8 @@ impl<R: Runtime> Work<R> {
         let mut builder: Option<(GroupId, Builder)> = None;
         for hint in Merge::new(hints.iter().map(SegmentHints::iter).collect()) {
             let indexed = self.trees.get(&hint.group).and_then(|tree| tree.get(hint.key));
-            let fate = fate(&hint, indexed, self.oldest_outside, self.now_ms);
+            let now_ms = self.now_ms.get(&hint.group).copied().unwrap_or(0);
+            let fate = fate(&hint, indexed, self.oldest_outside, now_ms);
             let was_indexed = indexed.is_some_and(|place| place.version == hint.version);
             match fate {
                 Fate::Copy(place) if self.victims.contains(&place.loc.segment) => {

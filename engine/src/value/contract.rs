@@ -32,7 +32,7 @@ use crate::{
         Rng, Runtime,
         contract::{Broken, Finding, Report, demand},
     },
-    types::{GroupId, Term, Version},
+    types::{GroupId, Lsn, Term, Version},
 };
 
 type Outcome<T = ()> = Result<T, Broken>;
@@ -90,6 +90,7 @@ where
     keep(r, "the newest edit of a key counts", fed.newest(GroupId(3))).await;
     keep(r, "any bytes can be a key, in their order", fed.any_key(GroupId(4))).await;
     keep(r, "a replay changes nothing", fed.replay(GroupId(5))).await;
+    keep(r, "edits of one version count together", fed.together(GroupId(14))).await;
     keep(r, "a view stays as it is", fed.view_stays(GroupId(6))).await;
     keep(r, "a scan keeps its bounds", fed.bounds(GroupId(7))).await;
     keep(r, "pages make up the whole", fed.pages(GroupId(8))).await;
@@ -154,6 +155,16 @@ where
 {
     /// Makes steps durable; the engine has not heard of them yet.
     async fn log<'a>(&mut self, group: GroupId, steps: &[Step<'a>]) -> Outcome<Vec<Edit<'a>>> {
+        self.log_as(group, steps, |lsn| Version(lsn.0)).await
+    }
+
+    /// The same, with versions of the caller's choice.
+    async fn log_as<'a>(
+        &mut self,
+        group: GroupId,
+        steps: &[Step<'a>],
+        version_of: impl Fn(Lsn) -> Version,
+    ) -> Outcome<Vec<Edit<'a>>> {
         if !self.journal.groups().any(|known| known == group) {
             let edit = ManifestEdit { add_groups: vec![group], ..ManifestEdit::default() };
             self.journal.edit(edit).await.map_err(broken)?;
@@ -161,7 +172,7 @@ where
         let mut frame = self.journal.frame();
         let mut versions = Vec::with_capacity(steps.len());
         for (key, value) in steps {
-            let version = Version(frame.next_lsn().0);
+            let version = version_of(frame.next_lsn());
             let (kind, (value, expires)) = match value {
                 Some(value) => (RecordKind::Put, *value),
                 None => (RecordKind::Tombstone, (&[][..], None)),
@@ -262,6 +273,19 @@ where
         let third = self.log(group, &[put(b"c", b"3")]).await?;
         self.engine.apply(group, second.iter().chain(&third).copied())?;
         holds(&self.engine.view(group), NOW_MS, &[(b"a", b"2"), (b"c", b"3")]).await
+    }
+
+    async fn together(&mut self, group: GroupId) -> Outcome {
+        let steps = [put(b"a", b"1"), put(b"b", b"1"), put(b"c", b"1")];
+        let first = self.log_as(group, &steps, |_| Version(1 << 40)).await?;
+        self.engine.apply(group, first.iter().copied())?;
+        let steps = [put(b"a", b"2"), delete(b"b"), put(b"d", b"2")];
+        let second = self.log_as(group, &steps, |_| Version(2 << 40)).await?;
+        self.engine.apply(group, first.iter().chain(&second).copied())?;
+        let expect: [(&[u8], &[u8]); 3] = [(b"a", b"2"), (b"c", b"1"), (b"d", b"2")];
+        holds(&self.engine.view(group), NOW_MS, &expect).await?;
+        self.engine.apply(group, second[2..].iter().copied())?;
+        holds(&self.engine.view(group), NOW_MS, &expect).await
     }
 
     async fn view_stays(&mut self, group: GroupId) -> Outcome {

@@ -8,7 +8,7 @@
 //! through a [`View`], a point in time that later edits do not reach.
 //!
 //! Invariants: the version of a key never goes down (I4); an edit not above `applied` is a replay
-//! and changes nothing; what is not applied cannot be read (I2).
+//! and changes nothing; edits of one version are applied together or not at all; what is not applied cannot be read (I2).
 //!
 //! Not here: the engines (`memory.rs`, `indexed.rs`), what commands make of edits.
 
@@ -109,8 +109,9 @@ pub trait Engine: Send {
     /// A point in time of one group.
     type View: View;
 
-    /// Applies edits in the order of their versions. Those not above [`applied`](Engine::applied)
-    /// change nothing: they are a replay.
+    /// Applies edits in the order of their versions. Those that were not above
+    /// [`applied`](Engine::applied) before the call change nothing: they are a replay. Several edits
+    /// may be of one version, of different keys; they must come in one call.
     ///
     /// # Errors
     /// When an engine's own storage fails. The node stops then.

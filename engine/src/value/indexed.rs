@@ -227,6 +227,23 @@ impl<R: Runtime> Indexed<R> {
     /// Loads every group's index from what the segments say they hold. The segments' lines are in
     /// the ledger already, except for what is live.
     pub fn load<'a>(&mut self, lists: Vec<impl Iterator<Item = HintRef<'a>>>, now_ms: u64) {
+        self.load_until(lists, now_ms, |_| Version(u64::MAX));
+    }
+
+    /// The same without what is newer than a version of each group. A compaction copies what the
+    /// index held then; whoever goes on from an older state and comes to the same again must not
+    /// see it before.
+    pub fn load_until<'a>(
+        &mut self,
+        lists: Vec<impl Iterator<Item = HintRef<'a>>>,
+        now_ms: u64,
+        until: impl Fn(GroupId) -> Version,
+    ) {
+        let is_due = |hint: &HintRef<'_>| {
+            hint.version <= until(hint.group)
+                || planted!("what_is_newer_than_its_checkpoint_loaded")
+        };
+        let lists = lists.into_iter().map(|list| list.filter(is_due)).collect();
         let mut builder = Builder::default();
         let mut current: Option<(GroupId, Version)> = None;
         for hint in Merge::new(lists) {
@@ -337,6 +354,7 @@ impl<R: Runtime> Indexed<R> {
             files: Arc::clone(&self.files),
             trees: self.trees(),
             oldest_outside: self.ledger.oldest_outside(&parts.victims),
+            seen: self.groups.iter().map(|(id, group)| (*id, group.applied)).collect(),
             victims: parts.victims,
             sources: parts.sources,
             writers: parts.writers,
@@ -411,11 +429,13 @@ impl<R: Runtime> Engine for Indexed<R> {
         edits: impl IntoIterator<Item = Edit<'a>>,
     ) -> Result<(), DiskError> {
         let group = self.groups.entry(group).or_default();
+        let before = group.applied;
         for edit in edits {
-            if edit.version <= group.applied {
+            if edit.version <= before {
                 mark!("value: a replayed edit");
                 continue;
             }
+            always!(edit.version >= group.applied, "edits come in the order of their versions");
             group.applied = edit.version;
             Self::edit(group, &mut self.ledger, &edit);
         }

@@ -41,8 +41,8 @@ pub struct Line {
     pub version_min: Option<Version>,
     /// Whether it belongs to the journal plane.
     pub is_journal: bool,
-    /// Whether it is complete: only then may it be moved.
-    pub is_sealed: bool,
+    /// Whether it is complete and settled: only then may it be moved.
+    pub is_settled: bool,
     /// Whether damage was found in it: it stays, for whoever repairs it.
     pub is_faulty: bool,
 }
@@ -60,7 +60,7 @@ impl Line {
     }
 
     const fn is_movable(&self) -> bool {
-        self.is_sealed && !self.is_faulty
+        self.is_settled && !self.is_faulty
     }
 }
 
@@ -269,14 +269,14 @@ mod tests {
 
     fn ledger(lines: &[(bool, bool, u64, u64, u64)]) -> Ledger {
         let mut ledger = Ledger::default();
-        for (id, (is_journal, is_sealed, bytes, live_bytes, tombstone_bytes)) in (1..).zip(lines) {
+        for (id, (is_journal, is_settled, bytes, live_bytes, tombstone_bytes)) in (1..).zip(lines) {
             *ledger.line_mut(SegmentId(id)) = Line {
                 bytes: *bytes << 20,
                 live_bytes: *live_bytes << 20,
                 tombstone_bytes: *tombstone_bytes << 20,
                 version_min: Some(Version(u64::from(id) * 100)),
                 is_journal: *is_journal,
-                is_sealed: *is_sealed,
+                is_settled: *is_settled,
                 is_faulty: false,
             };
         }
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn victims_are_what_is_worth_moving() {
-        // (journal, sealed, bytes, live, tombstones)
+        // (journal, settled, bytes, live, tombstones)
         check(&[], &[]);
         check(&[(true, true, 64, 64, 0), (true, false, 10, 10, 0)], &[]);
         check(&[(true, true, 64, 10, 0), (true, false, 10, 10, 0)], &[1]);

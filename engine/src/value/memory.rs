@@ -91,8 +91,9 @@ impl Engine for Memory {
     ) -> Result<(), DiskError> {
         let state = self.groups.entry(group).or_default();
         let values = Arc::make_mut(&mut state.values);
+        let before = state.applied;
         for Edit { key, version, change } in edits {
-            if version <= state.applied {
+            if version <= before {
                 continue;
             }
             state.applied = version;

@@ -7,8 +7,8 @@ use std::fmt;
 use clap::Args;
 use trilith_sim::{
     exhaust::{
-        Bound, Count, Subject, journal, journal::Journals, last_step, store, store::Stores, word,
-        words,
+        Bound, Count, Subject, entries, entries::Entries, journal, journal::Journals, last_step,
+        store, store::Stores, word, words,
     },
     swarm::{caught, over_seeds, timed},
 };
@@ -21,7 +21,7 @@ pub(crate) struct Arguments {
     /// The longest history.
     #[arg(long, default_value_t = 3)]
     length: u32,
-    /// `journal` or `store`; both when not given.
+    /// `journal`, `entries` or `store`; all when not given.
     #[arg(long)]
     subject: Option<String>,
     /// Outcomes of one crash that are all looked at.
@@ -36,7 +36,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     let bound =
         Bound { outcomes: arguments.outcomes, inner: arguments.inner, drawn: 16, chains: 2 };
-    let known = ["journal", "store"];
+    let known = ["journal", "entries", "store"];
     let subject = arguments.subject.as_deref();
     if let Some(name) = subject.filter(|name| !known.contains(name)) {
         return Err(format!("there is no subject {name:?}; there are {}", known.join(", ")).into());
@@ -45,6 +45,9 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     let mut holds = true;
     if wanted("journal") {
         holds &= all::<Journals>("journal", house, journal::ALPHABET, arguments.length, &bound);
+    }
+    if wanted("entries") {
+        holds &= all::<Entries>("entries", house, entries::ALPHABET, arguments.length, &bound);
     }
     if wanted("store") {
         holds &= all::<Stores>("store", house, store::ALPHABET, arguments.length, &bound);

@@ -1,0 +1,125 @@
+//! Segments whose owner says when they are settled, and the tail: those that are not.
+//!
+//! A full segment of a lone store is what it is: its records count, and its footer can be written
+//! at once. A segment with a replicated log holds entries that may yet be superseded, or turn out
+//! to have no effect; which of its records say what a key is worth is known when all of them are
+//! decided. Then its owner settles it and names the dead ones, and only then it gets a footer.
+//!
+//! ```text
+//!   data segments, settled journal segments     │ tail: journal segments without a footer
+//!   hints: the index, as of the checkpoints     │ terms, checkpoints, and every entry behind them
+//! ```
+//! So a footer is what tells a settled segment from one of the tail, and opening gives the tail out
+//! record by record, in the order of LSNs.
+//!
+//! Who settles a segment vouches for two things: every entry in it is applied or superseded, and
+//! what was computed from it is durable; and every group that has records in it has a newer term and
+//! a newer checkpoint, at or above all its entries in it, durable in a later segment.
+//!
+//! Invariants: segments settle oldest first, so the tail is the end of the journal; an unsettled
+//! segment is neither compacted nor dropped; a settled segment's hints are never made from its
+//! frames again, because nobody knows the dead ones any more.
+//!
+//! Not here: what the records mean (whoever settles), reading at open (`open.rs`).
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+
+use super::{
+    edits::Listed,
+    footer::SegmentHints,
+    format::{Record, SegmentKind},
+    walk::FrameAt,
+    write::Journal,
+};
+use crate::{
+    always, planted,
+    runtime::Runtime,
+    types::{Loc, Lsn, SegmentId},
+};
+
+/// A segment of the tail, with its bytes.
+#[derive(Clone, Debug)]
+pub struct TailSegment {
+    /// Its number.
+    pub id: SegmentId,
+    pub(super) base_lsn: Lsn,
+    pub(super) bytes: Bytes,
+    pub(super) frames: Vec<FrameAt>,
+}
+
+impl TailSegment {
+    /// Its records in the order of LSNs, and where each lies. Behind damage, LSNs go on with a gap.
+    pub fn records(&self) -> impl Iterator<Item = (Lsn, Loc, Record<'_>)> {
+        self.frames.iter().flat_map(|frame| {
+            let lsns = (frame.header.first_lsn.0..).map(Lsn);
+            let records = frame.records(self.id, &self.bytes);
+            lsns.zip(records).map(|(lsn, (loc, record))| (lsn, loc, record))
+        })
+    }
+
+    /// What it says of keys, in the records that are to be kept: the newest of each key.
+    #[must_use]
+    pub fn hints(&self, keep: impl FnMut(Loc, &Record<'_>) -> bool) -> SegmentHints {
+        SegmentHints::of_kept(self.id, &self.bytes, &self.frames, keep)
+    }
+}
+
+/// Puts the tail in the order in which it was written; numbers do not tell it.
+pub(super) fn in_order(mut tail: Vec<TailSegment>) -> Vec<TailSegment> {
+    tail.sort_by_key(|segment| segment.base_lsn);
+    if planted!("tail_in_the_order_of_numbers") {
+        tail.sort_by_key(|segment| segment.id);
+    }
+    tail
+}
+
+impl<R: Runtime> Journal<R> {
+    /// The segments that are full and not settled, oldest first.
+    #[must_use]
+    pub fn unsettled(&self) -> Vec<SegmentId> {
+        let mut found: Vec<(Lsn, SegmentId)> = self
+            .state
+            .segments
+            .values()
+            .filter_map(|listed| {
+                let is_waiting =
+                    self.is_unsettled(listed) && !self.settled.contains_key(&listed.id);
+                let base_lsn = self.sealed_of(listed)?.base_lsn;
+                is_waiting.then_some((base_lsn, listed.id))
+            })
+            .collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A full segment is settled: all its records count, but for those that begin at `dead` (in
+    /// units of 8 bytes, as in [`Loc`]). A chore writes its footer, the oldest segment's first.
+    pub fn settle(&mut self, id: SegmentId, mut dead: Vec<u32>) {
+        let is_waiting =
+            self.state.segments.get(&id).is_some_and(|listed| {
+                self.is_unsettled(listed) && self.sealed_of(listed).is_some()
+            });
+        if always!(is_waiting, "a segment is settled once, when it is full") {
+            dead.sort_unstable();
+            self.settled.insert(id, dead);
+        }
+    }
+
+    /// Whether the owner has not settled it, or its footer is not there yet.
+    pub(super) fn is_unsettled(&self, listed: &Listed) -> bool {
+        let has_footer = listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some());
+        self.options.settled_by_owner && listed.kind == SegmentKind::Journal && !has_footer
+    }
+
+    /// The oldest full segment without a footer, if it may have one now.
+    pub(super) fn next_settled(&self) -> Option<SegmentId> {
+        let unsettled = self.state.segments.values().filter(|listed| self.is_unsettled(listed));
+        let oldest = unsettled
+            .filter_map(|listed| Some((self.sealed_of(listed)?.base_lsn, listed.id)))
+            .min();
+        let (_, id) = oldest?;
+        let may = self.settled.contains_key(&id) || planted!("footer_before_settle");
+        may.then_some(id)
+    }
+}
