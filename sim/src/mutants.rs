@@ -58,8 +58,8 @@ const fn toy_hunts(bug: Bug) -> &'static [&'static str] {
         | Bug::AckBeforeQuorum
         | Bug::CommitOnTimeout
         | Bug::BlankStartsEmpty
-        | Bug::GatherTooFew
-        | Bug::IgnorePrepareOrder => &["the_primary_loses_its_disk"],
+        | Bug::GatherTooFew => &["the_primary_loses_its_disk"],
+        Bug::IgnorePrepareOrder => &["the_primary_is_cut_off_and_loses_its_disk"],
         Bug::WireChecksumIgnored => &["bits_flip_on_the_wire"],
         Bug::WallClockOrder => &["clocks_go_wrong"],
         _ => &["everything_goes_wrong_at_once", "a_cluster_loses_its_power"],
