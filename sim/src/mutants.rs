@@ -114,7 +114,7 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// Of a journal that its owner settles: nothing in the world owns one yet; until a subject does, all
 /// crashes of short stories hunt these (`sim/tests/exhaust.rs`): `"dead_record_in_hints"`,
 /// `"encoded_records_not_in_the_directory"`, `"footer_before_settle"`,
-/// `"tail_in_the_order_of_numbers"`, `"what_is_newer_than_its_checkpoint_loaded"`.
+/// `"tail_in_the_order_of_numbers"`.
 ///
 /// The planted bugs of the Raft core. Nothing in the world drives the core yet; until a subject
 /// does, the room's own tests hunt them (`engine/src/raft/tests/mutants.rs`, which says what each

@@ -37,8 +37,8 @@ use super::{
     files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
     format::{
-        FRAME_HEADER_BYTES, FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
-        SegmentKind, is_zero, records,
+        FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed,
+        SegmentHeader, SegmentKind, is_zero, records,
     },
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, NodeFile},
@@ -729,6 +729,11 @@ impl<R: Runtime> Recovery<'_, R> {
                 // What is missing at its end belongs to it: the next opening finds it missing again.
                 let last = sealed.lost.iter().map(|(_, last)| *last).max();
                 sealed.last_lsn = sealed.last_lsn.max(last.unwrap_or_default());
+                let of_it = decision.damages.iter().filter(|damage| {
+                    damage.segment == unsealed.listed.id && damage.verdict == Verdict::Rot
+                });
+                let end = of_it.map(|damage| used_end(&bytes, damage)).max();
+                sealed.frames_end = sealed.frames_end.max(end.unwrap_or(0));
             }
             if kept.base_lsn >= previous.0 {
                 previous = (kept.base_lsn, unsealed.listed.uuid, sealed.last_crc);
@@ -918,6 +923,13 @@ fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> {
         (first, damage.last_lsn.map_or(first, |last| last.max(first)))
     });
     ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+}
+
+/// Where the frames end that a damage hit: what is damaged can say whose it was.
+fn used_end(bytes: &[u8], damage: &Damage) -> u64 {
+    let end = usize::try_from(damage.offset + damage.bytes).unwrap_or(usize::MAX);
+    let used = bytes[..bytes.len().min(end)].iter().rposition(|byte| *byte != 0);
+    used.map_or(0, |last| (last as u64 + 1).next_multiple_of(FRAME_ALIGN as u64))
 }
 
 /// Whether all records that a damage took are named, and had been durable.

@@ -1,0 +1,205 @@
+//! What a journal that its owner settles says of a damaged disk: it opens, names what is lost, says
+//! so again at every opening, and serves nothing that it cannot tell from what is dead.
+//!
+//! Not here: crashes (`exhaust`), journals that refuse (`refusals`).
+
+use trilith_engine::{
+    journal::{
+        Installed, Journal, JournalOptions, OnDamage, OpenReport, Origin, Persisted, Record,
+        RecordKind, Recovered, Sync, Verdict,
+    },
+    types::{GroupId, SegmentId, Term, Version},
+    value::Indexed,
+};
+use trilith_sim::{exhaust::journal::tiny, platter::Platter, still::Still};
+
+const VALUE: usize = 700;
+
+fn options() -> JournalOptions {
+    JournalOptions { settled_by_owner: true, damage: OnDamage::Report, ..tiny() }
+}
+
+fn open(still: &Still) -> (Journal<Still>, Recovered) {
+    still.block_on(Journal::open(still, options())).expect("damage is reported, not refused")
+}
+
+fn put(still: &Still, journal: &mut Journal<Still>, group: u32, version: u64) -> Persisted {
+    let mut frame = journal.frame();
+    let (key, value) = (version.to_be_bytes(), vec![version as u8 | 1; VALUE]);
+    let record = Record {
+        group: GroupId(group),
+        kind: RecordKind::Put,
+        version: Version(version),
+        term: Term(1),
+        expires_ms: None,
+        origin: Origin::Entry(b"who"),
+        key: &key,
+        value: &value,
+    };
+    frame.push(&record).expect("it fits");
+    still.block_on(journal.append(frame, Sync::Now)).expect("a whole disk")
+}
+
+/// Entries 1 to 8, in turns of groups 1 and 2, each a frame of its own.
+fn killed() -> Platter {
+    let still = Still::with_seed(Platter::default(), 1);
+    let (mut journal, _) = open(&still);
+    for version in 1..=8 {
+        let _durable = put(&still, &mut journal, 1 + (version % 2) as u32, version);
+    }
+    drop(journal);
+    still.after_death(2).platter().clone()
+}
+
+/// Changes a byte of an entry's value, wherever it lies.
+fn rot(disk: &mut Platter, version: u64) {
+    let needle = [&version.to_be_bytes()[..], &[version as u8 | 1; 16]].concat();
+    for name in disk.file_names() {
+        let bytes = disk.peek(&name).expect("it is there");
+        if let Some(at) = bytes.windows(needle.len()).rposition(|window| window == needle) {
+            assert!(disk.rot(&name, at as u64 + 100, 3));
+            return;
+        }
+    }
+    panic!("entry {version} is nowhere");
+}
+
+fn versions(recovered: &Recovered) -> Vec<u64> {
+    let records = recovered.tail.iter().flat_map(|segment| segment.records());
+    records.map(|(_, _, record)| record.version.0).collect()
+}
+
+/// Whose records a report says are lost: group, lowest and highest version.
+fn named(report: &OpenReport) -> Vec<(u32, u64, u64)> {
+    let lines = report.damages.iter().flat_map(|damage| &damage.groups);
+    lines.map(|line| (line.group.0, line.version_min.0, line.version_max.0)).collect()
+}
+
+#[test]
+fn rot_in_the_tail_is_named_at_every_opening() {
+    let mut disk = killed();
+    rot(&mut disk, 3);
+    let mut still = Still::with_seed(disk, 3);
+    for life in 0..3 {
+        let (mut journal, recovered) = open(&still);
+        let report = &recovered.report;
+        let expect: Vec<u64> = (1..=8 + life).filter(|version| *version != 3).collect();
+        assert_eq!(versions(&recovered), expect, "life {life}");
+        assert_eq!(named(report), [(2, 3, 3)], "life {life}: {report:?}");
+        assert!(report.damages.iter().all(|damage| damage.verdict == Verdict::Rot));
+        assert!(report.tail_is_certain, "life {life}: {report:?}");
+        let _durable = put(&still, &mut journal, 1, 9 + life);
+        drop(journal);
+        still = still.after_death(4 + life);
+    }
+}
+
+/// Nobody knows whether the last write was acknowledged, and a second opening does not know either.
+#[test]
+fn an_uncertain_end_stays_uncertain() {
+    let mut disk = killed();
+    rot(&mut disk, 8);
+    let mut still = Still::with_seed(disk, 3);
+    for life in 0..3 {
+        let (mut journal, recovered) = open(&still);
+        let report = &recovered.report;
+        let expect: Vec<u64> = (1..=7).chain(9..9 + life).collect();
+        assert_eq!(versions(&recovered), expect, "life {life}");
+        assert!(!report.tail_is_certain, "life {life}: {report:?}");
+        assert_eq!(report.damages.len(), 1, "life {life}: {report:?}");
+        if life == 0 {
+            assert_eq!(named(report), [(1, 8, 8)]);
+            assert_eq!(report.damages[0].verdict, Verdict::Ambiguous);
+        }
+        // Its LSN is not given out again.
+        assert_eq!(journal.next_lsn().0, 9 + life);
+        let _durable = put(&still, &mut journal, 1, 9 + life);
+        drop(journal);
+        still = still.after_death(4 + life);
+    }
+}
+
+/// All full segments settled, entry 2 as dead.
+fn settled() -> (Platter, Vec<SegmentId>) {
+    let still = Still::with_seed(killed(), 3);
+    let (mut journal, recovered) = open(&still);
+    let ids = journal.unsettled();
+    assert!(ids.len() > 1, "several segments: {ids:?}");
+    for segment in &recovered.tail {
+        let records = segment.records().filter(|(_, _, record)| record.version.0 == 2);
+        journal.settle(segment.id, records.map(|(_, loc, _)| loc.offset_words).collect());
+    }
+    assert_eq!(journal.unsettled(), []);
+    while let Some(chore) = journal.plan() {
+        let done = still.block_on(chore.run());
+        let installed = still.block_on(journal.install(done)).expect("a whole disk");
+        assert!(!matches!(installed, Installed::NotSealed(_)), "{installed:?}");
+    }
+    drop(journal);
+    (still.after_death(4).platter().clone(), ids)
+}
+
+fn hinted(recovered: &Recovered) -> Vec<u64> {
+    let mut found: Vec<u64> = recovered
+        .segments
+        .iter()
+        .flat_map(|hints| hints.iter())
+        .map(|hint| hint.version.0)
+        .collect();
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn a_settled_segment_says_nothing_of_its_dead_records() {
+    let (disk, _) = settled();
+    let (journal, recovered) = open(&Still::with_seed(disk, 5));
+    assert_eq!((hinted(&recovered), versions(&recovered)), (vec![1, 3, 4, 5, 6, 7, 8], vec![]));
+    assert!(journal.unsettled().is_empty());
+    assert!(recovered.report.damages.is_empty() && recovered.report.tail_is_certain);
+}
+
+/// Whoever goes on from an older checkpoint must not see what its own future wrote.
+#[test]
+fn an_index_is_loaded_up_to_a_checkpoint() {
+    let (disk, _) = settled();
+    let (journal, recovered) = open(&Still::with_seed(disk, 5));
+    let mut engine = Indexed::new(journal.files());
+    recovered.segments.iter().for_each(|hints| engine.ledger_mut().enter(hints));
+    let lists = recovered.segments.iter().map(|hints| hints.iter()).collect();
+    engine.load_until(lists, 0, |group| Version(if group == GroupId(1) { 4 } else { 5 }));
+    // 4 of group 1, whose 2 is dead, and 1, 3 and 5 of group 2.
+    assert_eq!(engine.keys(), 4);
+    assert_eq!(engine.invariants(), Ok(()));
+}
+
+/// Read from the frames, entry 2 would be back.
+#[test]
+fn a_damaged_footer_of_a_settled_segment_is_no_hint_and_is_not_made_again() {
+    let (mut disk, ids) = settled();
+    let name = trilith_engine::journal::files::segment_name(
+        trilith_engine::journal::SegmentKind::Journal,
+        ids[0],
+    );
+    let bytes = disk.peek(&name).expect("it is there");
+    let magic = trilith_engine::journal::footer::FOOTER_MAGIC.to_le_bytes();
+    let sectors = bytes.chunks(512).position(|sector| sector.starts_with(&magic));
+    let footer = sectors.expect("a footer") as u64 * 512;
+    assert!(disk.rot(&name, footer + 150, 0));
+    let mut still = Still::with_seed(disk.clone(), 5);
+    for life in 0..2 {
+        let (journal, recovered) = open(&still);
+        let report = &recovered.report;
+        assert!(!hinted(&recovered).contains(&2), "life {life}");
+        assert!(recovered.segments.iter().all(|hints| hints.segment != ids[0]), "life {life}");
+        assert_eq!(report.distrusted, [(ids[0], vec![GroupId(1), GroupId(2)])], "life {life}");
+        assert_eq!(report.damages.len(), 1, "life {life}: {report:?}");
+        let source = journal.hint_source(ids[0]).expect("it is settled");
+        assert!(still.block_on(source.load()).is_err(), "compaction must not take it either");
+        drop((journal, source));
+        still = still.after_death(6 + life);
+    }
+    let refuse = JournalOptions { damage: OnDamage::Refuse, ..options() };
+    let still = Still::with_seed(disk, 7);
+    assert!(still.block_on(Journal::open(&still, refuse)).is_err());
+}
