@@ -25,6 +25,7 @@ pub mod mark;
 pub mod packet;
 pub mod raft;
 pub mod runtime;
+pub mod shard;
 pub mod store;
 pub mod types;
 pub mod value;

@@ -153,3 +153,42 @@ pub const SESSION_AHEAD_MS_MAX: u64 = 60 * 1000;
 
 /// How often idle clients are looked for, in a group's own time: a look costs a walk over all.
 pub const SESSION_SWEEP_MS: u64 = 60 * 1000;
+
+/// What a shard takes from its queue before it does something about it: what fits a frame.
+pub const SHARD_ARRIVALS_AT_ONCE: usize = 4096;
+
+/// Requests of one group that wait for something: a second's worth, then `Overloaded`.
+pub const SHARD_PENDING_MAX: usize = 64 << 10;
+
+/// A frame takes no more groups beyond this: larger ones make every group wait longer and save
+/// hardly any syncs.
+pub const SHARD_FRAME_BYTES_SOFT: usize = 4 << 20;
+
+/// Entries of a group that are applied before anything else gets its turn.
+pub const SHARD_APPLY_BYTES_AT_ONCE: u64 = 1 << 20;
+
+/// Messages that wait for their entries to be read from the disk; Raft repeats what is dropped.
+pub const SHARD_UNFETCHED_MAX: usize = 1024;
+
+/// Groups that are founded by one frame.
+pub const SHARD_FOUNDED_AT_ONCE: usize = 1024;
+
+/// Snapshots a shard sends at once: each holds a view, and segments with it.
+pub const SHARD_SNAPSHOTS_AT_ONCE: usize = 4;
+
+/// What the tasks of snapshots may have to say before they wait.
+pub const SHARD_SNAPSHOT_NEWS_MAX: usize = 64;
+
+/// A chunk of a snapshot: large enough that its round trip vanishes, small enough that a heartbeat
+/// behind it is not late.
+pub const SHARD_CHUNK_BYTES: usize = 512 << 10;
+
+/// Keys that a sender of a snapshot reads at once.
+pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
+
+/// Segments that one snapshot may become: 16 GiB with segments of 64 MiB.
+pub const SHARD_SNAPSHOT_SEGMENTS_MAX: usize = 256;
+
+/// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
+/// is looked after are smaller, and what is larger is a mistake of somebody's.
+pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;

@@ -102,6 +102,17 @@ const OPENING_HUNTS: &[&str] = &["the_power_goes_again_while_a_store_opens"];
 /// Who hunts what shows only when much that was not synced is lost.
 const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
 
+/// The scenarios that hunt the bugs of replicated groups.
+const CLUSTERS: &[&str] = &[
+    "a_cluster_lives_through_everything",
+    "a_cluster_loses_its_memory_again_and_again",
+    "a_cluster_meets_a_bad_network",
+];
+
+const fn clustered(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunts: CLUSTERS }
+}
+
 /// Who hunts the planted bugs of the world: its own laws, no scenario.
 const LAWS: &[&str] = &["laws"];
 
@@ -207,6 +218,59 @@ const PLANTED: &[Mutant] = &[
     planted("install_without_cas", "value", "a moved record replaces a newer one in the index"),
     planted("tombstone_dropped_early", "value", "compaction drops a deletion that still hides"),
     planted("compaction_forgets_a_victim", "value", "one victim's records are dropped uncopied"),
+    clustered(
+        "shard_settled_before_applied",
+        "shard",
+        "a segment settles while its entries may still be replaced",
+    ),
+    clustered(
+        "shard_settled_without_a_checkpoint",
+        "shard",
+        "a segment settles with the newest state of a group in it",
+    ),
+    clustered(
+        "shard_void_entry_recovered",
+        "shard",
+        "an entry without effect counts after a restart",
+    ),
+    clustered(
+        "shard_void_entry_forgotten",
+        "shard",
+        "nobody remembers that an entry had no effect",
+    ),
+    clustered(
+        "shard_snapshot_keeps_deleted_keys",
+        "shard",
+        "installing a snapshot leaves the keys that it has not",
+    ),
+    clustered("shard_snapshot_checksum_ignored", "shard", "a damaged chunk of a snapshot is taken"),
+    clustered(
+        "shard_read_before_applied",
+        "shard",
+        "a read is served before the state has taken what it must see",
+    ),
+    clustered(
+        "shard_unknown_told_as_refused",
+        "shard",
+        "a leader that loses its place says that nothing happened",
+    ),
+    clustered("shard_hard_state_not_written", "shard", "terms and votes are not written"),
+    clustered(
+        "shard_frame_not_synced",
+        "shard",
+        "entries and votes count as durable before their sync",
+    ),
+    clustered(
+        "shard_victims_dropped_uncovered",
+        "shard",
+        "compaction drops what an older checkpoint needs",
+    ),
+    clustered("shard_derived_never_written", "shard", "a computed value has no record"),
+    clustered(
+        "shard_entry_of_another_place_taken",
+        "shard",
+        "entries are taken whatever place they name",
+    ),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
     planted("index_at_append", "lone", "a frame is in the index though it was refused"),
     planted("condition_ignored", "lone", "a write happens though its condition does not hold"),

@@ -19,7 +19,7 @@ use trilith_engine::runtime::Rng;
 
 use crate::{
     check::{
-        Verdict, Violation, alive, beliefs, converged, durable, linearizable, once, phantom,
+        Verdict, Violation, alive, beliefs, converged, durable, linearizable, once, phantom, raft,
         resources::{self, Gauges},
         serial::{self, Order},
     },
@@ -29,8 +29,8 @@ use crate::{
     load::{self, Mix, Planned, Shape},
     luck::{Domain, Luck},
     plan::{self, Weather},
-    scenario::{Scenario, Subject, family_name},
-    subject::{damage, journal, links, still_store, store, toy_run},
+    scenario::{Draw, Scenario, Subject, family_name},
+    subject::{cluster, damage, journal, links, still_store, store, toy_run},
     trace::{Keep, Line},
     world::{Latency, NetOptions, Schedule, World},
 };
@@ -65,6 +65,8 @@ impl Request {
 pub struct Drawn {
     /// The subject's nodes.
     pub nodes: u32,
+    /// The groups that the keys are spread over.
+    pub groups: u32,
     /// The load's shape.
     pub shape: Shape,
     /// Bytes of a value, at most (the store).
@@ -89,6 +91,8 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let seed = request.seed;
     let mut luck = Luck::new(seed, Domain::Options);
     let nodes = scenario.nodes.draw(&mut luck) as u32;
+    let groups =
+        if scenario.groups == Draw::just(1) { 1 } else { scenario.groups.draw(&mut luck) as u32 };
     let time = scenario.time;
     let range = &scenario.load;
     let [get, set, delete, cas, incr] = range.mix.each_ref().map(|part| part.draw(&mut luck));
@@ -117,7 +121,10 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     });
     let weather = Weather {
         nodes,
-        clients: if scenario.subject == Subject::Toy { shape.clients } else { 0 },
+        clients: match scenario.subject {
+            Subject::Toy | Subject::Cluster => shape.clients,
+            _ => 0,
+        },
         families: scenario.faults.families.clone(),
         swarm: true,
         count,
@@ -132,7 +139,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let faults = request.faults.clone().or_else(|| fixed.faults.clone()).unwrap_or(drawn);
     let load = request.load.clone().or_else(|| fixed.load.clone());
     let load = load.unwrap_or_else(|| load::plan(seed, &shape));
-    Drawn { nodes, shape, value_bytes, schedule, net, timer_slack, families, faults, load }
+    Drawn { nodes, groups, shape, value_bytes, schedule, net, timer_slack, families, faults, load }
 }
 
 fn weather(wild: bool, luck: &mut Luck) -> (NetOptions, Duration) {
@@ -204,6 +211,8 @@ pub struct Evidence {
     pub gauges: Gauges,
     /// Beliefs broken and panics.
     pub broken: Vec<(String, String)>,
+    /// What was seen of Raft and cannot be true.
+    pub raft: Option<Violation>,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -239,6 +248,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "once" => once::check_sums(&seen.history, &seen.finally)
             .and(|| once::check_log(&seen.history, &seen.order.writes)),
         "converged" => converged::check(&seen.replicas),
+        "raft" => raft::check(seen.raft.as_ref()),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;
             let calm = drawn.load.iter().filter(|one| one.at_ns >= from).count();
@@ -283,6 +293,7 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
     let drawn = draw(scenario, request);
     let (world, mut evidence) = match scenario.subject {
         Subject::Toy => toy_run::run(scenario, request, &drawn),
+        Subject::Cluster => cluster::run(scenario, request, &drawn),
         Subject::Journal => journal::run(scenario, request, &drawn),
         Subject::Damage => damage::run(scenario, request, &drawn),
         Subject::Store => store::run(scenario, request, &drawn),

@@ -213,6 +213,8 @@ impl Section {
 pub enum Subject {
     /// The replicated toy.
     Toy,
+    /// Strong groups on several nodes.
+    Cluster,
     /// The journal alone.
     Journal,
     /// The journal on a disk that is damaged where it hurts.
@@ -292,6 +294,8 @@ pub struct Scenario {
     pub subject: Subject,
     /// How many nodes.
     pub nodes: Draw,
+    /// Groups that the keys are spread over.
+    pub groups: Draw,
     /// What is asked.
     pub load: LoadRange,
     /// What goes wrong.
@@ -371,8 +375,10 @@ impl Scenario {
         let about = root.text("about")?.unwrap_or_default();
         let subject = Self::read_subject(root)?;
         let mut cluster = Section::of(root, "cluster")?;
-        let one = Draw::just(if subject == Subject::Toy { 3 } else { 1 });
+        let many = matches!(subject, Subject::Toy | Subject::Cluster);
+        let one = Draw::just(if many { 3 } else { 1 });
         let nodes = cluster.draw("nodes", one)?;
+        let groups = cluster.draw("groups", Draw::just(1))?;
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -414,6 +420,7 @@ impl Scenario {
             about,
             subject,
             nodes,
+            groups,
             load,
             faults,
             time,
@@ -431,6 +438,7 @@ impl Scenario {
     fn read_subject(root: &mut Section) -> Read<Subject> {
         Ok(match root.text("subject")?.as_deref() {
             Some("toy") => Subject::Toy,
+            Some("cluster") => Subject::Cluster,
             Some("journal") => Subject::Journal,
             Some("damage") => Subject::Damage,
             Some("store") => Subject::Store,
@@ -438,9 +446,11 @@ impl Scenario {
             Some("links") => Subject::Links,
             other => {
                 let other = other.unwrap_or_default();
-                let hint = meant(other, ["toy", "journal", "damage", "store", "lives", "links"]);
+                let known = ["toy", "cluster", "journal", "damage", "store", "lives", "links"];
+                let hint = meant(other, known);
                 return Err(BadScenario(format!(
-                    "subject: {other:?} is not toy, journal, damage, store, lives or links{hint}"
+                    "subject: {other:?} is not one of {}{hint}",
+                    known.join(", ")
                 )));
             }
         })

@@ -283,7 +283,8 @@ impl<R: Runtime> Journal<R> {
                         self.rotated.clear();
                         self.settled.remove(&id);
                         if is_shorter {
-                            self.cut(id, bytes).await;
+                            let segment = self.files.get(id).cloned();
+                            give_back(segment, bytes).await;
                         }
                         Ok(Installed::Sealed(id))
                     }
@@ -302,15 +303,6 @@ impl<R: Runtime> Journal<R> {
                 Ok(Installed::NotSealed(id))
             }
             Err(SealError::Write(error)) => Err(self.stop(error)),
-        }
-    }
-
-    /// Cuts a sealed segment's file to its length. When that fails, or a crash comes first, the
-    /// file is longer than it need be until compaction takes it.
-    async fn cut(&self, id: SegmentId, bytes: u64) {
-        let Some(segment) = self.files.get(id) else { return };
-        if let Err(error) = segment.file.set_len(bytes).await {
-            tracing::debug!(%error, "a sealed segment keeps its unused end");
         }
     }
 
@@ -340,6 +332,15 @@ impl<R: Runtime> Journal<R> {
         }
         drop(self.lock);
         Ok(())
+    }
+}
+
+/// Cuts a sealed segment's file to its length. When that fails, or a crash comes first, the file is
+/// longer than it need be until compaction takes it.
+async fn give_back<R: Runtime>(segment: Option<Arc<SegmentFile<R>>>, bytes: u64) {
+    let Some(segment) = segment else { return };
+    if let Err(error) = segment.file.set_len(bytes).await {
+        tracing::debug!(%error, "a sealed segment keeps its unused end");
     }
 }
 

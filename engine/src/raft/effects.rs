@@ -77,6 +77,11 @@ pub enum Input<'a> {
         /// Which.
         at: EntryId,
     },
+    /// The snapshot of [`Effects::install`] could not be installed, and nothing has changed.
+    SnapshotAbandoned {
+        /// Which.
+        at: EntryId,
+    },
     /// The payload of a live entry is damaged. If the state has taken the entry already, the driver
     /// heals the log itself: it makes the state durable and compacts.
     Faulty {

@@ -45,6 +45,23 @@ pub struct Membership {
     ids_used: ReplicaId,
 }
 
+/// A membership as its parts: for whoever has to keep it somewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// See [`Membership::voters`].
+    pub voters: Vec<ReplicaId>,
+    /// See [`Membership::outgoing`].
+    pub outgoing: Vec<ReplicaId>,
+    /// See [`Membership::learners`].
+    pub learners: Vec<ReplicaId>,
+    /// Voters that become learners when the joint membership is left.
+    pub demoted: Vec<ReplicaId>,
+    /// Whether the leader leaves the joint membership by itself.
+    pub leaves_alone: bool,
+    /// The highest id ever used.
+    pub ids_used: ReplicaId,
+}
+
 /// One step of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Step {
@@ -119,6 +136,27 @@ impl Membership {
         let made = Self { voters, ids_used, ..Self::default() };
         made.invariants();
         made
+    }
+
+    /// Its parts.
+    #[must_use]
+    pub fn parts(&self) -> Parts {
+        Parts {
+            voters: self.voters.clone(),
+            outgoing: self.outgoing.clone(),
+            learners: self.learners.clone(),
+            demoted: self.demoted.clone(),
+            leaves_alone: self.leaves_alone,
+            ids_used: self.ids_used,
+        }
+    }
+
+    /// The membership of these parts, if they are one.
+    #[must_use]
+    pub fn of_parts(parts: Parts) -> Option<Self> {
+        let Parts { voters, outgoing, learners, demoted, leaves_alone, ids_used } = parts;
+        let made = Self { voters, outgoing, learners, demoted, leaves_alone, ids_used };
+        made.flaw().is_none().then_some(made)
     }
 
     /// Those whose majority decides; while joint, of the new membership.
@@ -281,13 +319,29 @@ impl Membership {
 
     /// What must always hold.
     pub fn invariants(&self) {
-        for list in [&self.voters, &self.outgoing, &self.learners, &self.demoted] {
-            assert!(list.windows(2).all(|pair| pair[0] < pair[1]), "members stand in order, once");
-            assert!(list.last().is_none_or(|id| *id <= self.ids_used), "every id counts as used");
+        if let Some(flaw) = self.flaw() {
+            panic!("{flaw}");
         }
-        assert!(self.is_joint() || self.demoted.is_empty(), "only a joint membership demotes");
-        assert!(self.is_joint() || !self.leaves_alone, "only a joint membership is left");
-        assert!(!self.learners.iter().any(|id| self.is_voter(*id)), "no voter is a learner");
+    }
+
+    /// What does not hold of what must.
+    fn flaw(&self) -> Option<&'static str> {
+        let lists = [&self.voters, &self.outgoing, &self.learners, &self.demoted];
+        let in_order = |list: &&Vec<ReplicaId>| list.windows(2).all(|pair| pair[0] < pair[1]);
+        let used = |list: &&Vec<ReplicaId>| list.last().is_none_or(|id| *id <= self.ids_used);
+        if !lists.iter().all(in_order) {
+            Some("members stand in order, once")
+        } else if !lists.iter().all(used) {
+            Some("every id counts as used")
+        } else if !self.is_joint() && !self.demoted.is_empty() {
+            Some("only a joint membership demotes")
+        } else if !self.is_joint() && self.leaves_alone {
+            Some("only a joint membership is left")
+        } else if self.learners.iter().any(|id| self.is_voter(*id)) {
+            Some("no voter is a learner")
+        } else {
+            None
+        }
     }
 }
 

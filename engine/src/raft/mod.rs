@@ -102,7 +102,7 @@ mod transfer;
 pub use config::{Config, ConfigError, LeaseConfig};
 pub use effects::{Effects, HardState, Input, Proposed, ReadsReady, Refusal};
 pub use log::{EntryId, Head, Log};
-pub use membership::{Change, Membership, Misfit, Step};
+pub use membership::{Change, Membership, Misfit, Parts, Step};
 pub use message::{Body, Message, Position};
 pub use progress::{Flow, Progress};
 pub use quorum::{Tally, majority, reached, tally};
@@ -341,6 +341,7 @@ impl Raft {
                 self.on_snapshot_arrived(at, membership, fx);
             }
             Input::SnapshotInstalled { at } => self.on_snapshot_installed(at),
+            Input::SnapshotAbandoned { at } => self.on_snapshot_abandoned(at),
             Input::Faulty { index } => self.on_faulty(index, fx),
             Input::Transfer { to } => self.on_transfer(to, fx),
             Input::Peer { id, alive } => self.on_peer(id, alive, fx),

@@ -63,6 +63,12 @@ impl Rounds {
 }
 
 impl Raft {
+    /// The position that the next read will be given.
+    #[must_use]
+    pub const fn next_read(&self) -> Position {
+        Position(self.reads.asked.0 + 1)
+    }
+
     pub(super) fn on_read(&mut self, fx: &mut Effects) {
         self.reads.asked.0 += 1;
         let position = self.reads.asked;

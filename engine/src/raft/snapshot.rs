@@ -101,6 +101,13 @@ impl Raft {
         }
     }
 
+    pub(super) fn on_snapshot_abandoned(&mut self, at: EntryId) {
+        if self.installing() == Some(at) {
+            mark!("raft_snapshot_abandoned");
+            self.installing = None;
+        }
+    }
+
     /// Tells the leader that what it sent is here, so that it goes on.
     fn acknowledge_snapshot(&mut self, fx: &mut Effects) {
         let State::Follower(Some(leader)) = self.state else { return };

@@ -138,8 +138,9 @@ const GAP_BYTES: u64 = 2 << 10;
 /// No more than this is read at once, unless a single record is longer.
 const RUN_BYTES_MAX: u64 = 256 << 10;
 
-/// How long the value of a key is, by the length of its record.
-const fn value_bytes(key: &[u8], place: &Place) -> usize {
+/// How long the value of a key is, by the length of its record; an entry's section counts along.
+#[must_use]
+pub const fn value_bytes(key: &[u8], place: &Place) -> usize {
     let expiry = if place.expires_ms.is_some() { 8 } else { 0 };
     (place.loc.len as usize).saturating_sub(RECORD_HEADER_BYTES + expiry + key.len())
 }
@@ -269,6 +270,25 @@ impl<R: Runtime> Indexed<R> {
 
     fn adopt(&mut self, group: GroupId, tree: Tree, applied: Version) {
         self.groups.insert(group, Group { tree, applied });
+    }
+
+    /// Replaces all that a group has by an index over segments that are part of the store.
+    pub fn replace(&mut self, group: GroupId, tree: Tree, applied: Version) {
+        self.forget(group);
+        let mut cursor = tree.range(Bound::Unbounded, Bound::Unbounded);
+        while let Some((_, place)) = cursor.next() {
+            self.ledger.live(place.loc);
+        }
+        self.adopt(group, tree, applied);
+    }
+
+    fn forget(&mut self, group: GroupId) {
+        if let Some(gone) = self.groups.remove(&group) {
+            let mut cursor = gone.tree.range(Bound::Unbounded, Bound::Unbounded);
+            while let Some((_, place)) = cursor.next() {
+                self.ledger.dead(place.loc);
+            }
+        }
     }
 
     /// The segments' lines.
@@ -467,12 +487,7 @@ impl<R: Runtime> Engine for Indexed<R> {
     }
 
     fn drop_group(&mut self, group: GroupId) -> Result<(), DiskError> {
-        if let Some(gone) = self.groups.remove(&group) {
-            let mut cursor = gone.tree.range(Bound::Unbounded, Bound::Unbounded);
-            while let Some((_, place)) = cursor.next() {
-                self.ledger.dead(place.loc);
-            }
-        }
+        self.forget(group);
         Ok(())
     }
 }

@@ -174,7 +174,6 @@ impl<R: Runtime> Core<R> {
     /// nothing about the attempt that is under way, unless it says that it was done.
     fn answered(&self, line: usize, response: Response) {
         let mut state = self.lock();
-        state.since = state.since.max(response.told.stamp);
         let Some(call) = state.calls.get_mut(&response.sequence.0) else { return };
         if call.line != line && !matches!(response.outcome, Outcome::Ok(_)) {
             return;

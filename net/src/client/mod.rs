@@ -122,7 +122,9 @@ struct Core<R: Runtime> {
 struct State<G> {
     luck: G,
     last: u64,
-    since: Stamp,
+    /// The highest stamp heard of whatever is asked for. Groups have times of their own, and one
+    /// whose leader's clock was wrong may be far ahead of the others.
+    since: BTreeMap<Target, Stamp>,
     calls: BTreeMap<u64, Call>,
     lines: Vec<Line>,
     leaders: BTreeMap<Target, usize>,
@@ -228,7 +230,7 @@ impl<R: Runtime> Client<R> {
         let state = State {
             luck,
             last: 0,
-            since: Stamp(0),
+            since: BTreeMap::new(),
             calls: BTreeMap::new(),
             lines: nodes.iter().map(|_| Line::default()).collect(),
             leaders: BTreeMap::new(),
@@ -257,7 +259,7 @@ impl<R: Runtime> Client<R> {
         {
             return local(0, Outcome::Refused(refusal));
         }
-        let Some(numbered) = self.begin() else {
+        let Some(numbered) = self.begin(Target::of(&op)) else {
             return local(0, Outcome::Refused(Refusal::Overloaded));
         };
         let mut progress = Progress {
@@ -279,13 +281,14 @@ impl<R: Runtime> Client<R> {
         local(numbered.number, outcome)
     }
 
-    fn begin(&self) -> Option<Numbered<'_, R>> {
+    fn begin(&self, target: Target) -> Option<Numbered<'_, R>> {
         let mut state = self.core.lock();
         if state.calls.len() >= CLIENT_IN_FLIGHT_MAX {
             return None;
         }
         state.last += 1;
-        let (number, since) = (state.last, state.since);
+        let since = state.since.get(&target).copied().unwrap_or_default();
+        let number = state.last;
         state.calls.insert(number, Call::default());
         Some(Numbered { core: &self.core, number, since })
     }
@@ -312,6 +315,7 @@ impl<R: Runtime> Client<R> {
                 return None;
             }
         };
+        self.hear_of_time(progress.target, response.told.stamp);
         match response.outcome {
             Outcome::Ok(_) => {
                 if wish.level == Level::Strong {
@@ -339,6 +343,12 @@ impl<R: Runtime> Client<R> {
         }
         self.pause(progress).await;
         None
+    }
+
+    fn hear_of_time(&self, target: Target, stamp: Stamp) {
+        let mut state = self.core.lock();
+        let since = state.since.entry(target).or_default();
+        *since = stamp.max(*since);
     }
 
     /// Puts the request on a line that is up. Answers which.

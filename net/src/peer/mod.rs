@@ -38,6 +38,7 @@ use trilith_engine::{
     command::{Request, Response},
     packet::{Envelope, Packet},
     runtime::{Net, NetError, Push, Runtime, Sender, Task, queue},
+    shard::{Caller, Inbound},
     types::NodeId,
 };
 
@@ -72,9 +73,16 @@ pub enum Incoming {
     },
 }
 
-/// A connection of a client. Never the same again within a life.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Caller(pub u64);
+impl From<Incoming> for Inbound {
+    fn from(told: Incoming) -> Self {
+        match told {
+            Incoming::Up(node) => Self::Link { node, is_up: true },
+            Incoming::Down(node) => Self::Link { node, is_up: false },
+            Incoming::Packet { from, packet } => Self::Packet { from, packet },
+            Incoming::Request { caller, request } => Self::Request { caller, request },
+        }
+    }
+}
 
 /// How patient links are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -16,6 +16,7 @@
 //! | `phantom` | nothing is read that nobody wrote, or that was reported as failed |
 //! | `once` | each request is executed at most once |
 //! | `converged` | after quiet, all replicas hold the same |
+//! | `raft` | no two replicas disagree on what is committed, ever |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `links` | what arrives over a link is what was said, in order, without a silent gap |
@@ -38,6 +39,7 @@ pub mod linearizable;
 pub mod links;
 pub mod once;
 pub mod phantom;
+pub mod raft;
 pub mod resources;
 pub mod serial;
 pub mod store;
@@ -144,6 +146,7 @@ pub const fn judges() -> &'static [Judge] {
         phantom::JUDGE,
         once::JUDGE,
         converged::JUDGE,
+        raft::JUDGE,
         store::JUDGE,
         damage::JUDGE,
         links::JUDGE,

@@ -3,6 +3,7 @@
 //! | subject | what it is |
 //! | --- | --- |
 //! | `toy` | a small replicated log with a fixed primary and a list of known bugs |
+//! | `cluster` | strong groups on nodes: shard, journal, links, clients with sessions |
 //! | `journal` | the journal alone, on one node |
 //! | `damage` | the journal on a disk that is damaged at chosen structures |
 //! | `store` | the body of the embedded store: writers, readers and chores around one owner |
@@ -11,6 +12,8 @@
 //!
 //! Not here: the worlds, the faults, the judges.
 
+pub mod cluster;
+pub mod cluster_client;
 pub mod damage;
 pub mod journal;
 pub mod links;

@@ -1,0 +1,421 @@
+//! What is committed becomes state: in order, one entry after the other, and answered.
+//!
+//! ```text
+//!   committed ──► bytes ──► judged by the state ──► edits ──► index ──► replies
+//!                 (cache,    (values it must see      │
+//!                  or disk)   are read before)        └─ a computed value needs a record first:
+//!                                                        the batch is held for the next frame
+//! ```
+//! A value that is computed (an increment) is in no entry, so it gets a *derived* record of its
+//! own, and the index can point at it only when that is written. Until then the whole batch is
+//! held, the index is as before, and later entries of the group wait. What the batch has computed
+//! so far is kept beside it, so that two increments in one batch see each other.
+//!
+//! Derived records are as durable as the frame that carries them. If they are lost, so is the
+//! knowledge that their entries were applied, and both come again.
+//!
+//! Not here: what commands do (`store`), when an entry is committed (`raft`).
+
+use alloc::{borrow::ToOwned, collections::BTreeMap, vec::Vec};
+use bytes::Bytes;
+use core::num::NonZeroU64;
+
+use super::{
+    Outbox, Shard, Stopped, group::Group, members::ChangeOfMembers, window::Extent, write::Load,
+};
+use crate::{
+    command::{Body, Entry, Outcome, Told},
+    journal::{Origin, Persisted, Record, RecordKind},
+    limits, mark,
+    packet::{Envelope, Packet},
+    planted,
+    raft::{EntryId, Input, Message},
+    runtime::Runtime,
+    store::{Effect, Seen, Sight, needs},
+    types::{GroupId, Index, Loc, Version},
+    value::{self, Change, Engine, Found, Tree, View},
+};
+
+/// Entries that are judged, and have not been answered yet.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// Edits that cannot be made yet.
+    edits: Vec<Edit>,
+    outcomes: Vec<(EntryId, Outcome)>,
+    /// The last entry, if it changes the membership; and how.
+    members: Option<Option<ChangeOfMembers>>,
+    last: EntryId,
+    /// What the edits make of the keys they touch.
+    seen: BTreeMap<Vec<u8>, Option<Fresh>>,
+}
+
+/// One edit of the index.
+#[derive(Debug)]
+struct Edit {
+    key: Vec<u8>,
+    version: Version,
+    expires_ms: Option<NonZeroU64>,
+    to: To,
+}
+
+/// Where the value lies.
+#[derive(Debug)]
+enum To {
+    At(Loc),
+    Gone,
+    /// In a record that is to be written; `None` is a deletion.
+    Derived(Option<Bytes>),
+}
+
+/// A value that no index knows yet.
+#[derive(Clone, Debug)]
+struct Fresh {
+    version: Version,
+    expires_ms: Option<NonZeroU64>,
+    value: Bytes,
+}
+
+/// What a command may see: the held batch, then the index.
+struct Glance<'a> {
+    held: &'a BTreeMap<Vec<u8>, Option<Fresh>>,
+    tree: Option<&'a Tree>,
+    read: &'a [(Vec<u8>, Option<Found>)],
+}
+
+impl Glance<'_> {
+    fn known(&self, key: &[u8]) -> Option<&[u8]> {
+        if let Some(held) = self.held.get(key) {
+            return held.as_ref().map(|fresh| &*fresh.value);
+        }
+        let (_, found) = self.read.iter().find(|(read, _)| read == key)?;
+        found.as_ref().map(|found| &*found.value)
+    }
+}
+
+impl Sight for Glance<'_> {
+    fn place(&self, key: &[u8]) -> Option<Seen> {
+        // The length is that of what was read: how long a record is depends on where it lies.
+        let value_bytes = self.known(key).map_or(0, <[u8]>::len);
+        if let Some(fresh) = self.held.get(key) {
+            let Fresh { version, expires_ms, .. } = *fresh.as_ref()?;
+            return Some(Seen { version, expires_ms, value_bytes });
+        }
+        let place = self.tree?.get(key)?;
+        Some(Seen { version: place.version, expires_ms: place.expires_ms, value_bytes })
+    }
+
+    fn value(&self, key: &[u8]) -> Option<&[u8]> {
+        self.known(key)
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Applies a batch of every group that has something committed.
+    pub(super) async fn apply(&mut self) {
+        let groups = core::mem::take(&mut self.committed);
+        for id in groups {
+            let is_held = |group: &Group| group.held.is_some();
+            if self.groups.get(&id).is_none_or(is_held) {
+                continue;
+            }
+            match self.judge(id).await {
+                Ok(Some(held)) => self.take_judged(id, held),
+                Ok(None) => {}
+                Err(why) => self.stopped = Some(why),
+            }
+        }
+    }
+
+    /// Judges the next committed entries of a group.
+    async fn judge(&mut self, id: GroupId) -> Result<Option<Held>, Stopped> {
+        let Some(group) = self.groups.get(&id) else { return Ok(None) };
+        let (mut index, committed) = (group.raft.applied().next(), group.committed);
+        let mut batch = Held::default();
+        let mut bytes_left = limits::SHARD_APPLY_BYTES_AT_ONCE;
+        while index <= committed && bytes_left > 0 && batch.members.is_none() {
+            let Some((bytes, extent)) = self.entry(id, index).await else {
+                mark!("shard_applies_up_to_a_damaged_entry");
+                self.step(id, Input::Faulty { index });
+                break;
+            };
+            bytes_left = bytes_left.saturating_sub(bytes.len() as u64);
+            let Ok(entry) = Entry::parse(&bytes) else {
+                return Err(Stopped::Damaged("an entry that was verified cannot be read"));
+            };
+            let changes_members = matches!(entry.body, Body::Change(_) | Body::Leave);
+            if changes_members && !batch.edits.is_empty() {
+                // A checkpoint between judging and counting must find state and members together.
+                break;
+            }
+            let read = self.read_for(id, &entry, &batch).await?;
+            let tree = self.engine.tree(id);
+            let Some(group) = self.groups.get_mut(&id) else { return Ok(None) };
+            let glance = Glance { held: &batch.seen, tree, read: &read };
+            let effect = group.state.apply(&entry, &glance);
+            let at = EntryId { term: entry.place.term, index };
+            self.outbox.saw_apply(id, at, group.state.digest());
+            let is_void = !effect.is_effective && !planted!("shard_void_entry_forgotten");
+            if is_void && entry.records().next().is_some() {
+                group.void.insert(index, extent);
+            }
+            if let Some(edits) = batch.take(&entry, effect, extent) {
+                self.edit(id, &edits);
+            }
+            index = index.next();
+        }
+        Ok((batch.last > EntryId::default()).then_some(batch))
+    }
+
+    /// The values that an entry may look at.
+    async fn read_for(
+        &self,
+        id: GroupId,
+        entry: &Entry<'_>,
+        batch: &Held,
+    ) -> Result<Vec<(Vec<u8>, Option<Found>)>, Stopped> {
+        let mut read = Vec::new();
+        for key in needs(entry).filter(|key| !batch.seen.contains_key(*key)) {
+            let found = self.view(id).get(key, 0).await;
+            let found = found.map_err(|why| {
+                tracing::error!(%id, %why, "a value cannot be read");
+                Stopped::Damaged("a value that an entry needs is damaged; replace this replica")
+            })?;
+            read.push((key.to_owned(), found));
+        }
+        Ok(read)
+    }
+
+    /// An entry's bytes, and where they lie.
+    async fn entry(&mut self, id: GroupId, index: Index) -> Option<(Bytes, Extent)> {
+        let slot = self.groups.get(&id)?.window.slot(index)?;
+        let (extent, term) = (slot.extent()?, slot.term);
+        if let Some(bytes) = slot.bytes() {
+            return Some((bytes.clone(), extent));
+        }
+        let files = self.engine.files().clone();
+        let span = extent.start()..extent.end();
+        let bytes = files.read_span(extent.segment, span, Vec::new()).await.ok()?;
+        let entry = Entry::decode(&bytes).ok()?;
+        let place = entry.place;
+        if (place.group, place.index, place.term) != (id, index, term) {
+            return None;
+        }
+        let bytes = Bytes::from(bytes);
+        self.groups.get_mut(&id)?.window.fetched(index, term, &bytes);
+        Some((bytes, extent))
+    }
+
+    /// A batch is judged: it counts now, or when its derived records are written.
+    fn take_judged(&mut self, id: GroupId, batch: Held) {
+        if !batch.edits.is_empty() && !planted!("shard_derived_never_written") {
+            mark!("shard_apply_waits_for_derived_records");
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.held = Some(batch);
+                self.settling.wants_derived.insert(id);
+            }
+        } else {
+            self.count(id, batch);
+        }
+    }
+
+    /// Puts derived records into a frame.
+    pub(super) fn push_derived(&mut self, frame: &mut Load, flying: &mut Vec<(GroupId, usize)>) {
+        for id in core::mem::take(&mut self.settling.wants_derived) {
+            let Some(held) = self.groups.get_mut(&id).and_then(|group| group.held.as_mut()) else {
+                continue;
+            };
+            flying.push((id, frame.len()));
+            for edit in &held.edits {
+                let To::Derived(value) = &edit.to else { continue };
+                let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Tombstone };
+                let record = Record {
+                    group: id,
+                    kind,
+                    version: edit.version,
+                    term: held.last.term,
+                    expires_ms: edit.expires_ms.map(NonZeroU64::get),
+                    origin: Origin::State,
+                    key: &edit.key,
+                    value: value.as_deref().unwrap_or_default(),
+                };
+                frame.push(&record);
+            }
+        }
+    }
+
+    /// A group's derived records are durable, from this record of the frame on.
+    pub(super) fn derived_landed(&mut self, id: GroupId, mut record: usize, at: &Persisted) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(mut batch) = group.held.take() else { return };
+        for edit in &mut batch.edits {
+            if let To::Derived(value) = &edit.to {
+                edit.to = if value.is_some() { To::At(at.loc(record)) } else { To::Gone };
+                record += 1;
+            }
+        }
+        self.count(id, batch);
+        self.committed.insert(id);
+    }
+
+    /// A group's derived records were not written.
+    pub(super) fn derived_failed(&mut self, id: GroupId) {
+        if self.groups.get(&id).is_some_and(|group| group.held.is_some()) {
+            self.settling.wants_derived.insert(id);
+        }
+    }
+
+    /// Edits the index.
+    fn edit(&mut self, id: GroupId, edits: &[Edit]) {
+        let edits = edits.iter().map(|edit| value::Edit {
+            key: &edit.key,
+            version: edit.version,
+            change: match &edit.to {
+                To::At(loc) => Change::Put { value: &[], loc: *loc, expires_ms: edit.expires_ms },
+                To::Gone | To::Derived(_) => Change::Delete,
+            },
+        });
+        if self.engine.apply(id, edits).is_err() {
+            self.stopped = Some(Stopped::Damaged("the engine refused an edit"));
+        }
+    }
+
+    /// A batch counts: index, answers, core.
+    fn count(&mut self, id: GroupId, batch: Held) {
+        self.edit(id, &batch.edits);
+        let applied = Version(batch.last.index.0);
+        self.engine.advance(id, applied);
+        for (entry, outcome) in batch.outcomes {
+            self.answer_entry(id, entry, outcome);
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.window.trim(self.options.cache_bytes, batch.last.index);
+        if let Some(Some(change)) = &batch.members {
+            group.roster.extend(change.nodes.iter().copied());
+        }
+        self.step(id, Input::Applied { upto: batch.last.index });
+        if let Some(change) = batch.members {
+            let change = change.as_ref().map(|change| &change.change);
+            self.step(id, Input::ChangeApplied { index: batch.last.index, change });
+        }
+        let Some(group) = self.groups.get(&id) else { return };
+        if !group.confirmed.is_empty() {
+            self.readable.insert(id);
+        }
+        if group.committed > batch.last.index {
+            self.committed.insert(id);
+        }
+    }
+
+    /// Answers whoever waits for an entry.
+    fn answer_entry(&mut self, id: GroupId, entry: EntryId, outcome: Outcome) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let applied = Version(entry.index.0);
+        let told = Told { applied, stamp: group.state.stamp(), ..Told::default() };
+        let Some(waiting) = group.waiting.front().copied() else { return };
+        if waiting.index > entry.index {
+            return;
+        }
+        group.waiting.pop_front();
+        let is_it = waiting.index == entry.index && waiting.term == entry.term;
+        // A leader that was replaced has answered before; so another entry here is a bug of ours.
+        let is_it = crate::always!(is_it, "who waits is answered by the entry that was proposed");
+        let outcome = if is_it { outcome } else { Outcome::Unknown };
+        self.answer(waiting.asked, told, outcome);
+    }
+
+    /// Sends messages whose entries had to be read.
+    pub(super) async fn send_from_disk(&mut self) {
+        let messages = core::mem::take(&mut self.unfetched);
+        for (id, message) in messages {
+            self.send_read(id, message).await;
+        }
+    }
+
+    async fn send_read(&mut self, id: GroupId, message: Message) {
+        let (first, last) = super::write::named(&message);
+        let mut entries = Vec::new();
+        let mut index = first;
+        while index <= last {
+            match self.payload(id, index).await {
+                Some(bytes) => entries.push(bytes),
+                None => {
+                    // It is gone, replaced, or damaged. Raft repeats what it still wants.
+                    if self.is_damaged(id, index) {
+                        self.step(id, Input::Faulty { index });
+                    }
+                    return;
+                }
+            }
+            index = index.next();
+        }
+        let Some(group) = self.groups.get(&id) else { return };
+        // The log may have been replaced while it was read.
+        let is_same = |(index, bytes): (u64, &Bytes)| {
+            let term = group.raft.log().term_at(Index(index));
+            Entry::parse(bytes).is_ok_and(|entry| Some(entry.place.term) == term)
+        };
+        if !(first.0..).zip(&entries).all(is_same) {
+            return;
+        }
+        let Some(to) = group.roster.get(&message.to).copied() else { return };
+        self.outbox.send(Envelope { to, packet: Packet::Raft { group: id, message, entries } });
+    }
+
+    async fn payload(&mut self, id: GroupId, index: Index) -> Option<Bytes> {
+        let slot = self.groups.get(&id)?.window.slot(index)?;
+        if let Some(bytes) = slot.bytes() {
+            return Some(bytes.clone());
+        }
+        self.entry(id, index).await.map(|(bytes, _)| bytes)
+    }
+
+    fn is_damaged(&self, id: GroupId, index: Index) -> bool {
+        let slot = self.groups.get(&id).and_then(|group| group.window.slot(index));
+        slot.is_some_and(|slot| slot.bytes().is_none() && slot.extent().is_some())
+    }
+}
+
+impl Held {
+    /// One entry is judged. Answers its edits if they can be made now.
+    fn take(&mut self, entry: &Entry<'_>, effect: Effect<'_>, at: Extent) -> Option<Vec<Edit>> {
+        self.last = EntryId { term: entry.place.term, index: entry.place.index };
+        if let Some(outcome) = effect.outcome {
+            self.outcomes.push((self.last, outcome));
+        }
+        self.members = match entry.body {
+            Body::Change(change) => Some(ChangeOfMembers::decode(change)),
+            Body::Leave => Some(None),
+            Body::Noop | Body::Command(..) => None,
+        };
+        let version = Version(entry.place.index.0);
+        let mut edits = Vec::new();
+        let derives = !effect.derived.is_empty();
+        let holds = derives || !self.edits.is_empty();
+        if effect.is_effective {
+            for (offset, len, record) in entry.records() {
+                let loc = at.loc_of(offset, len);
+                let expires_ms = record.expires_ms.and_then(NonZeroU64::new);
+                let is_put = record.kind == RecordKind::Put;
+                let to = if is_put { To::At(loc) } else { To::Gone };
+                if holds {
+                    let value = Bytes::copy_from_slice(record.value);
+                    let fresh = is_put.then_some(Fresh { version, expires_ms, value });
+                    self.seen.insert(record.key.to_owned(), fresh);
+                }
+                edits.push(Edit { key: record.key.to_owned(), version, expires_ms, to });
+            }
+        }
+        for derived in effect.derived {
+            let (key, expires_ms) = (derived.key.to_owned(), derived.expires_ms);
+            let value = derived.value.map(Bytes::from);
+            let fresh = value.clone().map(|value| Fresh { version, expires_ms, value });
+            self.seen.insert(key.clone(), fresh);
+            edits.push(Edit { key, version, expires_ms, to: To::Derived(value) });
+        }
+        if !holds {
+            return Some(edits);
+        }
+        self.edits.append(&mut edits);
+        None
+    }
+}

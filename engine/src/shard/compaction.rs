@@ -1,0 +1,288 @@
+//! Space comes back: what nothing needs any more goes, what is live moves.
+//!
+//! ```text
+//!   choose ─► copy (a task) ─► list (manifest) ─► point the index there ─► checkpoints ─► drop
+//! ```
+//! The copies are what the index held; a new life begins with what it held as of the checkpoints,
+//! which is older. So the originals go only when checkpoints cover what was copied.
+//!
+//! A journal segment goes when its live values have moved and no follower may need its entries: the
+//! newest segments are kept for those, up to a budget. A follower that is further behind is sent a
+//! snapshot.
+//!
+//! What has expired goes too, by the time of its group: a later entry sees it as expired, so no
+//! replica can tell whether it is gone.
+//!
+//! Not here: which segments are worth it (`value/ledger.rs`), copying (`value/compact.rs`).
+
+use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
+use core::time::Duration;
+
+use super::{Done, Outbox, Shard, Stopped, group::Group};
+use crate::{
+    journal::{DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
+    mark, planted,
+    raft::{Input, Moment},
+    runtime::{Runtime, Task},
+    types::{GroupId, Lsn, SegmentId},
+    value::{CompactError, Compacted, JobParts, Line, Progress},
+};
+
+/// Keys that are pointed elsewhere before anything else gets its turn: a quarter of a millisecond.
+const MOVES_AT_ONCE: usize = 512;
+
+/// After a compaction that gave up, none is begun for so long.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// Where a compaction has come to.
+#[derive(Default)]
+pub(super) enum Stage<R: Runtime> {
+    /// There is none.
+    #[default]
+    None,
+    /// A task copies.
+    Copying(<R::Task as Task>::Handle),
+    /// The copies are there and no part of the store yet.
+    Copied(Box<Compacted<R>>),
+    /// The index is being pointed at them.
+    Moving(Box<Compacted<R>>, Progress),
+    /// The index points at them; the originals are to be dropped.
+    Moved(Box<Compacted<R>>),
+    /// The journal is being told.
+    Telling,
+    /// None is begun before this.
+    Held(Moment),
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Takes the next step of a compaction. Answers whether the journal is away for it.
+    pub(super) fn compact(&mut self) {
+        self.compaction = match core::mem::take(&mut self.compaction) {
+            Stage::None => self.begin_compaction(),
+            Stage::Held(until) if self.now() >= until => Stage::None,
+            Stage::Copied(compacted) => self.list(compacted),
+            Stage::Moving(compacted, mut progress) => {
+                let engine = &mut self.engine;
+                let more = compacted.next_moves(&mut progress, MOVES_AT_ONCE, |moved| {
+                    engine.relocate(moved, &compacted.victims);
+                });
+                if more { Stage::Moving(compacted, progress) } else { Stage::Moved(compacted) }
+            }
+            Stage::Moved(compacted) if self.is_covered() => self.drop_victims(compacted),
+            waits => waits,
+        };
+    }
+
+    /// Whether every group's checkpoint covers what the index held when the compaction was planned.
+    /// What was superseded by then is not among the copies; and a life that began from an older
+    /// checkpoint would need it.
+    fn is_covered(&mut self) -> bool {
+        let planned = &self.compaction_covers;
+        let lacks = |(id, group): &(&GroupId, &Group)| {
+            planned.get(id).is_some_and(|planned| group.anchor.covers < *planned)
+        };
+        let missing: Vec<GroupId> = self.groups.iter().filter(lacks).map(|(id, _)| *id).collect();
+        let is_covered = missing.is_empty() || planted!("shard_victims_dropped_uncovered");
+        self.settling.anchor(missing);
+        is_covered
+    }
+
+    /// Whether the next step needs nothing but a turn.
+    pub(super) const fn compaction_goes_on(&self) -> bool {
+        match self.compaction {
+            Stage::Moving(..) => true,
+            Stage::Copied(_) | Stage::Moved(_) => self.journal.is_some(),
+            Stage::None | Stage::Copying(_) | Stage::Telling | Stage::Held(_) => false,
+        }
+    }
+
+    fn begin_compaction(&mut self) -> Stage<R> {
+        let Some(journal) = &self.journal else { return Stage::None };
+        let pinned: BTreeSet<SegmentId> = self.snapshots.uncounted().collect();
+        refresh(&mut self.engine, journal, self.options.retain_bytes, &pinned);
+        let victims = self.engine.ledger().victims(&self.options.compaction);
+        let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
+        if victims.is_empty() || sources.len() != victims.len() {
+            return Stage::None;
+        }
+        let Some(journal) = &mut self.journal else { return Stage::None };
+        let ledger = self.engine.ledger();
+        let lines = victims.iter().filter_map(|id| ledger.line(*id));
+        let bytes: u64 = lines.map(|line| line.live_bytes + line.tombstone_bytes).sum();
+        let segment_bytes = self.options.journal.segment_bytes_max;
+        let writers = 2 + bytes / segment_bytes;
+        let stamps = self.groups.iter().map(|(id, group)| (*id, group.state.stamp().ms()));
+        let parts = JobParts {
+            rt: self.rt.clone(),
+            sources,
+            victims,
+            writers: (0..writers).map(|_| journal.data_writer()).collect(),
+            horizon: Lsn(journal.next_lsn().0 - 1),
+            now_ms: stamps.collect(),
+            segment_bytes,
+            bytes_per_second: self.options.compaction_bytes_per_second,
+        };
+        let applied = |(id, group): (&GroupId, &Group)| (*id, group.state.applied());
+        self.compaction_covers = self.groups.iter().map(applied).collect();
+        let (job, back) = (self.engine.plan(parts), self.done.0.clone());
+        mark!("shard_compaction");
+        Stage::Copying(self.rt.task().spawn("compaction", async move {
+            let result = job.run().await;
+            _ = back.push(Done::Compacted(result.map(Box::new)));
+        }))
+    }
+
+    pub(super) fn compacted(&mut self, result: Result<Box<Compacted<R>>, CompactError>) {
+        self.compaction = match result {
+            Ok(compacted) => Stage::Copied(compacted),
+            Err(error) => {
+                tracing::warn!(%error, "a compaction gave up");
+                if let Some(segment) = error.faulty() {
+                    self.engine.ledger_mut().line_mut(segment).is_faulty = true;
+                }
+                Stage::Held(self.now() + HOLD)
+            }
+        };
+    }
+
+    /// Makes the copies part of the store.
+    fn list(&mut self, mut compacted: Box<Compacted<R>>) -> Stage<R> {
+        let add = core::mem::take(&mut compacted.segments);
+        let edit = ManifestEdit { add, ..ManifestEdit::default() };
+        match self.tell(edit, Told::Listed(compacted)) {
+            Ok(()) => Stage::Telling,
+            Err((edit, Told::Listed(mut compacted))) => {
+                compacted.segments = edit.add;
+                Stage::Copied(compacted)
+            }
+            Err((_, Told::Dropped(_))) => Stage::None,
+        }
+    }
+
+    /// Drops what was moved.
+    fn drop_victims(&mut self, compacted: Box<Compacted<R>>) -> Stage<R> {
+        let drop = compacted.victims.clone();
+        let edit = ManifestEdit { drop, ..ManifestEdit::default() };
+        match self.tell(edit, Told::Dropped(compacted)) {
+            Ok(()) => Stage::Telling,
+            // The journal is away.
+            Err((_, Told::Listed(compacted) | Told::Dropped(compacted))) => Stage::Moved(compacted),
+        }
+    }
+
+    /// Lets the journal edit its manifest.
+    fn tell(
+        &mut self,
+        edit: ManifestEdit<R>,
+        told: Told<R>,
+    ) -> Result<(), (ManifestEdit<R>, Told<R>)> {
+        let Some(mut journal) = self.journal.take() else { return Err((edit, told)) };
+        let back = self.done.0.clone();
+        self.working = Some(self.rt.task().spawn("edit", async move {
+            let result = journal.edit(edit).await;
+            _ = back.push(Done::Told(journal, result, told));
+        }));
+        Ok(())
+    }
+
+    /// The manifest is edited, or not.
+    pub(super) fn told(
+        &mut self,
+        journal: Journal<R>,
+        result: Result<(), JournalError>,
+        told: Told<R>,
+    ) {
+        self.working = None;
+        self.engine.set_files(journal.files());
+        self.journal = Some(journal);
+        self.compaction = match (result, told) {
+            (Err(error), _) if !error.is_retryable() => {
+                self.stopped = Some(Stopped::Journal(error));
+                Stage::None
+            }
+            (Err(error), Told::Listed(_)) => {
+                tracing::warn!(%error, "a compaction could not be listed");
+                Stage::Held(self.now() + HOLD)
+            }
+            // The copies are in use; the originals go another time.
+            (Err(_), Told::Dropped(compacted)) => Stage::Moving(compacted, Progress::default()),
+            (Ok(()), Told::Listed(compacted)) => {
+                for (id, line) in &compacted.lines {
+                    *self.engine.ledger_mut().line_mut(*id) = *line;
+                }
+                Stage::Moving(compacted, Progress::default())
+            }
+            (Ok(()), Told::Dropped(compacted)) => {
+                self.dropped(&compacted);
+                Stage::None
+            }
+        };
+    }
+
+    /// Segments are gone, and with them a part of the logs.
+    fn dropped(&mut self, compacted: &Compacted<R>) {
+        let victims: BTreeSet<SegmentId> = compacted.victims.iter().copied().collect();
+        for victim in &victims {
+            self.engine.ledger_mut().forget(*victim);
+        }
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for id in groups {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let Some(upto) = group.window.newest_in(|segment| victims.contains(&segment)) else {
+                continue;
+            };
+            assert!(upto <= group.raft.applied(), "only settled segments go");
+            mark!("shard_log_compacted");
+            group.window.compact(upto);
+            self.step(id, Input::Compacted { upto });
+        }
+        tracing::info!(
+            victims = victims.len(),
+            segments = compacted.lines.len(),
+            bytes = compacted.bytes,
+            "compacted"
+        );
+    }
+}
+
+/// What the manifest was told of a compaction.
+pub(super) enum Told<R: Runtime> {
+    Listed(Box<Compacted<R>>),
+    Dropped(Box<Compacted<R>>),
+}
+
+/// What a segment that has just been written holds; nothing of it is live yet.
+pub(super) fn line_of<R: Runtime>(segment: &DataSegment<R>) -> (SegmentId, Line) {
+    let mut line = Line { is_settled: true, ..Line::default() };
+    for stats in &segment.stats {
+        line.bytes += stats.bytes;
+        let lowest = line.version_min.map_or(stats.version_min, |v| v.min(stats.version_min));
+        line.version_min = Some(lowest);
+    }
+    (segment.id(), line)
+}
+
+/// Brings the ledger up to what the journal says: settled segments may go, but for the newest ones
+/// of the journal, up to a budget.
+fn refresh<R: Runtime>(
+    engine: &mut crate::value::Indexed<R>,
+    journal: &Journal<R>,
+    retain_bytes: u64,
+    pinned: &BTreeSet<SegmentId>,
+) {
+    let mut segments: Vec<_> = journal.segments().collect();
+    segments.sort_by_key(|info| core::cmp::Reverse(info.id));
+    let mut retained = 0;
+    for info in segments {
+        let is_journal = info.kind == SegmentKind::Journal;
+        // A snapshot that does not count yet looks dead.
+        let mut may_go = info.has_footer && !pinned.contains(&info.id);
+        if is_journal && retained < retain_bytes {
+            retained += info.bytes;
+            may_go = false;
+        }
+        let line = engine.ledger_mut().line_mut(info.id);
+        line.is_journal = is_journal;
+        line.is_settled = may_go;
+    }
+}

@@ -1,0 +1,183 @@
+//! One replicated group, as a shard holds it: the Raft core and what stands around it.
+//!
+//! Not here: what happens when (`mod.rs`, `write.rs`, `apply.rs`, `read.rs`).
+
+use alloc::{
+    collections::{BTreeMap, VecDeque},
+    vec::Vec,
+};
+use bytes::Bytes;
+use core::ops::Range;
+
+use super::{
+    Caller,
+    settle::Anchor,
+    window::{Extent, Window},
+};
+use crate::{
+    command::{Body, Level, Op},
+    raft::{HardState, Moment, Position, Raft, Write},
+    store::State,
+    types::{Index, NodeId, ReplicaId, SegmentId, Sequence, Stamp, Term},
+};
+
+/// One group.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) raft: Raft,
+    pub(super) window: Window,
+    pub(super) state: State,
+    /// Which node holds which replica.
+    pub(super) roster: BTreeMap<ReplicaId, NodeId>,
+    /// The newest stamp of the log.
+    pub(super) stamp: Stamp,
+    /// Applied entries without effect whose records lie in unsettled segments.
+    pub(super) void: BTreeMap<Index, Extent>,
+
+    /// Damaged entries that are being written again, and where their records lay.
+    pub(super) mended: BTreeMap<Index, SegmentId>,
+
+    /// What the core wants written and no frame has taken yet.
+    pub(super) unsaved: Unsaved,
+    /// Requests that wait for the next proposal.
+    pub(super) gathered: Vec<Gathered>,
+    /// Proposed and not applied, in the order of the log.
+    pub(super) waiting: VecDeque<Waiting>,
+    /// Reads that wait for the core, and those that wait for the state.
+    pub(super) asked: VecDeque<(Position, Reading)>,
+    pub(super) confirmed: VecDeque<(Index, Reading)>,
+    /// The last entry that may be applied.
+    pub(super) committed: Index,
+    /// An apply that waits for its derived records.
+    pub(super) held: Option<super::apply::Held>,
+
+    /// When the core wants to be asked next.
+    pub(super) deadline: Option<Moment>,
+    /// Where its newest hard state and checkpoint lie.
+    pub(super) anchor: Anchor,
+}
+
+/// What the core wants written.
+#[derive(Debug, Default)]
+pub(super) struct Unsaved {
+    pub(super) hard: Option<HardState>,
+    /// Everything from here on that the journal has is void.
+    pub(super) cut: Option<Index>,
+    /// The first entry to be written.
+    pub(super) first: Option<Index>,
+    /// To be answered when all of it is durable: the newest stands for all.
+    pub(super) newest: Option<Write>,
+}
+
+impl Unsaved {
+    /// Something more.
+    pub(super) fn add(&mut self, write: Write) {
+        if write.hard.is_some() {
+            self.hard = write.hard;
+        }
+        if write.cut {
+            self.cut = least(self.cut, Some(write.first));
+        }
+        if write.has_entries() {
+            self.first = least(self.first, Some(write.first));
+        }
+        self.newest = Some(write);
+    }
+
+    /// Something that was to be written before and was not.
+    pub(super) fn add_older(&mut self, older: Self) {
+        self.hard = self.hard.or(older.hard);
+        self.cut = least(self.cut, older.cut);
+        self.first = least(self.first, older.first);
+        if self.newest.is_none() {
+            self.newest = older.newest;
+        }
+    }
+}
+
+fn least(one: Option<Index>, other: Option<Index>) -> Option<Index> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}
+
+/// A request, as far as its answer needs it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) caller: Caller,
+    pub(super) sequence: Sequence,
+    pub(super) level: Level,
+    /// After this nobody waits for it.
+    pub(super) until: Moment,
+}
+
+/// A command that waits to be proposed.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) asked: Asked,
+    pub(super) body: Body,
+}
+
+/// Somebody waits for an entry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) index: Index,
+    pub(super) term: Term,
+    pub(super) asked: Asked,
+}
+
+/// A read that waits.
+#[derive(Debug)]
+pub(super) struct Reading {
+    pub(super) asked: Asked,
+    pub(super) op: Op,
+}
+
+/// The payloads of the entries that the step under way may append: a message's, or a proposal's.
+#[derive(Debug, Default)]
+pub(super) struct Offered {
+    pub(super) first: Index,
+    pub(super) payloads: Vec<Bytes>,
+}
+
+impl Offered {
+    pub(super) fn get(&self, index: Index) -> Option<&Bytes> {
+        let nth = usize::try_from(index.0.checked_sub(self.first.0)?).ok()?;
+        self.payloads.get(nth)
+    }
+}
+
+impl Group {
+    /// Who leads, as a node.
+    pub(super) fn leader_node(&self) -> Option<NodeId> {
+        self.raft.leader().and_then(|id| self.roster.get(&id).copied())
+    }
+
+    /// Whether a segment holds an entry that may still be applied or replaced.
+    pub(super) fn has_open_entry_in(&self, segment: SegmentId) -> bool {
+        let mut index = self.raft.applied().next();
+        while let Some(slot) = self.window.slot(index) {
+            if slot.extent().is_some_and(|extent| extent.segment == segment) {
+                return true;
+            }
+            index = index.next();
+        }
+        false
+    }
+
+    /// A segment is settled: its entries without effect are dead, and need not be remembered.
+    pub(super) fn forget_void_in(&mut self, segment: SegmentId, dead: &mut Vec<Range<u32>>) {
+        self.void.retain(|_, extent| {
+            if extent.segment == segment {
+                dead.push(extent.offset_words..extent.offset_words + extent.bytes.div_ceil(8));
+            }
+            extent.segment != segment
+        });
+    }
+
+    /// How many requests wait for something.
+    pub(super) fn pending(&self) -> usize {
+        self.gathered.len() + self.waiting.len() + self.asked.len() + self.confirmed.len()
+    }
+}

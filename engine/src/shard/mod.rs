@@ -1,0 +1,495 @@
+//! The shard: many replicated groups on one journal, and the loop that drives them.
+//!
+//! ```text
+//!   requests ──► gather ──────────► propose ─┐                    ┌─► outbox ─► peers
+//!   peers ─────► take apart ──────────────── ├─► Raft core ───────┤
+//!   timers ────► due ────────────────────────┤   of the group     ├─► frame ─► journal ─┐
+//!   journal ───► landed ─────────────────────┘                    └─► committed         │
+//!        ▲                                                              │               │
+//!        │                                              replies ◄── apply: state, index │
+//!        └──────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//! One task owns everything here, so there is no lock and no shared cell. While one frame is on its
+//! way to the disk, whatever arrives is gathered; when the disk answers, all of it goes at once:
+//! proposals of all groups become entries, the entries go to the peers and into the next frame in
+//! the same turn. No timer makes batches larger; a slow disk makes larger batches by itself.
+//!
+//! # An entry
+//! is journal records, encoded once by the leader. The same bytes are in every replica's journal,
+//! on the wire and in the cache, and the index points into them: a value is written once.
+//!
+//! # What survives
+//! Entries and hard states go to the journal in the order in which the core wants them. The state
+//! is never written for itself: a *checkpoint* says what cannot be derived from the segments, and
+//! everything after it is applied again when the group says that it is committed. When a segment
+//! may be *settled*, so that opening reads its hints instead of its entries: `settle.rs`.
+//!
+//! # The life of a write
+//! | station | where |
+//! | --- | --- |
+//! | gather | [`Shard::run`], while the journal is busy |
+//! | propose: stamp, encode, number | `propose.rs` |
+//! | send and persist, side by side | `write.rs` |
+//! | agree | `raft` |
+//! | apply: judge, edit the index, remember the reply | `apply.rs`, `store` |
+//! | answer | `apply.rs` |
+//!
+//! Invariants:
+//! - what a core wants written goes into one frame or the next, whole groups at a time, and its
+//!   token is handed back only when all of it is durable;
+//! - the index of a group holds what is applied, never more;
+//! - every request is answered once, or its caller is gone.
+//!
+//! After a failed write the shard stops, and the node with it: a disk that lied once is not asked
+//! again.
+//!
+//! Not here: links and clients (`trilith-net`), moving slots between groups (there is none yet).
+
+mod apply;
+mod checkpoint;
+mod compaction;
+mod group;
+mod members;
+mod offer;
+mod open;
+mod propose;
+mod read;
+mod recover;
+mod settle;
+mod snapshot;
+mod timers;
+mod window;
+mod write;
+
+pub use members::ChangeOfMembers;
+pub use open::{Founding, OpenError, ShardOptions};
+
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::fmt;
+
+use crate::{
+    command::{Request, Response},
+    journal::{self, Journal, JournalError},
+    limits, mark,
+    packet::{Envelope, Packet},
+    raft::{Body, Effects, EntryId, Input, Message, Moment, Raft},
+    runtime::{Clock, Either, Instant, Receiver, Rng, Runtime, Sender, Task, race},
+    types::{GroupId, Index, NodeId, ReplicaId, SegmentId},
+    value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
+};
+use group::{Group, Offered};
+use timers::Timers;
+
+/// Who asked: a connection of a client to this node. Never the same again within a life; the
+/// response says which of its requests is answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Caller(pub u64);
+
+/// Something that happens to a shard.
+#[derive(Debug)]
+pub enum Inbound {
+    /// A node says something.
+    Packet {
+        /// Who.
+        from: NodeId,
+        /// What.
+        packet: Packet,
+    },
+    /// A client asks for something.
+    Request {
+        /// To be answered.
+        caller: Caller,
+        /// What.
+        request: Request,
+    },
+    /// A node answers now, or does not any more.
+    Link {
+        /// Which.
+        node: NodeId,
+        /// Whether it answers.
+        is_up: bool,
+    },
+    /// Somebody wants this replica to lead, if it can.
+    Campaign(GroupId),
+    /// Somebody wants another leader.
+    Transfer(GroupId, ReplicaId),
+    /// Somebody wants other members, and says which nodes the new replicas are on.
+    Change(GroupId, ChangeOfMembers),
+}
+
+/// Where a shard's packets and answers go. Takes them at once and never waits; packets may be
+/// dropped.
+pub trait Outbox: Send + 'static {
+    /// A packet for another node.
+    fn send(&mut self, envelope: Envelope);
+    /// An answer for a client of this node.
+    fn respond(&mut self, caller: Caller, response: Response);
+    /// A group's core has taken a step: for judges and metrics.
+    fn saw_step(&mut self, _group: GroupId, _raft: &Raft) {}
+    /// A group's state has taken an entry; what its digest is then.
+    fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
+}
+
+/// Why a shard ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stopped {
+    /// Nobody can reach it any more.
+    Unreachable,
+    /// The journal failed.
+    Journal(JournalError),
+    /// What it applied before is damaged on its disk, or contradicts itself.
+    Damaged(&'static str),
+}
+
+impl fmt::Display for Stopped {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("nobody can reach the shard any more"),
+            Self::Journal(error) => error.fmt(f),
+            Self::Damaged(what) => f.write_str(what),
+        }
+    }
+}
+
+impl core::error::Error for Stopped {}
+
+/// What comes back from a task that had the journal, or did a chore.
+enum Done<R: Runtime> {
+    Written(Journal<R>, Result<journal::Persisted, JournalError>),
+    Installed(Journal<R>, Result<journal::Installed, JournalError>),
+    Told(Journal<R>, Result<(), JournalError>, compaction::Told<R>),
+    Listed(Journal<R>, Result<(), JournalError>, Box<snapshot::Arrived<R>>, Vec<(SegmentId, Line)>),
+    Chore(journal::Done<R>),
+    Compacted(Result<Box<Compacted<R>>, CompactError>),
+}
+
+/// The shard.
+pub struct Shard<R: Runtime, O: Outbox> {
+    rt: R,
+    rng: R::Rng,
+    options: ShardOptions,
+    node: NodeId,
+    outbox: O,
+    /// The groups that the slots are split over.
+    slotted: Vec<GroupId>,
+    groups: BTreeMap<GroupId, Group>,
+    engine: Indexed<R>,
+    /// `None` while a task has it.
+    journal: Option<Journal<R>>,
+    done: (Sender<Done<R>>, Receiver<Done<R>>),
+    working: Option<<R::Task as Task>::Handle>,
+    chore: Option<<R::Task as Task>::Handle>,
+    installs: VecDeque<journal::Done<R>>,
+    compaction: compaction::Stage<R>,
+    /// What each group had applied when the compaction was planned.
+    compaction_covers: BTreeMap<GroupId, Index>,
+    snapshots: snapshot::Snapshots<R>,
+
+    timers: Timers,
+    fx: Effects,
+    offered: Offered,
+    /// Groups with something to be written, proposed, applied, sent from the disk, read.
+    unsaved: BTreeSet<GroupId>,
+    gathered: BTreeSet<GroupId>,
+    committed: BTreeSet<GroupId>,
+    readable: BTreeSet<GroupId>,
+    unfetched: VecDeque<(GroupId, Message)>,
+    flight: write::Flight,
+    settling: settle::Settling,
+    /// Wall time and the monotonic clock when this life began.
+    began: (u64, Instant),
+    /// Nothing is written before this: the disk was full.
+    hold_until: Moment,
+    stopped: Option<Stopped>,
+}
+
+impl<R: Runtime, O: Outbox> fmt::Debug for Shard<R, O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shard")
+            .field("node", &self.node)
+            .field("groups", &self.groups.len())
+            .field("journal", &self.journal)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Drives the groups until nobody can reach the shard any more, or it must stop.
+    pub async fn run(mut self, mut inbox: Receiver<Inbound>) -> Stopped {
+        self.start_timers();
+        loop {
+            self.take_arrivals(&mut inbox);
+            self.fire_timers();
+            self.settle();
+            self.work();
+            self.take_in();
+            self.compact();
+            self.propose();
+            self.write();
+            self.send_from_disk().await;
+            self.apply().await;
+            self.answer_reads().await;
+            if let Some(stopped) = self.stopped.take() {
+                tracing::error!(why = %stopped, "the shard stops");
+                return stopped;
+            }
+            if self.has_more() {
+                self.rt.task().yield_now().await;
+                continue;
+            }
+            match self.wait(&mut inbox).await {
+                Some(Arrival::Inbound(inbound)) => self.take(inbound),
+                Some(Arrival::Done(done)) => self.take_done(*done),
+                Some(Arrival::News(news)) => self.take_news(news),
+                Some(Arrival::Time) => {}
+                None => return Stopped::Unreachable,
+            }
+        }
+    }
+
+    /// Whatever has arrived, up to a bound, so that what it causes gets its turn.
+    fn take_arrivals(&mut self, inbox: &mut Receiver<Inbound>) {
+        while let Some(done) = self.done.1.pop() {
+            self.take_done(done);
+        }
+        while let Some(news) = self.snapshots.news.1.pop() {
+            self.take_news(news);
+        }
+        for _ in 0..limits::SHARD_ARRIVALS_AT_ONCE {
+            let Some(inbound) = inbox.pop() else { return };
+            self.take(inbound);
+        }
+    }
+
+    async fn wait(&mut self, inbox: &mut Receiver<Inbound>) -> Option<Arrival<R>> {
+        let until = self.next_time();
+        let clock = self.rt.clock().clone();
+        let inward = race(self.snapshots.news.1.recv(), inbox.recv());
+        let arrival = race(self.done.1.recv(), inward);
+        let first = match until {
+            Some(until) => race(arrival, clock.sleep_until(Instant(until.0))).await,
+            None => Either::Left(arrival.await),
+        };
+        match first {
+            Either::Left(Either::Left(Ok(done))) => Some(Arrival::Done(Box::new(done))),
+            Either::Left(Either::Right(Either::Left(Ok(news)))) => Some(Arrival::News(news)),
+            Either::Left(Either::Right(Either::Right(Ok(inbound)))) => {
+                Some(Arrival::Inbound(inbound))
+            }
+            Either::Left(_) => None,
+            Either::Right(()) => Some(Arrival::Time),
+        }
+    }
+
+    fn next_time(&self) -> Option<Moment> {
+        let waits = !self.unsaved.is_empty() || !self.gathered.is_empty();
+        let held = waits.then_some(self.hold_until);
+        let timer = self.timers.next();
+        match held.filter(|_| self.journal.is_some()) {
+            Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
+            None => timer,
+        }
+    }
+
+    /// Whether another turn has something to do without anything new.
+    fn has_more(&self) -> bool {
+        let idle = self.journal.is_some() && self.now() >= self.hold_until;
+        let waits = !self.gathered.is_empty() || !self.unsaved.is_empty();
+        idle && waits
+            || !self.committed.is_empty()
+            || !self.readable.is_empty()
+            || !self.unfetched.is_empty()
+            || self.compaction_goes_on()
+    }
+
+    fn take(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Packet { from, packet } => self.take_packet(from, packet),
+            Inbound::Request { caller, request } => self.admit(caller, request),
+            Inbound::Link { node, is_up } => self.take_link(node, is_up),
+            Inbound::Campaign(group) => self.step(group, Input::Campaign),
+            Inbound::Transfer(group, to) => self.step(group, Input::Transfer { to }),
+            Inbound::Change(group, change) => self.propose_change(group, &change),
+        }
+    }
+
+    fn take_packet(&mut self, from: NodeId, packet: Packet) {
+        match packet {
+            Packet::Raft { group, message, entries } => {
+                self.take_message(from, group, message, &entries);
+            }
+            Packet::Chunk(chunk) => self.take_chunk(from, chunk),
+            Packet::ChunkAck(ack) => self.take_chunk_ack(ack),
+        }
+    }
+
+    fn take_message(
+        &mut self,
+        from: NodeId,
+        id: GroupId,
+        message: Message,
+        entries: &[bytes::Bytes],
+    ) {
+        let Some(group) = self.groups.get_mut(&id) else {
+            mark!("shard_message_for_an_unknown_group");
+            return;
+        };
+        let is_for_us = message.to == group.raft.id();
+        let is_from_there = group.roster.get(&message.from).is_none_or(|node| *node == from);
+        if !is_for_us || !is_from_there {
+            mark!("shard_message_for_another_replica");
+            tracing::warn!(%id, %from, "a message for another replica was dropped");
+            return;
+        }
+        let first = match message.body {
+            Body::Append { prev, .. } => prev.index.next(),
+            Body::Repair { id } => id.index,
+            _ => Index(0),
+        };
+        let offer = match offer::take_apart(id, first, entries) {
+            Ok(offer) => offer,
+            Err(error) => {
+                mark!("shard_damaged_message_dropped");
+                tracing::warn!(%id, %from, %error, "damaged entries were dropped");
+                return;
+            }
+        };
+        group.stamp = group.stamp.max(offer.stamp);
+        self.offered = Offered { first, payloads: offer.payloads };
+        self.step(id, Input::Message { message, heads: &offer.heads });
+        self.offered = Offered::default();
+    }
+
+    fn take_link(&mut self, node: NodeId, is_up: bool) {
+        let groups: Vec<(GroupId, ReplicaId)> = self
+            .groups
+            .iter()
+            .flat_map(|(id, group)| {
+                let held = group.roster.iter().filter(|(_, at)| **at == node);
+                held.map(|(replica, _)| (*id, *replica))
+            })
+            .collect();
+        for (group, id) in groups {
+            self.step(group, Input::Peer { id, alive: is_up });
+        }
+    }
+
+    fn take_done(&mut self, done: Done<R>) {
+        match done {
+            Done::Written(journal, result) => self.landed(journal, result),
+            Done::Installed(journal, result) => self.installed(journal, result),
+            Done::Told(journal, result, told) => self.told(journal, result, told),
+            Done::Listed(journal, result, arrived, lines) => {
+                self.listed(journal, result, arrived, lines);
+            }
+            Done::Compacted(result) => self.compacted(result),
+            Done::Chore(done) => {
+                self.chore = None;
+                self.installs.push_back(done);
+            }
+        }
+    }
+
+    fn start_timers(&mut self) {
+        let groups: Vec<GroupId> = self.groups.keys().copied().collect();
+        for group in groups {
+            self.step(group, Input::Due);
+        }
+    }
+
+    fn fire_timers(&mut self) {
+        let now = self.now();
+        while let Some(group) = self.timers.due(now) {
+            if let Some(group) = self.groups.get_mut(&group) {
+                group.deadline = None;
+            }
+            self.step(group, Input::Due);
+        }
+    }
+
+    /// Wall time as far as it is believed: within a life it goes as the monotonic clock does, and
+    /// only what lies near that is taken from the wall clock. A clock that leaps would otherwise take
+    /// a group's time along, and every session and expiry with it.
+    fn wall_ms(&self) -> u64 {
+        let (wall, then) = self.began;
+        let elapsed = self.rt.clock().now().since(then).as_millis();
+        let foreseen = wall.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX));
+        let told = self.rt.clock().wall().0;
+        if told.abs_diff(foreseen) <= limits::SHARD_WALL_OFF_MS_MAX {
+            return told;
+        }
+        mark!("shard_wall_clock_not_believed");
+        foreseen
+    }
+
+    fn now(&self) -> Moment {
+        Moment(self.rt.clock().now().0)
+    }
+
+    /// One step of a group's core, and everything it asks for.
+    fn step(&mut self, id: GroupId, input: Input<'_>) {
+        let mut fx = self.step_core(id, input);
+        self.carry_out(id, &mut fx);
+        self.fx = fx;
+    }
+
+    /// One step of a group's core. What it asks for is to be carried out.
+    fn step_core(&mut self, id: GroupId, input: Input<'_>) -> Effects {
+        let (now, luck) = (self.now(), self.rng.next_u64());
+        let Some(group) = self.groups.get_mut(&id) else { return Effects::default() };
+        let mut fx = core::mem::take(&mut self.fx);
+        group.raft.step(now, luck, input, &mut fx);
+        self.outbox.saw_step(id, &group.raft);
+        fx
+    }
+
+    /// Carries out what a step asks for.
+    fn carry_out(&mut self, id: GroupId, fx: &mut Effects) {
+        if let Some(write) = fx.write.take() {
+            self.want_written(id, write);
+        }
+        for message in fx.send.drain(..) {
+            self.send(id, message);
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if let Some((_, last)) = fx.committed {
+            group.committed = last;
+            self.committed.insert(id);
+        }
+        if let Some(ready) = fx.reads {
+            while group.asked.front().is_some_and(|(position, _)| *position <= ready.upto) {
+                let Some((_, reading)) = group.asked.pop_front() else { break };
+                group.confirmed.push_back((ready.index, reading));
+            }
+            self.readable.insert(id);
+        }
+        if group.deadline != fx.deadline {
+            self.timers.set(id, group.deadline, fx.deadline);
+            group.deadline = fx.deadline;
+        }
+        if let Some(role) = fx.role {
+            tracing::info!(node = %self.node, group = %id, %role, term = %group.raft.term(), "role");
+            self.lost_leadership(id);
+        }
+        let wanted = core::mem::take(&mut fx.snapshots);
+        for to in wanted {
+            self.send_snapshot(id, to);
+        }
+    }
+
+    /// A reader's view of a group.
+    fn view(&self, group: GroupId) -> IndexView<R> {
+        self.engine.view(group)
+    }
+}
+
+enum Arrival<R: Runtime> {
+    Inbound(Inbound),
+    Done(Box<Done<R>>),
+    News(snapshot::News<R>),
+    Time,
+}

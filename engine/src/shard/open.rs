@@ -1,0 +1,333 @@
+//! Opening a shard: what its directory holds becomes groups again, or new groups are founded.
+//!
+//! A group is founded by the same two records that every tail has of it: a hard state and a
+//! checkpoint, behind an entry that never was. Only when they are durable does the manifest list
+//! the group. So a crash in between founds it again, and a group that is listed and not found is
+//! damage.
+//!
+//! Not here: recovery of the journal (`journal`), of the log (`recover.rs`).
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    vec::Vec,
+};
+use core::fmt;
+
+use super::{
+    Outbox, Shard,
+    checkpoint::{self, Checkpoint, Unreadable},
+    group::{Group, Offered, Unsaved},
+    recover::{self, Found},
+    settle::{Anchor, Settling},
+    snapshot::Snapshots,
+    timers::Timers,
+    write::{Flight, Load},
+};
+use crate::{
+    journal::{
+        self, Damage, Journal, JournalError, JournalOptions, ManifestEdit, OnDamage, OpenReport,
+        SegmentHints, Sync, TailSegment, Verdict,
+    },
+    limits, mark,
+    raft::{self, Boot, BootError, Effects, EntryId, HardState, Membership, Moment, Raft},
+    runtime::{Clock, Rng, Runtime, queue},
+    store::State,
+    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Term, Version},
+    value::{Indexed, Policy},
+};
+
+/// How a shard is opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardOptions {
+    /// The journal's part.
+    pub journal: JournalOptions,
+    /// Patience and limits of the groups.
+    pub raft: raft::Config,
+    /// When compaction runs.
+    pub compaction: Policy,
+    /// How many bytes a second compaction moves at most; 0 for no limit.
+    pub compaction_bytes_per_second: u64,
+    /// How many bytes of journal segments are kept for followers that are behind.
+    pub retain_bytes: u64,
+    /// How many bytes of applied entries a group keeps in memory for its followers.
+    pub cache_bytes: u64,
+}
+
+impl Default for ShardOptions {
+    fn default() -> Self {
+        Self {
+            journal: JournalOptions {
+                settled_by_owner: true,
+                damage: OnDamage::Report,
+                ..JournalOptions::default()
+            },
+            raft: raft::Config::default(),
+            compaction: Policy::default(),
+            compaction_bytes_per_second: 128 << 20,
+            retain_bytes: 64 << 20,
+            cache_bytes: 4 << 20,
+        }
+    }
+}
+
+/// The groups that there are from the beginning, and who holds them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// The groups, in the order in which the slots are split over them.
+    pub groups: Vec<GroupId>,
+    /// The nodes that hold a replica of each; the replica has the node's number.
+    pub members: Vec<NodeId>,
+}
+
+/// Why a shard could not be opened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OpenError {
+    /// The journal's reason.
+    Journal(journal::OpenError),
+    /// Founding could not be written.
+    NotFounded(JournalError),
+    /// Something that was durable is damaged.
+    Damaged(Damage),
+    /// The hints of a segment are damaged, and nothing else tells its dead records.
+    Distrusted(SegmentId),
+    /// A group is listed, and its newest state is not there.
+    Lost(GroupId),
+    /// A group's log and state contradict each other.
+    Contradiction(GroupId, BootError),
+    /// A record that was verified says what none can say.
+    Unreadable(&'static str),
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => error.fmt(f),
+            Self::NotFounded(error) => write!(f, "the groups could not be founded: {error}"),
+            Self::Damaged(damage) => write!(f, "{damage}; replace this replica"),
+            Self::Distrusted(segment) => {
+                write!(f, "the hints of segment {segment} are damaged; replace this replica")
+            }
+            Self::Lost(group) => {
+                write!(f, "the directory has lost the state of group {group}; replace this replica")
+            }
+            Self::Contradiction(group, error) => {
+                write!(f, "group {group} contradicts itself: {error}; replace this replica")
+            }
+            Self::Unreadable(what) => write!(f, "{what}; replace this replica"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {}
+
+impl From<journal::OpenError> for OpenError {
+    fn from(error: journal::OpenError) -> Self {
+        Self::Journal(error)
+    }
+}
+
+impl From<Unreadable> for OpenError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Unreadable(unreadable.0)
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Opens the shard in the runtime's directory, founding the groups that are not there yet.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way and what to do.
+    pub async fn open(
+        rt: R,
+        options: ShardOptions,
+        node: NodeId,
+        founding: &Founding,
+        outbox: O,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let (mut journal, recovered) = Journal::open(&rt, options.journal).await?;
+        refuse_damage(&recovered.report)?;
+        let mut settling = Settling::default();
+        let mut found = recover::scan(&recovered.tail, &mut settling)?;
+        let known: BTreeSet<GroupId> = journal.groups().collect();
+        if let Some(lost) = known.iter().find(|id| !found.contains_key(id)) {
+            return Err(OpenError::Lost(*lost));
+        }
+        found.retain(|id, _| known.contains(id));
+        let engine = load(&journal, &recovered.tail, recovered.segments, &found);
+        let fresh: Vec<GroupId> =
+            founding.groups.iter().copied().filter(|id| !known.contains(id)).collect();
+        if !fresh.is_empty() {
+            let at = found_groups(&mut journal, &fresh, founding).await?;
+            let at = settling.enter(at);
+            for id in &fresh {
+                let hard = HardState { term: FOUNDED.term, vote: None };
+                found.insert(*id, Found::founded(hard, first_checkpoint(founding), at));
+            }
+        }
+        let mut shard = Self {
+            rng: rt.rng("shard"),
+            options,
+            node,
+            outbox,
+            slotted: founding.groups.clone(),
+            groups: BTreeMap::new(),
+            engine,
+            journal: Some(journal),
+            done: queue(4),
+            working: None,
+            chore: None,
+            installs: VecDeque::new(),
+            compaction: super::compaction::Stage::None,
+            compaction_covers: BTreeMap::new(),
+            snapshots: Snapshots::default(),
+            timers: Timers::default(),
+            fx: Effects::default(),
+            offered: Offered::default(),
+            unsaved: BTreeSet::new(),
+            gathered: BTreeSet::new(),
+            committed: BTreeSet::new(),
+            readable: BTreeSet::new(),
+            unfetched: VecDeque::new(),
+            flight: Flight::default(),
+            settling,
+            began: (rt.clock().wall().0, rt.clock().now()),
+            hold_until: Moment::default(),
+            stopped: None,
+            rt,
+        };
+        let certain = recovered.report.tail_is_certain;
+        for (id, found) in found {
+            let group = shard.boot(id, found, certain)?;
+            shard.engine.advance(id, Version(group.raft.applied().0));
+            shard.groups.insert(id, group);
+        }
+        if let Some(journal) = &shard.journal {
+            shard.engine.set_files(journal.files());
+        }
+        Ok((shard, recovered.report))
+    }
+
+    fn boot(&mut self, id: GroupId, found: Found, certain: bool) -> Result<Group, OpenError> {
+        let recovered = found.recover().ok_or(OpenError::Lost(id))?;
+        let anchor = found.anchored_at();
+        let Found { hard, checkpoint, .. } = found;
+        let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
+        let Checkpoint { at, membership, roster, state, .. } = checkpoint;
+        let replica = roster.iter().find(|(_, node)| **node == self.node).map(|(id, _)| *id);
+        let boot = Boot {
+            group: id,
+            id: replica.unwrap_or(ReplicaId(self.node.0)),
+            // No other life had it, as far as luck goes; and read positions above it stay below 2^63.
+            incarnation: (self.rng.next_u64() >> 33) as u32,
+            config: self.options.raft,
+            hard,
+            base: recovered.base,
+            heads: &recovered.heads,
+            faulty: &[],
+            applied: at.index,
+            membership,
+            tail_is_certain: certain,
+        };
+        let now = Moment(self.rt.clock().now().0);
+        let raft = Raft::boot(boot, now, self.rng.next_u64())
+            .map_err(|error| OpenError::Contradiction(id, error))?;
+        Ok(Group {
+            raft,
+            window: recovered.window,
+            state,
+            roster,
+            stamp: recovered.stamp,
+            void: recovered.void,
+            mended: BTreeMap::new(),
+            unsaved: Unsaved::default(),
+            gathered: Vec::new(),
+            waiting: VecDeque::new(),
+            asked: VecDeque::new(),
+            confirmed: VecDeque::new(),
+            committed: at.index,
+            held: None,
+            deadline: None,
+            anchor: Anchor { at: anchor, covers: at.index },
+        })
+    }
+}
+
+/// The index as of the groups' checkpoints.
+fn load<R: Runtime>(
+    journal: &Journal<R>,
+    tail: &[TailSegment],
+    mut lists: Vec<SegmentHints>,
+    found: &BTreeMap<GroupId, Found>,
+) -> Indexed<R> {
+    let mut engine = Indexed::new(journal.files());
+    for hints in &lists {
+        engine.ledger_mut().enter(hints);
+    }
+    for segment in tail {
+        for (_, loc, record) in segment.records() {
+            engine.ledger_mut().wrote(loc, record.kind, record.version);
+        }
+        lists.push(segment.hints(|loc, record| {
+            found.get(&record.group).is_some_and(|group| group.counts(loc, record))
+        }));
+    }
+    let until = |id| {
+        let checkpoint = found.get(&id).and_then(|found| found.checkpoint.as_ref());
+        Version(checkpoint.map_or(0, |checkpoint| checkpoint.at.index.0))
+    };
+    // A key is expired by the group's own time, which is not known yet: nothing is left out.
+    engine.load_until(lists.iter().map(SegmentHints::iter).collect(), 0, until);
+    engine
+}
+
+/// What was durable and cannot be read any more must not pass for what never was.
+fn refuse_damage(report: &OpenReport) -> Result<(), OpenError> {
+    let rotten = report.damages.iter().find(|damage| damage.verdict != Verdict::Ambiguous);
+    if let Some(damage) = rotten {
+        mark!("shard_opening_refused_for_damage");
+        return Err(OpenError::Damaged(damage.clone()));
+    }
+    match report.distrusted.first() {
+        Some((segment, _)) => Err(OpenError::Distrusted(*segment)),
+        None => Ok(()),
+    }
+}
+
+/// What every group begins behind.
+const FOUNDED: EntryId = EntryId { term: Term(1), index: Index(1) };
+
+fn first_checkpoint(founding: &Founding) -> Checkpoint {
+    let replica = |node: &NodeId| ReplicaId(node.0);
+    let voters: Vec<ReplicaId> = founding.members.iter().map(replica).collect();
+    Checkpoint {
+        at: FOUNDED,
+        membership: Membership::of_voters(&voters),
+        roster: founding.members.iter().map(|node| (replica(node), *node)).collect(),
+        void: BTreeSet::new(),
+        state: State::behind(FOUNDED.index, FOUNDED.term),
+    }
+}
+
+/// Writes the first records of groups, and lists them. Answers the segment the last ones lie in.
+async fn found_groups<R: Runtime>(
+    journal: &mut Journal<R>,
+    groups: &[GroupId],
+    founding: &Founding,
+) -> Result<SegmentId, OpenError> {
+    let checkpoint = first_checkpoint(founding);
+    let mut segment = SegmentId(0);
+    for some in groups.chunks(limits::SHARD_FOUNDED_AT_ONCE) {
+        let mut frame = Load::new(journal.frame());
+        for id in some {
+            let hard = HardState { term: FOUNDED.term, vote: None };
+            checkpoint::push_hard(&mut frame, *id, hard, None);
+            checkpoint::push_checkpoint(&mut frame, *id, &checkpoint);
+        }
+        let written =
+            journal.append(frame.into_frame(), Sync::Now).await.map_err(OpenError::NotFounded)?;
+        segment = written.loc(0).segment;
+    }
+    let edit = ManifestEdit { add_groups: groups.to_vec(), ..ManifestEdit::default() };
+    journal.edit(edit).await.map_err(OpenError::NotFounded)?;
+    Ok(segment)
+}

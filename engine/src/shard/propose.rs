@@ -1,0 +1,176 @@
+//! Requests come in; commands become entries.
+//!
+//! A command waits here while the journal writes. Then all that a group has gathered is stamped,
+//! numbered and encoded into one buffer, which the journal, the outboxes and the cache share.
+//!
+//! The core is told the sizes, says how many it takes and which numbers they get, and only then
+//! are they encoded.
+//!
+//! Not here: reads beyond their arrival (`read.rs`).
+
+use alloc::vec::Vec;
+use bytes::BytesMut;
+use core::time::Duration;
+
+use super::{
+    Caller, Outbox, Shard,
+    group::{Asked, Gathered, Offered, Reading, Waiting},
+};
+use crate::{
+    command::{
+        Body, Level, Op, Outcome, Place, Refusal, Request, Response, Told, encode, encoded_bytes,
+    },
+    limits, mark, planted,
+    raft::{self, Input, Role},
+    runtime::Runtime,
+    store::slots,
+    types::{GroupId, Index},
+};
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// A request arrives. Whatever cannot be done at all is refused here.
+    pub(super) fn admit(&mut self, caller: Caller, request: Request) {
+        let patience = Duration::from_millis(request.patience_ms.into());
+        let until = self.now() + patience;
+        let Request { session, level, op, .. } = request;
+        let asked = Asked { caller, sequence: session.sequence, level, until };
+        let id = match self.route(&op) {
+            Ok(id) => id,
+            Err(refusal) => return self.refuse(asked, refusal),
+        };
+        let Some(group) = self.groups.get_mut(&id) else {
+            return self.refuse(asked, Refusal::NoGroup);
+        };
+        if group.pending() >= limits::SHARD_PENDING_MAX {
+            mark!("shard_overloaded");
+            return self.refuse(asked, Refusal::Overloaded);
+        }
+        let is_leader = group.raft.role() == Role::Leader;
+        let leader = group.leader_node();
+        match op {
+            Op::Write(command) => {
+                if let Err(refusal) = command.check() {
+                    self.refuse(asked, refusal);
+                } else if !is_leader {
+                    self.refuse(asked, Refusal::NotLeader(leader));
+                } else {
+                    let body = Body::Command(session, command);
+                    group.gathered.push(Gathered { asked, body });
+                    self.gathered.insert(id);
+                }
+            }
+            op if asked.level == Level::Eventual => {
+                group.confirmed.push_front((Index(0), Reading { asked, op }));
+                self.readable.insert(id);
+            }
+            _ if asked.level == Level::Strong && !is_leader => {
+                self.refuse(asked, Refusal::NotLeader(leader));
+            }
+            op => self.ask(id, Reading { asked, op }),
+        }
+    }
+
+    /// The group that an operation is of. The slots are split evenly over the groups.
+    fn route(&self, op: &Op) -> Result<GroupId, Refusal> {
+        if let Op::Scan(scan) = op {
+            return Ok(scan.group);
+        }
+        let groups = self.slotted.len() as u16;
+        let mut group = None;
+        for key in op.keys() {
+            let here = self.slotted[usize::from(slots::group_of(slots::slot_of(key), groups))];
+            if *group.get_or_insert(here) != here {
+                return Err(Refusal::ManyGroups);
+            }
+        }
+        // What names no key is for all groups alike; the first one stands for them.
+        group.or(self.slotted.first().copied()).ok_or(Refusal::NoGroup)
+    }
+
+    /// Nothing happened.
+    pub(super) fn refuse(&mut self, asked: Asked, refusal: Refusal) {
+        self.answer(asked, Told::default(), Outcome::Refused(refusal));
+    }
+
+    /// An answer. What was promised is at least what was asked.
+    pub(super) fn answer(&mut self, asked: Asked, told: Told, outcome: Outcome) {
+        let told = Told { level: asked.level.max(told.level), ..told };
+        let response = Response { sequence: asked.sequence, told, outcome };
+        self.outbox.respond(asked.caller, response);
+    }
+
+    /// Makes entries of what was gathered, if the journal can take them now.
+    pub(super) fn propose(&mut self) {
+        if self.journal.is_none() || self.now() < self.hold_until {
+            return;
+        }
+        for id in core::mem::take(&mut self.gathered) {
+            self.propose_for(id);
+        }
+    }
+
+    fn propose_for(&mut self, id: GroupId) {
+        let wall_ms = self.wall_ms();
+        let now = self.now();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let gathered = core::mem::take(&mut group.gathered);
+        let (mut gathered, late): (Vec<_>, Vec<_>) =
+            gathered.into_iter().partition(|one| one.asked.until >= now);
+        for late in late {
+            self.refuse(late.asked, Refusal::TooLate);
+        }
+        let sizes: Vec<u32> = gathered.iter().map(|one| encoded_bytes(&one.body) as u32).collect();
+        let mut fx = self.step_core(id, Input::Propose { sizes: &sizes });
+        let proposed = fx.proposed.take();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let (first, taken) = proposed
+            .map_or((raft::EntryId::default(), 0), |proposed| (proposed.first, proposed.taken));
+        let whole: usize = sizes[..taken].iter().map(|size| *size as usize).sum();
+        let mut buffer = BytesMut::with_capacity(whole);
+        let mut index = first.index;
+        for Gathered { asked, body } in gathered.drain(..taken) {
+            group.stamp = group.stamp.after(wall_ms);
+            let place = Place { group: id, term: first.term, index, stamp: group.stamp };
+            encode(&mut buffer, place, &body);
+            group.waiting.push_back(Waiting { index, term: first.term, asked });
+            index = index.next();
+        }
+        let mut buffer = buffer.freeze();
+        let payloads = sizes[..taken].iter().map(|size| buffer.split_to(*size as usize));
+        self.offered = Offered { first: first.index, payloads: payloads.collect() };
+        let leader = group.leader_node();
+        self.carry_out(id, &mut fx);
+        self.fx = fx;
+        self.offered = Offered::default();
+        let refusal = match proposed.and_then(|proposed| proposed.refused) {
+            Some(raft::Refusal::Overloaded) => Refusal::Overloaded,
+            Some(raft::Refusal::TooLarge) => Refusal::TooLarge,
+            _ => Refusal::NotLeader(leader),
+        };
+        for Gathered { asked, .. } in gathered {
+            self.refuse(asked, refusal);
+        }
+    }
+
+    /// The group's leader is another one now, or none: what it proposed here may or may not happen.
+    pub(super) fn lost_leadership(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if group.raft.role() == Role::Leader {
+            return;
+        }
+        let leader = group.leader_node();
+        let waiting = core::mem::take(&mut group.waiting);
+        let gathered = core::mem::take(&mut group.gathered);
+        for waiting in waiting {
+            mark!("shard_outcome_unknown");
+            if planted!("shard_unknown_told_as_refused") {
+                self.refuse(waiting.asked, Refusal::NotLeader(leader));
+                continue;
+            }
+            self.answer(waiting.asked, Told::default(), Outcome::Unknown);
+        }
+        for gathered in gathered {
+            self.refuse(gathered.asked, Refusal::NotLeader(leader));
+        }
+    }
+}

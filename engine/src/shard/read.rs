@@ -1,0 +1,126 @@
+//! Reads: confirmed by the core where the level asks for it, then served from a view.
+//!
+//! Reads of a group that arrive together share one question to the core, and what the core answers
+//! serves all of them. A read is served when the state has taken what the core named; until then
+//! it waits, and whoever asks may stop waiting.
+//!
+//! Time, for a read: a key has expired when the newest stamp that the state has taken says so, or
+//! the wall clock of this node does. A leader's clock that runs ahead cannot bring a key back,
+//! because the stamp of the next entry is at least the one that a read here went by.
+//!
+//! Not here: rounds and leases (`raft`).
+
+use alloc::vec::Vec;
+use bytes::Bytes;
+use core::num::NonZeroU64;
+
+use super::{Outbox, Shard, group::Reading};
+use crate::{
+    command::{Found, Level, Op, Outcome, Refusal, Reply, Told},
+    journal::ReadError,
+    limits, mark, planted,
+    raft::Input,
+    runtime::Runtime,
+    types::{GroupId, Stamp, Version},
+    value::{self, IndexView, View},
+};
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// A read that must see everything acknowledged before it.
+    pub(super) fn ask(&mut self, id: GroupId, reading: Reading) {
+        self.forget_late_reads(id);
+        // The answer may come with the step, so the read must be in its queue before.
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let position = group.raft.next_read();
+        group.asked.push_back((position, reading));
+        self.step(id, Input::Read);
+    }
+
+    /// Reads for which nobody waits any more, while there is no leader to ask.
+    fn forget_late_reads(&mut self, id: GroupId) {
+        let now = self.now();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let is_late = |(_, reading): &(_, Reading)| reading.asked.until < now;
+        let mut late = Vec::new();
+        while let Some((_, reading)) = group.asked.pop_front_if(|one| is_late(one)) {
+            late.push(reading.asked);
+        }
+        for asked in late {
+            mark!("shard_read_too_late");
+            self.refuse(asked, Refusal::TooLate);
+        }
+    }
+
+    /// Serves the reads that wait for nothing but the disk.
+    pub(super) async fn answer_reads(&mut self) {
+        for id in core::mem::take(&mut self.readable) {
+            while let Some(reading) = self.next_readable(id) {
+                let (told, outcome) = self.serve(id, &reading).await;
+                self.answer(reading.asked, told, outcome);
+            }
+        }
+    }
+
+    fn next_readable(&mut self, id: GroupId) -> Option<Reading> {
+        let group = self.groups.get_mut(&id)?;
+        let (index, _) = group.confirmed.front()?;
+        if *index > group.raft.applied() && !planted!("shard_read_before_applied") {
+            return None;
+        }
+        group.confirmed.pop_front().map(|(_, reading)| reading)
+    }
+
+    async fn serve(&mut self, id: GroupId, reading: &Reading) -> (Told, Outcome) {
+        let wall_ms = self.wall_ms();
+        let view = self.view(id);
+        let Some(group) = self.groups.get_mut(&id) else {
+            return (Told::default(), Outcome::Refused(Refusal::NoGroup));
+        };
+        if reading.asked.level != Level::Eventual {
+            group.stamp = group.stamp.max(Stamp::at_ms(wall_ms));
+        }
+        let stamp = group.state.stamp();
+        let now_ms = stamp.ms().max(wall_ms);
+        let applied = Version(group.raft.applied().0);
+        let told = Told { level: reading.asked.level, staleness_ms: 0, applied, stamp };
+        match read(&view, &reading.op, now_ms).await {
+            Ok(reply) => (told, Outcome::Ok(reply)),
+            Err(error) => {
+                mark!("shard_read_met_damage");
+                tracing::error!(%id, %error, "a value cannot be read");
+                (told, Outcome::Refused(Refusal::Damaged))
+            }
+        }
+    }
+}
+
+async fn read<R: Runtime>(view: &IndexView<R>, op: &Op, now_ms: u64) -> Result<Reply, ReadError> {
+    match op {
+        Op::Get(key) => Ok(Reply::Value(view.get(key, now_ms).await?.map(found))),
+        Op::GetMany(keys) => {
+            let mut values = Vec::with_capacity(keys.len());
+            for key in keys {
+                values.push(view.get(key, now_ms).await?.map(found));
+            }
+            Ok(Reply::Values(values))
+        }
+        Op::Scan(scan) => {
+            let page = value::Scan {
+                start: scan.start.as_ref().map(AsRef::as_ref),
+                end: scan.end.as_ref().map(AsRef::as_ref),
+                keys_max: (scan.keys_max as usize).min(limits::SCAN_KEYS_MAX),
+                bytes_max: (scan.bytes_max as usize).min(limits::RESPONSE_BYTES_MAX / 2),
+            };
+            let page = view.scan(page, now_ms).await?;
+            let item = |(key, value)| (Bytes::from(key), found(value));
+            let items = page.items.into_iter().map(item).collect();
+            Ok(Reply::Page { items, next: page.next.map(Bytes::from) })
+        }
+        Op::Write(_) => Ok(Reply::Value(None)),
+    }
+}
+
+fn found(found: value::Found) -> Found {
+    let value::Found { value, version, expires_ms } = found;
+    Found { version, expires_ms: expires_ms.map(NonZeroU64::get), value: Bytes::from(value) }
+}

@@ -1,0 +1,184 @@
+//! When a journal segment may be settled: read at the next opening by its hints, not its entries.
+//!
+//! Hints say what the segment's records mean for the index. So a segment is settled only when that
+//! can no longer change:
+//! 1. every entry in it is applied or replaced, and what was derived from it is durable;
+//! 2. every group with an entry in it, or whose newest hard state and checkpoint lie in it, has
+//!    newer ones in a later segment, with a checkpoint that covers all its entries here.
+//!
+//! Segments settle oldest first. So at any moment the segments that are not settled, the *tail*,
+//! hold each group's newest hard state and checkpoint and every entry behind it, and opening needs
+//! nothing else to know the groups.
+//!
+//! *Dead* records, which hints leave out: entries that were replaced, and entries without effect.
+//!
+//! Not here: hints and footers (`journal`), reading the tail (`recover.rs`).
+
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
+use core::ops::Range;
+
+use super::{Done, Outbox, Shard, Stopped, group::Group, window::Extent};
+use crate::{
+    journal::{Installed, Journal, JournalError},
+    mark, planted,
+    runtime::{Runtime, Task},
+    types::{GroupId, Index, SegmentId},
+};
+
+/// What is known of the segments that are not settled.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    segments: BTreeMap<SegmentId, Use>,
+    /// How many segments were written to.
+    sequence: Sequence,
+    /// Groups whose hard state and checkpoint are to be written.
+    anchors: BTreeSet<GroupId>,
+    /// Groups whose computed values are to be written.
+    pub(super) wants_derived: BTreeSet<GroupId>,
+}
+
+/// The place of a segment in the order of writing. Their ids are given out earlier, in another
+/// order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Sequence(u64);
+
+/// Where a group's newest hard state and checkpoint lie, and how far the checkpoint goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Anchor {
+    pub(super) at: Sequence,
+    pub(super) covers: Index,
+}
+
+/// What one segment holds.
+#[derive(Debug, Default)]
+struct Use {
+    at: Sequence,
+    /// The highest index of each group.
+    entries: BTreeMap<GroupId, Index>,
+    /// Where its dead entries lie, in units of 8 bytes.
+    dead: Vec<Range<u32>>,
+}
+
+impl Settling {
+    /// A segment is written to.
+    pub(super) fn enter(&mut self, segment: SegmentId) -> Sequence {
+        let next = Sequence(self.sequence.0 + 1);
+        let segment =
+            self.segments.entry(segment).or_insert_with(|| Use { at: next, ..Use::default() });
+        self.sequence = self.sequence.max(segment.at);
+        segment.at
+    }
+
+    /// An entry was written.
+    pub(super) fn wrote(&mut self, group: GroupId, index: Index, extent: Extent) {
+        self.enter(extent.segment);
+        let Some(segment) = self.segments.get_mut(&extent.segment) else { return };
+        let highest = segment.entries.entry(group).or_default();
+        *highest = index.max(*highest);
+    }
+
+    /// What lies there is no entry any more.
+    pub(super) fn died(&mut self, extent: Extent) {
+        // A settled segment's hints have its entries, and entries of settled segments do not die.
+        if let Some(segment) = self.segments.get_mut(&extent.segment) {
+            let words = extent.bytes.div_ceil(8);
+            segment.dead.push(extent.offset_words..extent.offset_words + words);
+        }
+    }
+
+    /// Whether a frame is wanted.
+    pub(super) fn wants_frame(&self) -> bool {
+        !self.anchors.is_empty() || !self.wants_derived.is_empty()
+    }
+
+    pub(super) fn take_anchors(&mut self) -> BTreeSet<GroupId> {
+        core::mem::take(&mut self.anchors)
+    }
+
+    pub(super) fn anchor(&mut self, groups: impl IntoIterator<Item = GroupId>) {
+        self.anchors.extend(groups);
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Settles the oldest segment of the tail, if it may be; or asks for what is missing.
+    pub(super) fn settle(&mut self) {
+        let oldest = self.journal.as_ref().and_then(|journal| journal.unsettled().first().copied());
+        let Some(id) = oldest else { return };
+        let at = self.settling.enter(id);
+        let Some(segment) = self.settling.segments.get(&id) else { return };
+        let is_open = |(group, _): (&GroupId, &Index)| {
+            self.groups.get(group).is_some_and(|group| group.has_open_entry_in(id))
+        };
+        if segment.entries.iter().any(is_open) && !planted!("shard_settled_before_applied") {
+            return;
+        }
+        let lacks = |(group, held): &(&GroupId, &Group)| {
+            let needed = segment.entries.get(group).copied().unwrap_or_default();
+            held.anchor.at <= at || held.anchor.covers < needed
+        };
+        let missing: Vec<GroupId> = self.groups.iter().filter(lacks).map(|(id, _)| *id).collect();
+        if !missing.is_empty() && !planted!("shard_settled_without_a_checkpoint") {
+            self.settling.anchor(missing);
+            return;
+        }
+        let Some(mut segment) = self.settling.segments.remove(&id) else { return };
+        for group in segment.entries.keys() {
+            let Some(group) = self.groups.get_mut(group) else { continue };
+            group.forget_void_in(id, &mut segment.dead);
+        }
+        // Wherever in them a record begins.
+        let dead = segment.dead.into_iter().flatten().collect();
+        mark!("shard_segment_settled");
+        if let Some(journal) = &mut self.journal {
+            journal.settle(id, dead);
+        }
+    }
+
+    /// Background work of the journal. What a chore has done is installed before the next frame is
+    /// written; a busy journal would never get to it otherwise.
+    pub(super) fn work(&mut self) {
+        let Some(mut journal) = self.journal.take() else { return };
+        if let Some(done) = self.installs.pop_front() {
+            let back = self.done.0.clone();
+            self.working = Some(self.rt.task().spawn("install", async move {
+                let result = journal.install(done).await;
+                _ = back.push(Done::Installed(journal, result));
+            }));
+            return;
+        }
+        if self.chore.is_none()
+            && let Some(chore) = journal.plan()
+        {
+            let back = self.done.0.clone();
+            self.chore = Some(self.rt.task().spawn("chore", async move {
+                _ = back.push(Done::Chore(chore.run().await));
+            }));
+        }
+        self.journal = Some(journal);
+    }
+
+    /// A chore's result is in.
+    pub(super) fn installed(
+        &mut self,
+        journal: Journal<R>,
+        result: Result<Installed, JournalError>,
+    ) {
+        self.working = None;
+        match result {
+            Ok(Installed::NotPrepared(error)) => {
+                tracing::warn!(%error, "no segment could be prepared; trying again later");
+            }
+            Ok(_) => {}
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "a chore was not installed");
+            }
+            Err(error) => self.stopped = Some(Stopped::Journal(error)),
+        }
+        self.engine.set_files(journal.files());
+        self.journal = Some(journal);
+    }
+}

@@ -1,0 +1,608 @@
+//! Snapshots: a group's state for a replica whose log is too far behind, or damaged.
+//!
+//! ```text
+//!   view ─► pages ─► records ─► chunks ─────► links ─────► intake ─► data segments (durable)
+//!          (a task of the sender)    ◄──────── acks          (a task of the receiver)  │
+//!                                                                                      ▼
+//!                            one frame: deletions, hard state, checkpoint ◄── manifest lists them
+//! ```
+//! The bytes of a snapshot are a header (the checkpoint of the view) and the group's records in the
+//! order of keys, cut into chunks between records. Each chunk names the checksum of everything up
+//! to its end. One is under way at a time; the receiver says how far it is, so either side may lose
+//! its link and go on. Nothing of it happens in the shard's own task but handing over.
+//!
+//! # Why installing needs no commit point of its own
+//! A record is a true fact of the group's history wherever it lies: *this was the value at that
+//! version*. Loading takes the newest fact of each key no newer than the newest checkpoint. So the
+//! segments may be listed first, and count for nothing; the frame with the new checkpoint makes them
+//! count. What the old index had and the snapshot has not gets a deletion in the same frame.
+//! Entries that this replica had and never applied are void then: what became of them, the snapshot
+//! knows.
+//!
+//! Not here: who needs one and whether it is taken (`raft`).
+
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use bytes::{Bytes, BytesMut};
+use core::{num::NonZeroU64, ops::Bound, time::Duration};
+
+use super::{
+    Outbox, Shard, Stopped,
+    checkpoint::{self, Checkpoint},
+    write::Load,
+};
+use crate::{
+    codec,
+    journal::{
+        DataSegment, DataWriter, Journal, JournalError, ManifestEdit, Origin, Record, RecordKind,
+    },
+    limits, mark,
+    packet::{Chunk, ChunkAck, ChunkState, Envelope, Packet, SnapshotId},
+    planted,
+    raft::{EntryId, Input},
+    runtime::{Clock, Handle, Receiver, Rng, Runtime, Sender, Task, queue, timeout},
+    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Version},
+    value::{Builder, IndexView, Place, Scan, Tree, View},
+};
+
+/// How long a sender waits for an answer before it sends a chunk again.
+const PATIENCE: Duration = Duration::from_millis(500);
+/// How often it sends the same chunk before it gives up.
+const TRIES: u32 = 20;
+
+/// What the tasks of snapshots tell the shard.
+pub(super) enum News<R: Runtime> {
+    /// A packet is to be sent.
+    Send(Envelope),
+    /// A sending has ended.
+    Sent { group: GroupId, to: ReplicaId, arrived: bool },
+    /// A snapshot is whole and durable, and part of nothing yet.
+    Arrived(Box<Arrived<R>>),
+    /// An intake gave up.
+    Failed(SnapshotId),
+}
+
+/// A snapshot that has arrived.
+pub(super) struct Arrived<R: Runtime> {
+    id: SnapshotId,
+    from: NodeId,
+    checkpoint: Checkpoint,
+    segments: Vec<DataSegment<R>>,
+    /// The same, by number.
+    numbers: Vec<SegmentId>,
+    tree: Tree,
+}
+
+/// A snapshot that is being sent.
+pub(super) struct Sending<R: Runtime> {
+    id: SnapshotId,
+    acks: Sender<ChunkAck>,
+    _task: <R::Task as Task>::Handle,
+}
+
+/// A snapshot that is being received.
+pub(super) struct Receiving<R: Runtime> {
+    id: SnapshotId,
+    from: NodeId,
+    chunks: Sender<Chunk>,
+    _task: <R::Task as Task>::Handle,
+}
+
+/// What of a group's snapshot is under way.
+pub(super) struct Snapshots<R: Runtime> {
+    pub(super) sending: BTreeMap<(GroupId, ReplicaId), Sending<R>>,
+    pub(super) receiving: BTreeMap<GroupId, Receiving<R>>,
+    /// Listed, and to be made to count by the next frame.
+    pub(super) installing: BTreeMap<GroupId, Box<Arrived<R>>>,
+    /// Being listed.
+    pub(super) listing: Vec<SegmentId>,
+    /// Arrived; waits for the journal to list it.
+    pub(super) arrived: Vec<Arrived<R>>,
+    pub(super) news: (Sender<News<R>>, Receiver<News<R>>),
+}
+
+impl<R: Runtime> Default for Snapshots<R> {
+    fn default() -> Self {
+        Self {
+            sending: BTreeMap::new(),
+            receiving: BTreeMap::new(),
+            installing: BTreeMap::new(),
+            listing: Vec::new(),
+            arrived: Vec::new(),
+            news: queue(limits::SHARD_SNAPSHOT_NEWS_MAX),
+        }
+    }
+}
+
+impl<R: Runtime> Snapshots<R> {
+    fn is_installing(&self, group: GroupId) -> bool {
+        self.installing.contains_key(&group)
+            || self.arrived.iter().any(|arrived| arrived.id.group == group)
+    }
+
+    /// Segments that are listed, or about to be, and that no index points at yet.
+    pub(super) fn uncounted(&self) -> impl Iterator<Item = SegmentId> {
+        let listed = self.installing.values().flat_map(|arrived| arrived.numbers.iter());
+        listed.chain(self.listing.iter()).copied()
+    }
+
+    /// Whether a frame is wanted.
+    pub(super) fn wants_frame(&self) -> bool {
+        !self.installing.is_empty()
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// A replica needs a snapshot of a group.
+    pub(super) fn send_snapshot(&mut self, id: GroupId, to: ReplicaId) {
+        if self.snapshots.sending.contains_key(&(id, to)) {
+            return;
+        }
+        let is_busy = self.snapshots.sending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE;
+        let Some(group) = self.groups.get(&id) else { return };
+        let node = group.roster.get(&to).copied();
+        // A held batch has changed the state and not the index.
+        let (Some(node), false, None) = (node, is_busy, &group.held) else {
+            mark!("shard_snapshot_put_off");
+            return self.step(id, Input::SnapshotSent { to, arrived: false });
+        };
+        let checkpoint = checkpoint::of(group);
+        let from = group.raft.id();
+        let sending = self.rng.next_u64();
+        let snapshot = SnapshotId { group: id, from, to, at: checkpoint.at, sending };
+        tracing::info!(group = %id, %to, at = %checkpoint.at, "sending a snapshot");
+        let header = checkpoint::encode(&checkpoint);
+        let (acks, answers) = queue(limits::SHARD_SNAPSHOT_NEWS_MAX);
+        let (rt, view, news) = (self.rt.clone(), self.view(id), self.snapshots.news.0.clone());
+        let task = self.rt.task().spawn("snapshot out", async move {
+            let mut line = Line { rt, node, id: snapshot, offset: 0, crc: 0, answers, news };
+            let arrived = stream(&mut line, &view, header).await;
+            _ = line.news.send(News::Sent { group: snapshot.group, to, arrived }).await;
+        });
+        let sending = Sending { id: snapshot, acks, _task: task };
+        self.snapshots.sending.insert((id, to), sending);
+    }
+
+    /// A receiver says how far it is.
+    pub(super) fn take_chunk_ack(&mut self, ack: ChunkAck) {
+        let key = (ack.id.group, ack.id.to);
+        if let Some(sending) = self.snapshots.sending.get(&key)
+            && sending.id == ack.id
+        {
+            // A full queue has older answers; the sender asks again.
+            _ = sending.acks.push(ack);
+        }
+    }
+
+    /// A piece of a snapshot arrives.
+    pub(super) fn take_chunk(&mut self, from: NodeId, chunk: Chunk) {
+        let id = chunk.id;
+        let Some(group) = self.groups.get(&id.group) else { return };
+        if id.to != group.raft.id() {
+            return self.answer_chunk(from, id, 0, ChunkState::Refused);
+        }
+        if id.at.index <= group.raft.applied() {
+            return self.answer_chunk(from, id, 0, ChunkState::Whole);
+        }
+        if self.snapshots.is_installing(id.group) {
+            // Whoever sent that one hears when it counts.
+            return;
+        }
+        let is_known =
+            self.snapshots.receiving.get(&id.group).is_some_and(|receiving| receiving.id == id);
+        if !is_known {
+            if chunk.offset > 0 {
+                // From before this life: it begins again.
+                return self.answer_chunk(from, id, 0, ChunkState::Refused);
+            }
+            if !self.begin_intake(from, id) {
+                return;
+            }
+        }
+        if let Some(receiving) = self.snapshots.receiving.get(&id.group) {
+            _ = receiving.chunks.push(chunk);
+        }
+    }
+
+    fn answer_chunk(&mut self, to: NodeId, id: SnapshotId, offset: u64, state: ChunkState) {
+        let packet = Packet::ChunkAck(ChunkAck { id, offset, state });
+        self.outbox.send(Envelope { to, packet });
+    }
+
+    /// Begins to take a snapshot in; not while the journal is away, and the sender asks again.
+    fn begin_intake(&mut self, from: NodeId, id: SnapshotId) -> bool {
+        let Some(journal) = &mut self.journal else {
+            mark!("shard_intake_put_off");
+            return false;
+        };
+        let writers = (0..limits::SHARD_SNAPSHOT_SEGMENTS_MAX).map(|_| journal.data_writer());
+        let writers: Vec<_> = writers.collect();
+        let segment_bytes = self.options.journal.segment_bytes_max;
+        let (chunks, arriving) = queue(2);
+        let news = self.snapshots.news.0.clone();
+        let task = self.rt.task().spawn("snapshot in", async move {
+            let intake = Intake::new(id, from, writers, segment_bytes, news.clone());
+            let told = match intake.run(arriving).await {
+                Some(arrived) => News::Arrived(Box::new(arrived)),
+                None => News::Failed(id),
+            };
+            _ = news.send(told).await;
+        });
+        self.snapshots.receiving.insert(id.group, Receiving { id, from, chunks, _task: task });
+        true
+    }
+
+    /// A task of a snapshot has something to say.
+    pub(super) fn take_news(&mut self, news: News<R>) {
+        match news {
+            News::Send(envelope) => self.outbox.send(envelope),
+            News::Sent { group, to, arrived } => {
+                self.snapshots.sending.remove(&(group, to));
+                self.step(group, Input::SnapshotSent { to, arrived });
+            }
+            News::Failed(id) => {
+                let receiving = self.snapshots.receiving.remove(&id.group);
+                if let Some(receiving) = receiving {
+                    self.answer_chunk(receiving.from, id, 0, ChunkState::Refused);
+                }
+            }
+            News::Arrived(arrived) => {
+                self.snapshots.receiving.remove(&arrived.id.group);
+                self.snapshots.arrived.push(*arrived);
+            }
+        }
+    }
+
+    /// Asks the core whether it wants what has arrived, and lets the manifest list it.
+    pub(super) fn take_in(&mut self) {
+        if self.snapshots.arrived.is_empty() || self.journal.is_none() {
+            return;
+        }
+        let mut arrived = Box::new(self.snapshots.arrived.remove(0));
+        let (id, at) = (arrived.id.group, arrived.checkpoint.at);
+        let membership = arrived.checkpoint.membership.clone();
+        self.step(id, Input::SnapshotArrived { at, membership: &membership });
+        let is_wanted = self.groups.get(&id).is_some_and(|group| {
+            group.raft.installing() == Some(at) && group.raft.applied() < at.index
+        });
+        if !is_wanted {
+            mark!("shard_snapshot_not_wanted");
+            self.step(id, Input::SnapshotInstalled { at });
+            let rt = self.rt.clone();
+            let segments = core::mem::take(&mut arrived.segments);
+            let discard = async move {
+                for segment in segments {
+                    segment.discard(&rt).await;
+                }
+            };
+            self.rt.task().spawn("discard", discard).detach();
+            return self.answer_chunk(arrived.from, arrived.id, 0, ChunkState::Refused);
+        }
+        let Some(mut journal) = self.journal.take() else { return };
+        let add = core::mem::take(&mut arrived.segments);
+        self.snapshots.listing.clone_from(&arrived.numbers);
+        let back = self.done.0.clone();
+        self.working = Some(self.rt.task().spawn("list snapshot", async move {
+            let lines = add.iter().map(super::compaction::line_of).collect();
+            let edit = ManifestEdit { add, ..ManifestEdit::default() };
+            let result = journal.edit(edit).await;
+            _ = back.push(super::Done::Listed(journal, result, arrived, lines));
+        }));
+    }
+
+    /// A snapshot's segments are listed, or not.
+    pub(super) fn listed(
+        &mut self,
+        journal: Journal<R>,
+        result: Result<(), JournalError>,
+        arrived: Box<Arrived<R>>,
+        lines: Vec<(SegmentId, crate::value::Line)>,
+    ) {
+        self.working = None;
+        self.snapshots.listing.clear();
+        self.engine.set_files(journal.files());
+        self.journal = Some(journal);
+        match result {
+            Ok(()) => {
+                for (id, line) in lines {
+                    *self.engine.ledger_mut().line_mut(id) = line;
+                }
+                self.snapshots.installing.insert(arrived.id.group, arrived);
+            }
+            Err(error) if error.is_retryable() => {
+                tracing::warn!(%error, "a snapshot could not be listed");
+                let (id, at) = (arrived.id.group, arrived.checkpoint.at);
+                self.step(id, Input::SnapshotAbandoned { at });
+                self.answer_chunk(arrived.from, arrived.id, 0, ChunkState::Refused);
+            }
+            Err(error) => self.stopped = Some(Stopped::Journal(error)),
+        }
+    }
+
+    /// Puts into a frame what makes listed snapshots count. Answers their groups.
+    pub(super) fn push_installs(&mut self, frame: &mut Load) -> Vec<GroupId> {
+        let mut pushed = Vec::new();
+        for (id, arrived) in &mut self.snapshots.installing {
+            let Some(group) = self.groups.get(id) else { continue };
+            let at = arrived.checkpoint.at;
+            if group.raft.applied() >= at.index {
+                pushed.push(*id);
+                continue;
+            }
+            if let Some(tree) = self.engine.tree(*id) {
+                push_deletions(frame, *id, at, tree, &arrived.tree);
+            }
+            let first = group.raft.applied().next();
+            let last = at.index.min(group.window.last());
+            arrived.checkpoint.void = group.void.keys().copied().collect();
+            let unapplied = (first.0..=last.0).map(Index);
+            arrived.checkpoint.void.extend(unapplied);
+            checkpoint::push_both(frame, *id, group, &arrived.checkpoint);
+            pushed.push(*id);
+        }
+        pushed
+    }
+
+    /// The frame that makes a snapshot count is durable.
+    pub(super) fn snapshot_counts(&mut self, id: GroupId, at_segment: super::settle::Sequence) {
+        let Some(arrived) = self.snapshots.installing.remove(&id) else { return };
+        let Arrived { id: snapshot, from, checkpoint, tree, .. } = *arrived;
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let at = checkpoint.at;
+        if group.raft.applied() < at.index {
+            mark!("shard_snapshot_installed");
+            tracing::info!(group = %id, %at, keys = tree.len(), "a snapshot is installed");
+            let mut index = group.raft.applied().next();
+            while let Some(slot) = group.window.slot(index).filter(|_| index <= at.index) {
+                if let Some(extent) = slot.extent() {
+                    group.void.insert(index, extent);
+                }
+                index = index.next();
+            }
+            if group.raft.log().has(at) {
+                group.window.compact(at.index);
+            } else {
+                for extent in group.window.restart(at.index) {
+                    self.settling.died(extent);
+                }
+            }
+            group.stamp = group.stamp.max(checkpoint.state.stamp());
+            group.state = checkpoint.state;
+            group.roster = checkpoint.roster;
+            group.committed = group.committed.max(at.index);
+            group.anchor = super::settle::Anchor { at: at_segment, covers: at.index };
+            self.engine.replace(id, tree, Version(at.index.0));
+        }
+        self.step(id, Input::SnapshotInstalled { at });
+        self.committed.insert(id);
+        self.readable.insert(id);
+        self.answer_chunk(from, snapshot, 0, ChunkState::Whole);
+    }
+}
+
+/// Deletes what the old index has and the snapshot has not.
+fn push_deletions(frame: &mut Load, id: GroupId, at: EntryId, old: &Tree, new: &Tree) {
+    let mut cursor = old.range(Bound::Unbounded, Bound::Unbounded);
+    while let Some((key, _)) = cursor.next() {
+        if new.get(key).is_some() || planted!("shard_snapshot_keeps_deleted_keys") {
+            continue;
+        }
+        let record = Record {
+            group: id,
+            kind: RecordKind::Tombstone,
+            version: Version(at.index.0),
+            term: at.term,
+            expires_ms: None,
+            origin: Origin::State,
+            key,
+            value: &[],
+        };
+        frame.push(&record);
+    }
+}
+
+/// One end of a sending.
+struct Line<R: Runtime> {
+    rt: R,
+    node: NodeId,
+    id: SnapshotId,
+    offset: u64,
+    crc: u32,
+    answers: Receiver<ChunkAck>,
+    news: Sender<News<R>>,
+}
+
+impl<R: Runtime> Line<R> {
+    /// Sends a chunk until the other side has it. False when it is of no use to go on.
+    async fn send(&mut self, bytes: Bytes, is_last: bool) -> bool {
+        self.crc = codec::crc(self.crc, &bytes);
+        let end = self.offset + bytes.len() as u64;
+        for _ in 0..TRIES {
+            let chunk = Chunk {
+                id: self.id,
+                offset: self.offset,
+                bytes: bytes.clone(),
+                crc: self.crc,
+                is_last,
+            };
+            let envelope = Envelope { to: self.node, packet: Packet::Chunk(chunk) };
+            if self.news.send(News::Send(envelope)).await.is_err() {
+                return false;
+            }
+            let deadline = self.rt.clock().now() + PATIENCE;
+            while let Ok(Ok(ack)) = timeout(self.rt.clock(), deadline, self.answers.recv()).await {
+                match ack.state {
+                    ChunkState::Whole => return is_last,
+                    ChunkState::Refused => return false,
+                    ChunkState::Going if ack.offset == end && !is_last => {
+                        self.offset = end;
+                        return true;
+                    }
+                    ChunkState::Going => {}
+                }
+            }
+            mark!("shard_chunk_sent_again");
+        }
+        false
+    }
+}
+
+/// Sends a whole snapshot.
+async fn stream<R: Runtime>(line: &mut Line<R>, view: &IndexView<R>, header: Vec<u8>) -> bool {
+    let group = line.id.group;
+    let mut out = BytesMut::new();
+    out.extend_from_slice(&(header.len() as u32).to_le_bytes());
+    out.extend_from_slice(&header);
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let start = after.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+        let scan = Scan {
+            start,
+            end: Bound::Unbounded,
+            keys_max: limits::SHARD_SNAPSHOT_KEYS_AT_ONCE,
+            bytes_max: limits::SHARD_CHUNK_BYTES,
+        };
+        // By no time at all: what has expired goes along, and everybody drops it alike.
+        let Ok(page) = view.scan(scan, 0).await else {
+            mark!("shard_snapshot_met_damage");
+            return false;
+        };
+        for (key, found) in &page.items {
+            let record = Record {
+                group,
+                kind: RecordKind::Put,
+                version: found.version,
+                term: line.id.at.term,
+                expires_ms: found.expires_ms.map(NonZeroU64::get),
+                origin: Origin::State,
+                key,
+                value: &found.value,
+            };
+            record.encode(&mut out);
+        }
+        let is_last = page.next.is_none();
+        if is_last || out.len() >= limits::SHARD_CHUNK_BYTES {
+            let bytes = out.split().freeze();
+            if !line.send(bytes, is_last).await {
+                return false;
+            }
+        }
+        if is_last {
+            return true;
+        }
+        after = page.next;
+    }
+}
+
+/// The receiving side of a snapshot.
+struct Intake<R: Runtime> {
+    id: SnapshotId,
+    from: NodeId,
+    writers: alloc::vec::IntoIter<DataWriter<R>>,
+    writer: Option<DataWriter<R>>,
+    segments: Vec<DataSegment<R>>,
+    segment_bytes: u64,
+    tree: Builder,
+    checkpoint: Option<Checkpoint>,
+    offset: u64,
+    crc: u32,
+    news: Sender<News<R>>,
+}
+
+impl<R: Runtime> Intake<R> {
+    fn new(
+        id: SnapshotId,
+        from: NodeId,
+        writers: Vec<DataWriter<R>>,
+        segment_bytes: u64,
+        news: Sender<News<R>>,
+    ) -> Self {
+        Self {
+            id,
+            from,
+            writers: writers.into_iter(),
+            writer: None,
+            segments: Vec::new(),
+            segment_bytes,
+            tree: Builder::default(),
+            checkpoint: None,
+            offset: 0,
+            crc: 0,
+            news,
+        }
+    }
+
+    /// Takes chunks until the last one. `None` when it cannot be taken; nothing is left then but
+    /// files that belong to nothing.
+    async fn run(mut self, mut chunks: Receiver<Chunk>) -> Option<Arrived<R>> {
+        while let Ok(chunk) = chunks.recv().await {
+            if chunk.offset == self.offset {
+                let is_last = chunk.is_last;
+                self.take(chunk).await?;
+                if is_last {
+                    return self.finish().await;
+                }
+            }
+            let (offset, state) = (self.offset, ChunkState::Going);
+            let packet = Packet::ChunkAck(ChunkAck { id: self.id, offset, state });
+            self.news.send(News::Send(Envelope { to: self.from, packet })).await.ok()?;
+        }
+        None
+    }
+
+    async fn take(&mut self, chunk: Chunk) -> Option<()> {
+        let crc = codec::crc(self.crc, &chunk.bytes);
+        if crc != chunk.crc && !planted!("shard_snapshot_checksum_ignored") {
+            mark!("shard_damaged_chunk");
+            return None;
+        }
+        self.crc = crc;
+        let mut rest = &chunk.bytes[..];
+        if self.checkpoint.is_none() {
+            let mut reader = codec::Reader::new(rest);
+            let len = reader.u32().ok()? as usize;
+            let header = reader.take(len).ok()?;
+            self.checkpoint = Some(checkpoint::decode(self.id.at, header).ok()?);
+            rest = reader.rest();
+        }
+        while !rest.is_empty() {
+            let (record, len) = Record::decode(rest).ok()?;
+            if record.group != self.id.group || record.kind != RecordKind::Put {
+                return None;
+            }
+            self.write(&record).await?;
+            rest = rest.get(len.next_multiple_of(8)..)?;
+        }
+        self.offset += chunk.bytes.len() as u64;
+        Some(())
+    }
+
+    async fn write(&mut self, record: &Record<'_>) -> Option<()> {
+        let is_full =
+            self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.segment_bytes);
+        if is_full {
+            self.end_segment().await?;
+        }
+        if self.writer.is_none() {
+            self.writer = Some(self.writers.next()?);
+        }
+        let loc = self.writer.as_mut()?.push(record).await.ok()?;
+        let expires_ms = record.expires_ms.and_then(NonZeroU64::new);
+        self.tree.push(record.key, Place { loc, version: record.version, expires_ms });
+        Some(())
+    }
+
+    async fn end_segment(&mut self) -> Option<()> {
+        if let Some(writer) = self.writer.take() {
+            self.segments.push(writer.finish().await.ok()?);
+        }
+        Some(())
+    }
+
+    async fn finish(mut self) -> Option<Arrived<R>> {
+        self.end_segment().await?;
+        let Self { id, from, segments, tree, checkpoint, .. } = self;
+        let numbers = segments.iter().map(DataSegment::id).collect();
+        let (checkpoint, tree) = (checkpoint?, tree.finish());
+        Some(Arrived { id, from, checkpoint, segments, numbers, tree })
+    }
+}

@@ -1,0 +1,291 @@
+//! The live log of one group as the shard has it: where each entry's bytes are.
+//!
+//! ```text
+//!   base        evicted        held                        last
+//!     │ extent    extent │ extent+bytes  extent+bytes  bytes │
+//!     └─ on the disk ────┴─ on the disk and in memory ─┴ not on the disk yet
+//! ```
+//! Raft's own log knows which entries there are; this knows how to get at them. Bytes are held for
+//! what is not applied or not sent to everybody yet, and beyond that as long as the budget lasts;
+//! whatever is not held is read from the disk by its extent.
+//!
+//! An entry that is replaced was still written somewhere: its extent is *dead*, and dead extents
+//! are what a segment's hints must leave out. So every way in which an entry disappears answers the
+//! extents that died.
+//!
+//! Invariants: slots are one for each index from the base's successor; a slot has bytes or an
+//! extent or both.
+//!
+//! Not here: which entries there should be (`raft`), reading and writing (`write.rs`, `apply.rs`).
+
+use alloc::{collections::VecDeque, vec::Vec};
+use bytes::Bytes;
+
+use crate::types::{Index, Loc, SegmentId, Term};
+
+/// Where an entry lies: all its records, one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Extent {
+    pub(super) segment: SegmentId,
+    /// From the segment's beginning, in units of 8 bytes.
+    pub(super) offset_words: u32,
+    /// With the padding between its records and behind the last one.
+    pub(super) bytes: u32,
+}
+
+impl Extent {
+    /// Where it begins in its segment.
+    pub(super) const fn start(self) -> u64 {
+        self.offset_words as u64 * 8
+    }
+
+    /// Where a record of the entry lies, which begins `offset` bytes behind its beginning.
+    pub(super) const fn loc_of(self, offset: usize, len: usize) -> Loc {
+        let offset_words = self.offset_words + (offset / 8) as u32;
+        Loc { segment: self.segment, offset_words, len: len as u32 }
+    }
+
+    /// Where it ends in its segment.
+    pub(super) const fn end(self) -> u64 {
+        self.start() + self.bytes as u64
+    }
+}
+
+/// One entry.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub(super) term: Term,
+    /// Its bytes, if they are held; never empty then.
+    bytes: Bytes,
+    extent: Option<Extent>,
+    /// Part of a frame that is being written.
+    is_flying: bool,
+}
+
+impl Slot {
+    pub(super) fn bytes(&self) -> Option<&Bytes> {
+        (!self.bytes.is_empty()).then_some(&self.bytes)
+    }
+
+    pub(super) const fn extent(&self) -> Option<Extent> {
+        self.extent
+    }
+}
+
+/// The slots of one group's live log.
+#[derive(Clone, Debug)]
+pub(super) struct Window {
+    /// The index before the first slot.
+    base: Index,
+    slots: VecDeque<Slot>,
+    /// Bytes of what is held.
+    held: u64,
+    /// No slot before this one holds bytes.
+    held_from: Index,
+}
+
+impl Window {
+    pub(super) const fn new(base: Index) -> Self {
+        Self { base, slots: VecDeque::new(), held: 0, held_from: Index(base.0 + 1) }
+    }
+
+    /// The index of the last slot, or the base.
+    pub(super) fn last(&self) -> Index {
+        Index(self.base.0 + self.slots.len() as u64)
+    }
+
+    /// Bytes in memory.
+    #[cfg(test)]
+    pub(super) const fn held_bytes(&self) -> u64 {
+        self.held
+    }
+
+    pub(super) fn slot(&self, index: Index) -> Option<&Slot> {
+        self.slots.get(self.nth(index)?)
+    }
+
+    fn nth(&self, index: Index) -> Option<usize> {
+        usize::try_from(index.0.checked_sub(self.base.0 + 1)?).ok()
+    }
+
+    /// An entry that is not on the disk yet: behind the last one, or in the place of another.
+    /// Answers the extent that dies.
+    pub(super) fn put(&mut self, index: Index, term: Term, bytes: Bytes) -> Option<Extent> {
+        let slot = Slot { term, bytes, extent: None, is_flying: false };
+        self.place(index, slot)
+    }
+
+    /// An entry that recovery found on the disk.
+    pub(super) fn found(&mut self, index: Index, term: Term, extent: Extent) -> Option<Extent> {
+        let bytes = Bytes::new();
+        let slot = Slot { term, bytes, extent: Some(extent), is_flying: false };
+        self.place(index, slot)
+    }
+
+    fn place(&mut self, index: Index, slot: Slot) -> Option<Extent> {
+        assert!(index > self.base && index <= self.last().next(), "slots have no gaps");
+        self.held += slot.bytes.len() as u64;
+        if !slot.bytes.is_empty() {
+            self.held_from = self.held_from.min(index);
+        }
+        if index > self.last() {
+            self.slots.push_back(slot);
+            return None;
+        }
+        let nth = (index.0 - self.base.0 - 1) as usize;
+        let old = core::mem::replace(&mut self.slots[nth], slot);
+        self.held -= old.bytes.len() as u64;
+        old.extent
+    }
+
+    /// Drops `from` and everything after it; answers what dies.
+    pub(super) fn cut(&mut self, from: Index) -> Vec<Extent> {
+        let Some(nth) = self.nth(from).filter(|nth| *nth < self.slots.len()) else {
+            return Vec::new();
+        };
+        let gone = self.slots.drain(nth..);
+        let mut dead = Vec::new();
+        for slot in gone {
+            self.held -= slot.bytes.len() as u64;
+            dead.extend(slot.extent);
+        }
+        dead
+    }
+
+    /// Forgets everything up to `upto`: it is not live any more. Nothing dies by it.
+    pub(super) fn compact(&mut self, upto: Index) {
+        let gone = (upto.0.saturating_sub(self.base.0) as usize).min(self.slots.len());
+        for slot in self.slots.drain(..gone) {
+            self.held -= slot.bytes.len() as u64;
+        }
+        self.base = Index(self.base.0 + gone as u64);
+        self.held_from = self.held_from.max(self.base.next());
+    }
+
+    /// Begins again behind a snapshot; answers what dies.
+    pub(super) fn restart(&mut self, base: Index) -> Vec<Extent> {
+        let dead = self.cut(self.base.next());
+        *self = Self::new(base);
+        dead
+    }
+
+    /// The entries from `first` on that are neither on the disk nor on their way to it; from now on
+    /// they are on their way.
+    pub(super) fn launch(&mut self, first: Index) -> impl Iterator<Item = (Index, Term, Bytes)> {
+        let nth = self.nth(first).unwrap_or(0).min(self.slots.len());
+        let base = self.base.0 + 1;
+        self.slots.range_mut(nth..).enumerate().filter_map(move |(at, slot)| {
+            let is_new = slot.extent.is_none() && !slot.is_flying && !slot.bytes.is_empty();
+            slot.is_flying |= is_new;
+            is_new.then(|| (Index(base + (nth + at) as u64), slot.term, slot.bytes.clone()))
+        })
+    }
+
+    /// What was on its way did not arrive, and nothing happened: it is to be sent off again.
+    pub(super) fn recall(&mut self) {
+        for slot in &mut self.slots {
+            slot.is_flying = false;
+        }
+    }
+
+    /// An entry's bytes lie here now. False when that entry was replaced meanwhile.
+    pub(super) fn landed(&mut self, index: Index, term: Term, extent: Extent) -> bool {
+        let Some(nth) = self.nth(index) else { return false };
+        match self.slots.get_mut(nth) {
+            Some(slot) if slot.term == term && slot.extent.is_none() => {
+                slot.extent = Some(extent);
+                slot.is_flying = false;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The bytes of an entry were read from the disk: they are held again.
+    pub(super) fn fetched(&mut self, index: Index, term: Term, bytes: &Bytes) {
+        let Some(nth) = self.nth(index) else { return };
+        if let Some(slot) = self.slots.get_mut(nth)
+            && slot.term == term
+            && slot.bytes.is_empty()
+        {
+            self.held += bytes.len() as u64;
+            slot.bytes = bytes.clone();
+            self.held_from = self.held_from.min(index);
+        }
+    }
+
+    /// Lets go of bytes, oldest first, until the budget holds or `keep_from` is reached. What is
+    /// not on the disk is kept.
+    pub(super) fn trim(&mut self, budget: u64, keep_from: Index) {
+        while self.held > budget && self.held_from < keep_from && self.held_from <= self.last() {
+            let nth = (self.held_from.0 - self.base.0 - 1) as usize;
+            let slot = &mut self.slots[nth];
+            if slot.extent.is_none() {
+                return;
+            }
+            self.held -= slot.bytes.len() as u64;
+            slot.bytes = Bytes::new();
+            self.held_from = self.held_from.next();
+        }
+    }
+
+    /// The newest entry that lies in a segment that is going.
+    pub(super) fn newest_in(&self, goes: impl Fn(SegmentId) -> bool) -> Option<Index> {
+        let lies_there = |slot: &Slot| slot.extent.is_some_and(|extent| goes(extent.segment));
+        let nth = self.slots.iter().rposition(lies_there)?;
+        Some(Index(self.base.0 + 1 + nth as u64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn extent(words: u32) -> Extent {
+        Extent { segment: SegmentId(1), offset_words: words, bytes: 16 }
+    }
+
+    fn entry(byte: u8) -> Bytes {
+        Bytes::from(alloc::vec![byte; 16])
+    }
+
+    #[test]
+    fn what_is_replaced_while_it_is_on_its_way_is_dead_where_it_lands() {
+        let mut window = Window::new(Index(4));
+        assert_eq!(window.put(Index(5), Term(1), entry(1)), None);
+        assert_eq!(window.put(Index(6), Term(1), entry(2)), None);
+        assert!(window.landed(Index(5), Term(1), extent(8)));
+        assert_eq!(window.cut(Index(5)), [extent(8)], "6 is nowhere yet");
+        assert_eq!(window.put(Index(5), Term(2), entry(3)), None);
+        assert!(!window.landed(Index(6), Term(1), extent(10)));
+        assert!(!window.landed(Index(5), Term(1), extent(10)));
+        assert_eq!((window.last(), window.held_bytes()), (Index(5), 16));
+    }
+
+    #[test]
+    fn a_repaired_entry_takes_the_place_of_the_damaged_one() {
+        let mut window = Window::new(Index(0));
+        window.found(Index(1), Term(1), extent(8));
+        window.found(Index(2), Term(1), extent(10));
+        assert_eq!(window.put(Index(1), Term(1), entry(1)), Some(extent(8)));
+        assert!(window.landed(Index(1), Term(1), extent(20)));
+        assert_eq!(window.slot(Index(2)).and_then(Slot::extent), Some(extent(10)));
+    }
+
+    #[test]
+    fn trimming_lets_go_of_what_is_on_the_disk_and_of_nothing_else() {
+        let mut window = Window::new(Index(0));
+        for index in 1..=4 {
+            window.put(Index(index), Term(1), entry(index as u8));
+        }
+        assert!(window.landed(Index(1), Term(1), extent(8)));
+        assert!(window.landed(Index(2), Term(1), extent(10)));
+        window.trim(0, Index(9));
+        assert_eq!(window.held_bytes(), 32, "3 and 4 are nowhere else");
+        assert!(window.slot(Index(1)).is_some_and(|slot| slot.bytes().is_none()));
+        window.fetched(Index(1), Term(1), &entry(1));
+        assert_eq!(window.held_bytes(), 48);
+        window.compact(Index(3));
+        assert_eq!((window.last(), window.held_bytes()), (Index(4), 16));
+    }
+}

@@ -1,0 +1,331 @@
+//! The way to the disk: what the cores want written becomes a frame; the disk's answer goes back.
+//!
+//! ```text
+//!   write of a step ──► unsaved ──► frame ──► journal ──► landed: extents, tokens, derived records
+//! ```
+//! One frame is under way at a time. A group's unsaved part goes into a frame whole: first its hard
+//! state, and where the log was cut, then the entries. So the newest token of a group stands for
+//! everything of it in the frame.
+//!
+//! A refusal for want of room has changed nothing: the same is tried again later.
+//!
+//! Not here: the device (`journal`).
+
+use alloc::vec::Vec;
+use bytes::{Bytes, BytesMut};
+use core::{mem, time::Duration};
+
+use super::{
+    Done, Outbox, Shard, Stopped, checkpoint,
+    group::{Group, Unsaved},
+    settle::Anchor,
+    window::Extent,
+};
+use crate::{
+    command::{Body, Entry, Place, encode},
+    journal::{self, FrameBuilder, Journal, JournalError, Persisted, Record, RecordKind, Sync},
+    limits, mark,
+    packet::{Envelope, Packet},
+    planted,
+    raft::{self, Durable, HardState, Input, Kind, Message, Write},
+    runtime::{Runtime, Task},
+    types::{GroupId, Index, SegmentId, Term, Version},
+    value::Moved,
+};
+
+/// After the disk was full, nothing is tried for so long.
+const HOLD: Duration = Duration::from_millis(100);
+
+/// What the frame under way carries.
+#[derive(Debug, Default)]
+pub(super) struct Flight {
+    entries: Vec<Flying>,
+    /// What the cores wanted written: their tokens, and what comes back when nothing was written.
+    groups: Vec<(GroupId, Unsaved)>,
+    /// Hard states and checkpoints of these groups, and how far these go.
+    anchors: Vec<(GroupId, Index)>,
+    /// Groups whose held apply has its derived records in it, from which record on.
+    derived: Vec<(GroupId, usize)>,
+    /// Groups whose snapshot counts with it.
+    installs: Vec<GroupId>,
+    /// What its records are.
+    lines: Vec<(RecordKind, Version)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flying {
+    group: GroupId,
+    index: Index,
+    term: Term,
+    bytes: u32,
+    record: usize,
+}
+
+/// A frame, and what each of its records is.
+#[derive(Debug)]
+pub(super) struct Load {
+    frame: FrameBuilder,
+    lines: Vec<(RecordKind, Version)>,
+}
+
+impl Load {
+    pub(super) const fn new(frame: FrameBuilder) -> Self {
+        Self { frame, lines: Vec::new() }
+    }
+
+    /// How many records it has.
+    pub(super) fn len(&self) -> usize {
+        self.lines.len()
+    }
+
+    /// The frame.
+    pub(super) fn into_frame(self) -> FrameBuilder {
+        self.frame
+    }
+
+    /// # Panics
+    /// When the frame is full: what goes into one is bounded far below that.
+    pub(super) fn push(&mut self, record: &Record<'_>) {
+        let pushed = self.frame.push(record);
+        assert!(pushed.is_ok(), "what goes into one frame is bounded");
+        self.lines.push((record.kind, record.version));
+    }
+
+    /// An entry, which was verified when it came.
+    fn push_entry(&mut self, bytes: &Bytes) {
+        let pushed = self.frame.push_encoded(bytes);
+        assert!(pushed.is_ok(), "what goes into one frame is bounded");
+        let records = journal::format::records(bytes).flatten();
+        self.lines.extend(records.map(|(_, record)| (record.kind, record.version)));
+    }
+}
+
+/// That a frame is durable.
+struct OnDisk;
+
+impl Durable for OnDisk {}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// A core wants something written.
+    pub(super) fn want_written(&mut self, id: GroupId, write: Write) {
+        let wall_ms = self.wall_ms();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if write.cut {
+            for extent in group.window.cut(write.first) {
+                self.settling.died(extent);
+            }
+        }
+        let mut index = write.first;
+        while index <= write.last {
+            let bytes = match self.offered.get(index) {
+                Some(bytes) => bytes.clone(),
+                None => own_entry(id, group, index, wall_ms),
+            };
+            let term = group.raft.log().term_at(index).unwrap_or_default();
+            if let Some(extent) = group.window.put(index, term, bytes) {
+                mark!("shard_entry_written_again");
+                self.settling.died(extent);
+                group.mended.insert(index, extent.segment);
+            }
+            index = index.next();
+        }
+        group.unsaved.add(write);
+        self.unsaved.insert(id);
+    }
+
+    /// A message goes out, with the entries it names; at once, if they are in memory.
+    pub(super) fn send(&mut self, id: GroupId, message: Message) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let Some(to) = group.roster.get(&message.to).copied() else {
+            mark!("shard_replica_without_a_node");
+            return;
+        };
+        let (first, last) = named(&message);
+        let mut entries = Vec::new();
+        let mut index = first;
+        while index <= last {
+            match group.window.slot(index).and_then(|slot| slot.bytes()) {
+                Some(bytes) => entries.push(bytes.clone()),
+                None => {
+                    mark!("shard_entries_sent_from_the_disk");
+                    if self.unfetched.len() < limits::SHARD_UNFETCHED_MAX {
+                        self.unfetched.push_back((id, message));
+                    }
+                    return;
+                }
+            }
+            index = index.next();
+        }
+        let packet = Packet::Raft { group: id, message, entries };
+        self.outbox.send(Envelope { to, packet });
+    }
+
+    /// Writes what is to be written, if the journal is free.
+    pub(super) fn write(&mut self) {
+        if self.journal.is_none() || self.now() < self.hold_until {
+            return;
+        }
+        let wants =
+            !self.unsaved.is_empty() || self.settling.wants_frame() || self.snapshots.wants_frame();
+        if !wants {
+            return;
+        }
+        let Some(mut journal) = self.journal.take() else { return };
+        let frame = self.frame(&mut journal);
+        if frame.is_empty() {
+            self.journal = Some(journal);
+            return;
+        }
+        let done = self.done.0.clone();
+        self.working = Some(self.rt.task().spawn("journal", async move {
+            let how = if planted!("shard_frame_not_synced") { Sync::Later } else { Sync::Now };
+            let result = journal.append(frame, how).await;
+            _ = done.push(Done::Written(journal, result));
+        }));
+    }
+
+    fn frame(&mut self, journal: &mut Journal<R>) -> FrameBuilder {
+        let mut frame = Load::new(journal.frame());
+        let mut flight = Flight::default();
+        for id in mem::take(&mut self.unsaved) {
+            if frame.frame.bytes() > limits::SHARD_FRAME_BYTES_SOFT {
+                self.unsaved.insert(id);
+                continue;
+            }
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            let unsaved = mem::take(&mut group.unsaved);
+            let is_kept = !planted!("shard_hard_state_not_written");
+            if is_kept && (unsaved.hard.is_some() || unsaved.cut.is_some()) {
+                let hard = HardState { term: group.raft.term(), vote: group.raft.vote() };
+                checkpoint::push_hard(&mut frame, id, hard, unsaved.cut);
+            }
+            let first = unsaved.first.unwrap_or(Index(u64::MAX));
+            for (index, term, bytes) in group.window.launch(first) {
+                let record = frame.len();
+                frame.push_entry(&bytes);
+                let bytes = bytes.len() as u32;
+                flight.entries.push(Flying { group: id, index, term, bytes, record });
+            }
+            flight.groups.push((id, unsaved));
+        }
+        self.push_derived(&mut frame, &mut flight.derived);
+        for id in self.settling.take_anchors() {
+            let Some(group) = self.groups.get(&id) else { continue };
+            let now = checkpoint::of(group);
+            checkpoint::push_both(&mut frame, id, group, &now);
+            flight.anchors.push((id, now.at.index));
+        }
+        flight.installs = self.push_installs(&mut frame);
+        flight.lines = frame.lines;
+        self.flight = flight;
+        frame.frame
+    }
+
+    /// The disk has answered.
+    pub(super) fn landed(&mut self, journal: Journal<R>, result: Result<Persisted, JournalError>) {
+        self.working = None;
+        self.engine.set_files(journal.files());
+        let flight = mem::take(&mut self.flight);
+        match result {
+            Ok(persisted) => {
+                self.journal = Some(journal);
+                self.take_landed(flight, &persisted);
+            }
+            Err(error) if error.is_retryable() => {
+                mark!("shard_disk_full");
+                tracing::warn!(%error, "nothing was written; trying again");
+                self.journal = Some(journal);
+                self.hold_until = self.now() + HOLD;
+                self.give_back(flight);
+            }
+            Err(error) => self.stopped = Some(Stopped::Journal(error)),
+        }
+    }
+
+    fn take_landed(&mut self, flight: Flight, persisted: &Persisted) {
+        for (nth, (kind, version)) in flight.lines.iter().enumerate() {
+            self.engine.ledger_mut().wrote(persisted.loc(nth), *kind, *version);
+        }
+        for flying in flight.entries {
+            let Flying { group: id, index, term, bytes, record } = flying;
+            let loc = persisted.loc(record);
+            let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
+            self.settling.wrote(id, index, extent);
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            if !group.window.landed(index, term, extent) {
+                mark!("shard_replaced_while_being_written");
+                self.settling.died(extent);
+            } else if let Some(old) = group.mended.remove(&index) {
+                self.point_at_mended(id, index, extent, old);
+            }
+        }
+        for (id, record) in flight.derived {
+            self.derived_landed(id, record, persisted);
+        }
+        let at = self.settling.enter(persisted.loc(0).segment);
+        for (id, covers) in flight.anchors {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.anchor = Anchor { at, covers };
+            }
+        }
+        for id in flight.installs {
+            self.snapshot_counts(id, at);
+        }
+        for (id, unsaved) in flight.groups {
+            if let Some(write) = unsaved.newest {
+                self.step(id, Input::Persisted(write.persisted(&OnDisk)));
+            }
+        }
+    }
+
+    /// An entry was damaged and is written again: what its old records were the values of lies in
+    /// the new ones.
+    fn point_at_mended(&mut self, id: GroupId, index: Index, extent: Extent, old: SegmentId) {
+        let Some(slot) = self.groups.get(&id).and_then(|group| group.window.slot(index)) else {
+            return;
+        };
+        let Some(Ok(entry)) = slot.bytes().map(|bytes| Entry::parse(bytes)) else { return };
+        for (offset, len, record) in entry.records().filter(|(.., record)| !record.key.is_empty()) {
+            let to = Some(extent.loc_of(offset, len));
+            let moved = Moved { group: id, key: record.key, version: record.version, to };
+            self.engine.relocate(&moved, &[old]);
+        }
+    }
+
+    /// Nothing of the frame was written.
+    fn give_back(&mut self, flight: Flight) {
+        for (id, older) in flight.groups {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            group.window.recall();
+            group.unsaved.add_older(older);
+            self.unsaved.insert(id);
+        }
+        self.settling.anchor(flight.anchors.into_iter().map(|(id, _)| id));
+        for (id, _) in flight.derived {
+            self.derived_failed(id);
+        }
+    }
+}
+
+/// The entries that a message carries.
+pub(super) const fn named(message: &Message) -> (Index, Index) {
+    match message.body {
+        raft::Body::Append { prev, last, .. } => (Index(prev.index.0 + 1), last),
+        raft::Body::Repair { id } => (id.index, id.index),
+        _ => (Index(1), Index(0)),
+    }
+}
+
+/// An entry that the core made itself.
+fn own_entry(id: GroupId, group: &mut Group, index: Index, wall_ms: u64) -> Bytes {
+    let head = group.raft.log().head(index);
+    let term = head.map_or(Term(0), |head| head.term);
+    group.stamp = group.stamp.after(wall_ms);
+    let body: Body = match head.map(|head| head.kind) {
+        Some(Kind::Leave) => Body::Leave,
+        _ => Body::Noop,
+    };
+    let mut buffer = BytesMut::new();
+    encode(&mut buffer, Place { group: id, term, index, stamp: group.stamp }, &body);
+    buffer.freeze()
+}

@@ -1,0 +1,254 @@
+//! The cluster: nodes of strong groups in a world, and what they show to the judges.
+//!
+//! ```text
+//!   client ══ links ══► inbox ─► shard ─► outbox ─► links ══ clients, other nodes
+//!                                   └────► glass: every step, message and applied entry
+//! ```
+//! Everything between client and disk is what runs on real machines. A node that stops because of
+//! its disk is started again by a supervisor.
+//!
+//! Not here: the clients (`cluster_client`), what may never be seen (`check/raft`).
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use trilith_engine::{
+    command::Response,
+    mark,
+    packet::{Envelope, Packet},
+    raft::{Config, EntryId, Raft},
+    runtime::{Clock, Net, Runtime, queue, race},
+    shard::{Caller, Founding, Inbound, Outbox, Shard, ShardOptions},
+    types::{GroupId, NodeId, Uuid},
+};
+use trilith_net::peer::{LinkOptions, Links, Setup as LinkSetup, hello::Identity};
+
+use super::{
+    cluster_client::{self, Looked},
+    toy_run::settle,
+};
+use crate::{
+    check::raft::Notes,
+    history::{Key, Recorder, Value},
+    load::Planned,
+    os::SimRuntime,
+    run::{Drawn, Evidence, Request as Run},
+    scenario::Scenario,
+    world::{self, NodeOptions, World, WorldOptions},
+};
+
+/// How long a supervisor waits before it starts a process again that has ended by itself.
+const RESTART: Duration = Duration::from_millis(200);
+/// How long a client tries.
+const PATIENCE: Duration = Duration::from_millis(3000);
+/// Things that happen to a node and wait for it.
+const INBOX: usize = 4096;
+/// Where nodes listen.
+const PORT: u16 = 7381;
+
+/// Where a node listens.
+#[must_use]
+pub fn address(node: u32) -> SocketAddr {
+    world::address(world::NodeId(node), PORT)
+}
+
+/// The number by which a cluster knows the world's node.
+#[must_use]
+pub fn number(node: u32) -> NodeId {
+    NodeId(u64::from(node) + 1)
+}
+
+/// What the judges see of a cluster.
+#[derive(Clone, Debug, Default)]
+pub struct Glass(Arc<Mutex<Behind>>);
+
+#[derive(Debug, Default)]
+struct Behind {
+    notes: Notes,
+    stopped: BTreeMap<u32, String>,
+}
+
+impl Glass {
+    fn behind(&self) -> MutexGuard<'_, Behind> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a node is told when it boots.
+#[derive(Clone, Debug)]
+struct Setup {
+    node: u32,
+    nodes: u32,
+    groups: u32,
+    glass: Glass,
+}
+
+struct Wire<R: Runtime> {
+    node: NodeId,
+    life: u32,
+    links: Arc<Mutex<Option<Links<R>>>>,
+    glass: Glass,
+}
+
+impl<R: Runtime> Outbox for Wire<R> {
+    fn send(&mut self, envelope: Envelope) {
+        if let Packet::Raft { group, message, .. } = &envelope.packet {
+            self.glass.behind().notes.said(*group, message);
+        }
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = &*links {
+            links.send(&envelope);
+        }
+    }
+
+    fn respond(&mut self, caller: Caller, response: Response) {
+        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(links) = &*links
+            && !links.answer(caller, &response)
+        {
+            mark!("cluster: an answer found nobody");
+        }
+    }
+
+    fn saw_step(&mut self, group: GroupId, raft: &Raft) {
+        self.glass.behind().notes.stepped(self.node, self.life, group, raft);
+    }
+
+    fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {
+        self.glass.behind().notes.applied(self.node, group, entry, digest);
+    }
+}
+
+/// Runs the scenario to its end.
+#[must_use]
+pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidence) {
+    let mut world = World::new(
+        request.seed,
+        WorldOptions {
+            schedule: drawn.schedule,
+            timer_slack: drawn.timer_slack,
+            net: drawn.net.clone(),
+            trace: request.keep,
+            planted: request.mutant.iter().cloned().collect(),
+            ..WorldOptions::default()
+        },
+    );
+    let (glass, groups) = (Glass::default(), drawn.groups);
+    add_nodes(&mut world, drawn, &glass);
+    let recorder = Recorder::default();
+    let looked: Looked = Arc::default();
+    let time = scenario.time;
+    let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
+    for client in 0..drawn.shape.clients {
+        let plan: Arc<[Planned]> =
+            drawn.load.iter().filter(|one| one.client == client).copied().collect();
+        let recorder = recorder.clone();
+        let nodes = drawn.nodes;
+        world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
+            let clock = runtime.clone();
+            let setup = cluster_client::Setup {
+                client,
+                nodes,
+                plan: Arc::clone(&plan),
+                patience: PATIENCE,
+                recorder: recorder.clone(),
+                world_ns: Arc::new(move || clock.true_time_ns()),
+            };
+            cluster_client::run(runtime, setup)
+        });
+    }
+    let (look, nodes) = (Arc::clone(&looked), drawn.nodes);
+    world.add("onlooker", NodeOptions::default(), move |runtime| {
+        cluster_client::look(runtime, nodes, groups, Duration::from_millis(end), look.clone())
+    });
+    world.start_all();
+    world.play(&drawn.faults);
+    world.run_until(Duration::from_millis(time.chaos_ms));
+    settle(&mut world, time.chaos_ms, time.settle_ms);
+    // The onlooker looks when everybody else is done.
+    world.run_until(Duration::from_millis(end + cluster_client::LOOK_MS));
+    let replicas = looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let finally: BTreeMap<Key, Value> = replicas.values().next().cloned().unwrap_or_default();
+    let behind = glass.behind();
+    let evidence = Evidence {
+        history: recorder.history(),
+        finally,
+        replicas: replicas.into_iter().map(|(node, held)| (format!("n{node}"), held)).collect(),
+        raft: behind.notes.violation().cloned(),
+        ..Evidence::default()
+    };
+    drop(behind);
+    (world, evidence)
+}
+
+/// Adds the nodes. A supervisor of the machine starts the process again when it ends by itself.
+fn add_nodes(world: &mut World, drawn: &Drawn, glass: &Glass) {
+    let groups = drawn.groups;
+    for node in 0..drawn.nodes {
+        let setup = Setup { node, nodes: drawn.nodes, groups, glass: glass.clone() };
+        world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
+            let setup = setup.clone();
+            async move {
+                let lives = async {
+                    for starts in 0.. {
+                        // A process that stops by itself has another life in the machine's.
+                        let life = (runtime.life() << 12) + starts;
+                        if let Err(why) = live(runtime.clone(), life, setup.clone()).await {
+                            mark!("cluster: a node stopped by itself");
+                            setup.glass.behind().stopped.insert(setup.node, why);
+                        }
+                        let clock = runtime.clock();
+                        clock.sleep_until(clock.now() + RESTART).await;
+                    }
+                };
+                race(runtime.stopped(), lives).await;
+            }
+        });
+    }
+}
+
+fn options() -> ShardOptions {
+    let mut options = ShardOptions {
+        raft: Config {
+            heartbeat: Duration::from_millis(50),
+            election: Duration::from_millis(300),
+            quiet_after: Some(Duration::from_millis(1000)),
+            ..Config::default()
+        },
+        retain_bytes: 32 << 10,
+        cache_bytes: 4 << 10,
+        ..ShardOptions::default()
+    };
+    options.journal.first_segment_bytes = 16 << 10;
+    options.journal.segment_bytes_max = 64 << 10;
+    options.journal.manifest_bytes = 8 << 10;
+    options.journal.reserve_bytes = 64 << 10;
+    options.compaction.dead_bytes_min = 16 << 10;
+    options
+}
+
+/// One life of a node's process.
+async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
+    let Setup { node, nodes, groups, glass } = setup;
+    let own = number(node);
+    let founding = Founding {
+        groups: (1..=groups).map(GroupId).collect(),
+        members: (0..nodes).map(number).collect(),
+    };
+    let links = Arc::new(Mutex::new(None));
+    let wire = Wire { node: own, life, links: links.clone(), glass };
+    let opened = Shard::open(rt.clone(), options(), own, &founding, wire).await;
+    let (shard, report) = opened.map_err(|why| why.to_string())?;
+    let (into, inbox) = queue::<Inbound>(INBOX);
+    let listener = rt.net().listen(address(node)).await.map_err(|why| why.to_string())?;
+    let members = (0..nodes).map(|node| (number(node), address(node))).collect();
+    let own = Identity { cluster: Uuid([7; 16]), node: own, directory: report.node };
+    let setup = LinkSetup { own, members, options: LinkOptions::default() };
+    let started = Links::start(&rt, setup, listener, into);
+    *links.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
+    Err(shard.run(inbox).await.to_string())
+}
