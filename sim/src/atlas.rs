@@ -126,7 +126,7 @@ pub struct Atlas {
     pub frames: Vec<Frame>,
     /// The segments that the manifest lists.
     pub state: ManifestState,
-    /// What open segments' headers prove, by the part they are.
+    /// What the headers of open segments and of their torn frames prove, by the part they are.
     header_proves: BTreeMap<usize, u64>,
 }
 
@@ -258,8 +258,15 @@ impl Atlas {
                 }
                 Piece::Hole(hole) => {
                     whole = is_sealed;
-                    let span = (hole.offset, hole.end);
-                    self.part(name, span, What::Remains, segment, is_sealed, None);
+                    let mut start = hole.offset;
+                    if let Some(header) = hole.header.filter(|_| !is_sealed) {
+                        // A torn frame's header still says what was durable before it.
+                        self.header_proves.insert(self.parts.len(), header.durable_lsn.0);
+                        start += FRAME_HEADER_BYTES as u64;
+                        let front = (hole.offset, start);
+                        self.part(name, front, What::Remains, segment, false, None);
+                    }
+                    self.part(name, (start, hole.end), What::Remains, segment, is_sealed, None);
                     end = hole.end;
                 }
             }
