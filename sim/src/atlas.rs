@@ -366,11 +366,15 @@ impl Atlas {
         hits
     }
 
-    /// The highest LSN that whatever was not hit says was durable.
+    /// The highest LSN that whatever was not hit says was durable. Of a frame only its header counts
+    /// for that: it verifies by itself, whatever became of the records behind it.
     #[must_use]
     pub fn proven(&self, hits: &Hits) -> u64 {
+        let is_header = |part: &&Part| part.what == What::FrameHeader;
+        let hit = hits.parts.iter().map(|part| &self.parts[*part]).filter(is_header);
+        let hit: BTreeSet<usize> = hit.filter_map(|part| part.frame).collect();
         let frames = self.frames.iter().enumerate();
-        let frames = frames.filter(|(index, _)| !hits.frames.contains(index));
+        let frames = frames.filter(|(index, _)| !hit.contains(index));
         let headers = self.header_proves.iter().filter(|(part, _)| !hits.parts.contains(part));
         let headers = headers.map(|(_, proves)| *proves);
         let most = frames.map(|(_, frame)| frame.proves).chain(headers).max();
