@@ -122,9 +122,11 @@ struct Core<R: Runtime> {
 struct State<G> {
     luck: G,
     last: u64,
-    /// The highest stamp heard of whatever is asked for. Groups have times of their own, and one
-    /// whose leader's clock was wrong may be far ahead of the others.
-    since: BTreeMap<Target, Stamp>,
+    /// The highest stamp heard of.
+    since: Stamp,
+    /// The same for what is far behind that: groups have times of their own, and one whose leader's
+    /// clock was wrong may be ahead of all others.
+    behind: BTreeMap<Target, Stamp>,
     calls: BTreeMap<u64, Call>,
     lines: Vec<Line>,
     leaders: BTreeMap<Target, usize>,
@@ -212,6 +214,8 @@ impl<R: Runtime> Drop for Numbered<'_, R> {
 /// What is known of a call so far.
 struct Progress {
     target: Target,
+    /// The highest stamp that was known when the request was first sent.
+    since: Stamp,
     deadline: Instant,
     /// An attempt of a write may have been heard, and its answer was not.
     maybe: bool,
@@ -230,7 +234,8 @@ impl<R: Runtime> Client<R> {
         let state = State {
             luck,
             last: 0,
-            since: BTreeMap::new(),
+            since: Stamp(0),
+            behind: BTreeMap::new(),
             calls: BTreeMap::new(),
             lines: nodes.iter().map(|_| Line::default()).collect(),
             leaders: BTreeMap::new(),
@@ -264,6 +269,7 @@ impl<R: Runtime> Client<R> {
         };
         let mut progress = Progress {
             target: Target::of(&op),
+            since: numbered.since,
             deadline: clock.now() + wish.within,
             maybe: false,
             refusal: Refusal::TooLate,
@@ -287,7 +293,7 @@ impl<R: Runtime> Client<R> {
             return None;
         }
         state.last += 1;
-        let since = state.since.get(&target).copied().unwrap_or_default();
+        let since = state.behind.get(&target).copied().unwrap_or(state.since);
         let number = state.last;
         state.calls.insert(number, Call::default());
         Some(Numbered { core: &self.core, number, since })
@@ -330,6 +336,10 @@ impl<R: Runtime> Client<R> {
             }
             Outcome::Refused(refusal) => {
                 progress.refusal = refusal;
+                let is_ahead = refusal == Refusal::FromTheFuture;
+                if is_ahead && self.go_back(progress, response.told.stamp) {
+                    return None;
+                }
                 if self.follow(progress.target, line, refusal) {
                     return None;
                 }
@@ -347,8 +357,21 @@ impl<R: Runtime> Client<R> {
 
     fn hear_of_time(&self, target: Target, stamp: Stamp) {
         let mut state = self.core.lock();
-        let since = state.since.entry(target).or_default();
+        let state = &mut *state;
+        let since = state.behind.get_mut(&target).unwrap_or(&mut state.since);
         *since = stamp.max(*since);
+    }
+
+    /// The group is far behind what was heard elsewhere, and did nothing. Unless an earlier attempt
+    /// may have been heard, the request goes out as one that is made now, in the group's own time.
+    fn go_back(&self, progress: &mut Progress, stamp: Stamp) -> bool {
+        if progress.maybe || progress.since <= stamp {
+            return false;
+        }
+        mark!("client: a group is far behind the others");
+        progress.since = stamp;
+        self.core.lock().behind.insert(progress.target, stamp);
+        true
     }
 
     /// Puts the request on a line that is up. Answers which.
@@ -374,7 +397,7 @@ impl<R: Runtime> Client<R> {
                 client: self.core.id,
                 sequence: Sequence(numbered.number),
                 oldest: Sequence(oldest),
-                since: numbered.since,
+                since: progress.since,
             },
             level: wish.level,
             patience_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
