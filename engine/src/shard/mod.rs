@@ -227,6 +227,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.settle();
             self.work();
             self.take_in();
+            self.begin_intakes();
             self.compact();
             self.propose();
             self.write();

@@ -104,7 +104,7 @@ pub(super) fn scan(
                 (RecordKind::Checkpoint, _) => {
                     let read = checkpoint::read(&record)?;
                     group.checkpoint_at = at;
-                    group.reach(read.at.index, settling);
+                    group.stand_behind(read.at, settling);
                     group.checkpoint = Some(read);
                 }
                 (_, Origin::Entry(section)) => {
@@ -161,13 +161,19 @@ impl Found {
         }
     }
 
-    /// A checkpoint covers what is missing here: the log goes on behind it.
-    fn reach(&mut self, covered: Index, settling: &mut Settling) {
-        if covered > self.last() {
-            mark!("shard_recovered_a_log_behind_a_snapshot");
-            self.cut(self.first, settling);
-            self.first = covered.next();
+    /// The state stands behind this entry. If the log has another one there, or does not reach so
+    /// far, the state came as a snapshot, and what the log had is void.
+    fn stand_behind(&mut self, at: EntryId, settling: &mut Settling) {
+        let is_here = self.line(at.index).is_some_and(|line| line.term == at.term);
+        let is_before = !self.log.is_empty() && at.index < self.first;
+        if is_here || is_before {
+            return;
         }
+        if !self.log.is_empty() {
+            mark!("shard_recovered_a_log_behind_a_snapshot");
+        }
+        self.cut(self.first, settling);
+        self.first = at.index.next();
     }
 
     fn put(&mut self, index: Index, line: Line, settling: &mut Settling) {

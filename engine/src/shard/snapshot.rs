@@ -91,6 +91,8 @@ pub(super) struct Receiving<R: Runtime> {
 pub(super) struct Snapshots<R: Runtime> {
     pub(super) sending: BTreeMap<(GroupId, ReplicaId), Sending<R>>,
     pub(super) receiving: BTreeMap<GroupId, Receiving<R>>,
+    /// First chunks that wait for the journal.
+    waiting: BTreeMap<GroupId, (NodeId, Chunk)>,
     /// Listed, and to be made to count by the next frame.
     pub(super) installing: BTreeMap<GroupId, Box<Arrived<R>>>,
     /// Being listed.
@@ -105,6 +107,7 @@ impl<R: Runtime> Default for Snapshots<R> {
         Self {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             installing: BTreeMap::new(),
             listing: Vec::new(),
             arrived: Vec::new(),
@@ -195,6 +198,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 return self.answer_chunk(from, id, 0, ChunkState::Refused);
             }
             if !self.begin_intake(from, id) {
+                mark!("shard_intake_put_off");
+                self.snapshots.waiting.insert(id.group, (from, chunk));
                 return;
             }
         }
@@ -208,12 +213,19 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.outbox.send(Envelope { to, packet });
     }
 
-    /// Begins to take a snapshot in; not while the journal is away, and the sender asks again.
+    /// Takes snapshots in that came while the journal was away: it gives out the numbers of their
+    /// segments.
+    pub(super) fn begin_intakes(&mut self) {
+        if self.journal.is_some() {
+            for (_, (from, chunk)) in core::mem::take(&mut self.snapshots.waiting) {
+                self.take_chunk(from, chunk);
+            }
+        }
+    }
+
+    /// Begins to take a snapshot in, if the journal is here.
     fn begin_intake(&mut self, from: NodeId, id: SnapshotId) -> bool {
-        let Some(journal) = &mut self.journal else {
-            mark!("shard_intake_put_off");
-            return false;
-        };
+        let Some(journal) = &mut self.journal else { return false };
         let writers = (0..limits::SHARD_SNAPSHOT_SEGMENTS_MAX).map(|_| journal.data_writer());
         let writers: Vec<_> = writers.collect();
         let segment_bytes = self.options.journal.segment_bytes_max;

@@ -49,6 +49,7 @@ impl House {
         all.extend(load_all(&self.scenarios, "found")?);
         all.extend(load_all(&self.scenarios, "demo")?);
         all.extend(load_all(&self.scenarios, "hunts")?);
+        all.extend(load_all(&self.scenarios, "growing")?);
         Ok(all)
     }
 
