@@ -189,6 +189,10 @@ pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
 /// Segments that one snapshot may become: 16 GiB with segments of 64 MiB.
 pub const SHARD_SNAPSHOT_SEGMENTS_MAX: usize = 256;
 
+/// A shard that is asked to stop hands over and answers for so long at most: two elections, after
+/// which whoever could take over has.
+pub const SHARD_STOP_WITHIN_MS: u64 = 4000;
+
 /// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
 /// is looked after are smaller, and what is larger is a mistake of somebody's.
 pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;

@@ -3,6 +3,7 @@
 //! - `frame`: how a stream of bytes is cut into things that were said.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
+//! - `node`: a shard, its links and its listener, put together.
 //! - `os`: the real doors on tokio, files and sockets (feature `os`).
 //!
 //! Everything but `os` is written over the runtime traits and runs in the simulator as it is.
@@ -12,6 +13,7 @@
 pub mod client;
 pub mod frame;
 pub mod limits;
+pub mod node;
 pub mod peer;
 
 #[cfg(feature = "os")]

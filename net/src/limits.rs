@@ -46,3 +46,14 @@ pub const CLIENT_SILENCE: Duration = Duration::from_secs(20);
 /// Connections to one listener, peers and clients together, handshakes included: file descriptors
 /// are few, and one beyond that waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
+
+/// Things that happen to a node and wait for its shard: a few turns' worth. When it is full,
+/// connections are not read.
+pub const NODE_INBOX: usize = 4096;
+
+/// A cluster's name: people say it.
+pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
+
+/// Members of one cluster, as long as every group has a replica on each: more copies of everything
+/// make nothing safer.
+pub const CLUSTER_MEMBERS_MAX: usize = 9;

@@ -57,6 +57,7 @@ mod read;
 mod recover;
 mod settle;
 mod snapshot;
+mod stop;
 mod timers;
 mod window;
 mod write;
@@ -119,6 +120,8 @@ pub enum Inbound {
     Transfer(GroupId, ReplicaId),
     /// Somebody wants other members, and says which nodes the new replicas are on.
     Change(GroupId, ChangeOfMembers),
+    /// Somebody wants the shard to end, in order.
+    Stop,
 }
 
 /// Where a shard's packets and answers go. Takes them at once and never waits; packets may be
@@ -139,6 +142,8 @@ pub trait Outbox: Send + 'static {
 pub enum Stopped {
     /// Nobody can reach it any more.
     Unreachable,
+    /// It was asked to.
+    Asked,
     /// The journal failed.
     Journal(JournalError),
     /// What it applied before is damaged on its disk, or contradicts itself.
@@ -149,6 +154,7 @@ impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreachable => f.write_str("nobody can reach the shard any more"),
+            Self::Asked => f.write_str("the shard was asked to stop"),
             Self::Journal(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
         }
@@ -204,6 +210,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     began: (u64, Instant),
     /// Nothing is written before this: the disk was full.
     hold_until: Moment,
+    stopping: Option<stop::Stopping>,
     stopped: Option<Stopped>,
 }
 
@@ -218,6 +225,11 @@ impl<R: Runtime, O: Outbox> fmt::Debug for Shard<R, O> {
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Where its packets and answers go.
+    pub const fn outbox_mut(&mut self) -> &mut O {
+        &mut self.outbox
+    }
+
     /// Drives the groups until nobody can reach the shard any more, or it must stop.
     pub async fn run(mut self, mut inbox: Receiver<Inbound>) -> Stopped {
         self.start_timers();
@@ -234,8 +246,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.send_from_disk().await;
             self.apply().await;
             self.answer_reads().await;
+            self.go_on_stopping();
             if let Some(stopped) = self.stopped.take() {
-                tracing::error!(why = %stopped, "the shard stops");
+                if stopped != Stopped::Asked {
+                    tracing::error!(why = %stopped, "the shard stops");
+                }
                 return stopped;
             }
             if self.has_more() {
@@ -289,7 +304,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn next_time(&self) -> Option<Moment> {
         let waits = !self.unsaved.is_empty() || !self.gathered.is_empty();
         let held = waits.then_some(self.hold_until);
-        let timer = self.timers.next();
+        let stopping = self.stopping.as_ref().map(stop::Stopping::next);
+        let timer = self.timers.next().into_iter().chain(stopping).min();
         match held.filter(|_| self.journal.is_some()) {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
             None => timer,
@@ -315,6 +331,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Inbound::Campaign(group) => self.step(group, Input::Campaign),
             Inbound::Transfer(group, to) => self.step(group, Input::Transfer { to }),
             Inbound::Change(group, change) => self.propose_change(group, &change),
+            Inbound::Stop => self.begin_stop(),
         }
     }
 

@@ -192,6 +192,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             settling,
             began: (rt.clock().wall().0, rt.clock().now()),
             hold_until: Moment::default(),
+            stopping: None,
             stopped: None,
             rt,
         };

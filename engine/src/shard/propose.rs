@@ -38,6 +38,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Ok(id) => id,
             Err(refusal) => return self.refuse(asked, refusal),
         };
+        if self.stopping.is_some() {
+            return self.refuse(asked, Refusal::Stopping);
+        }
         let Some(group) = self.groups.get_mut(&id) else {
             return self.refuse(asked, Refusal::NoGroup);
         };

@@ -1,10 +1,10 @@
 //! The cluster: nodes of strong groups in a world, and what they show to the judges.
 //!
 //! ```text
-//!   client ══ links ══► inbox ─► shard ─► outbox ─► links ══ clients, other nodes
-//!                                   └────► glass: every step, message and applied entry
+//!   client ══ node ══ other nodes
+//!               └────► glass: every step, message and applied entry
 //! ```
-//! Everything between client and disk is what runs on real machines. A node that stops because of
+//! Everything between client and disk is what runs on real machines (`trilith-net`, `node`). A node that stops because of
 //! its disk is started again by a supervisor.
 //!
 //! Not here: the clients (`cluster_client`), what may never be seen (`check/raft`).
@@ -17,15 +17,14 @@ use std::{
 };
 
 use trilith_engine::{
-    command::Response,
     mark,
     packet::{Envelope, Packet},
     raft::{Config, EntryId, Raft},
-    runtime::{Clock, Net, Runtime, queue, race},
-    shard::{Caller, Founding, Inbound, Outbox, Shard, ShardOptions},
-    types::{GroupId, NodeId, Uuid},
+    runtime::{Clock, Either, Rng, Runtime, race},
+    shard::{ShardOptions, Stopped},
+    types::{GroupId, NodeId},
 };
-use trilith_net::peer::{LinkOptions, Links, Setup as LinkSetup, hello::Identity};
+use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
@@ -43,10 +42,11 @@ use crate::{
 
 /// How long a supervisor waits before it starts a process again that has ended by itself.
 const RESTART: Duration = Duration::from_millis(200);
+/// One life in so many is ended in order, within this time after it began.
+const STOPPED_ONE_IN: u64 = 6;
+const STOPPED_WITHIN_MS: u64 = 4000;
 /// How long a client tries.
 const PATIENCE: Duration = Duration::from_millis(3000);
-/// Things that happen to a node and wait for it.
-const INBOX: usize = 4096;
 /// Where nodes listen.
 const PORT: u16 = 7381;
 
@@ -87,31 +87,22 @@ struct Setup {
     glass: Glass,
 }
 
-struct Wire<R: Runtime> {
+/// What a node shows.
+struct Shown {
     node: NodeId,
     life: u32,
-    links: Arc<Mutex<Option<Links<R>>>>,
     glass: Glass,
 }
 
-impl<R: Runtime> Outbox for Wire<R> {
-    fn send(&mut self, envelope: Envelope) {
+impl Watch for Shown {
+    fn saw_packet(&mut self, envelope: &Envelope) {
         if let Packet::Raft { group, message, .. } = &envelope.packet {
             self.glass.behind().notes.said(*group, message);
         }
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(links) = &*links {
-            links.send(&envelope);
-        }
     }
 
-    fn respond(&mut self, caller: Caller, response: Response) {
-        let links = self.links.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(links) = &*links
-            && !links.answer(caller, &response)
-        {
-            mark!("cluster: an answer found nobody");
-        }
+    fn saw_lost_answer(&mut self) {
+        mark!("cluster: an answer found nobody");
     }
 
     fn saw_step(&mut self, group: GroupId, raft: &Raft) {
@@ -235,20 +226,29 @@ fn options() -> ShardOptions {
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let Setup { node, nodes, groups, glass } = setup;
     let own = number(node);
-    let founding = Founding {
-        groups: (1..=groups).map(GroupId).collect(),
-        members: (0..nodes).map(number).collect(),
-    };
-    let links = Arc::new(Mutex::new(None));
-    let wire = Wire { node: own, life, links: links.clone(), glass };
-    let opened = Shard::open(rt.clone(), options(), own, &founding, wire).await;
-    let (shard, report) = opened.map_err(|why| why.to_string())?;
-    let (into, inbox) = queue::<Inbound>(INBOX);
-    let listener = rt.net().listen(address(node)).await.map_err(|why| why.to_string())?;
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
-    let own = Identity { cluster: Uuid([7; 16]), node: own, directory: report.node };
-    let setup = LinkSetup { own, members, options: LinkOptions::default() };
-    let started = Links::start(&rt, setup, listener, into);
-    *links.lock().unwrap_or_else(PoisonError::into_inner) = Some(started);
-    Err(shard.run(inbox).await.to_string())
+    let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
+    let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
+    let options = Options { shard: options(), ..Options::new(own, cluster) };
+    let shown = Shown { node: own, life, glass };
+    let started = Node::start(&rt, options, shown).await.map_err(|why| why.to_string())?;
+    let remote = started.remote();
+    let stop = async {
+        let mut luck = rt.rng("operator");
+        if luck.chance(1, STOPPED_ONE_IN) {
+            let after = Duration::from_millis(luck.range(0..STOPPED_WITHIN_MS));
+            rt.clock().sleep_until(rt.clock().now() + after).await;
+            remote.stop().await;
+        }
+        std::future::pending::<()>().await;
+    };
+    match race(started.run(), stop).await {
+        Either::Left(why) => {
+            if why == Stopped::Asked {
+                mark!("cluster: a node was stopped in order");
+            }
+            Err(why.to_string())
+        }
+        Either::Right(()) => Ok(()),
+    }
 }

@@ -1,0 +1,228 @@
+//! A node: a shard, its links and its listener, put together.
+//!
+//! ```text
+//!   clients, nodes ══ listener ─► inbox ─► shard ─► wire ─► links ══ clients, nodes
+//!                                   ▲        └────► watch: every packet, step and applied entry
+//!                        remote ────┘
+//! ```
+//! The same on real machines and in the simulator. A node is one core: the shard is a task, and so
+//! is each connection, all on one thread. They meet in two places: the inbox, which is bounded, and
+//! the buffers that packets and answers are encoded into. When the inbox is full, connections are
+//! not read, and who sends too much waits in his own kernel.
+//!
+//! The order of the beginning: the configuration is checked, then the address is taken, then the
+//! directory is opened, and only then does anybody connect. So whoever starts a node wrongly has
+//! not touched a directory, and a node that answers has recovered.
+//!
+//! A node ends when it is told to ([`Remote::stop`]), when its shard must stop, or when it is
+//! dropped: a machine can always lose its power, so that loses nothing that was acknowledged.
+//!
+//! Not here: flags, signals and log lines (`bin`), what a shard does (`trilith_engine::shard`).
+
+mod cluster;
+
+pub use cluster::{Cluster, Misconfigured};
+
+use std::{fmt, net::SocketAddr};
+
+use trilith_engine::{
+    command::Response,
+    journal::OpenReport,
+    packet::Envelope,
+    raft::{EntryId, Raft},
+    runtime::{Listener, Net, NetError, Receiver, Runtime, Sender, queue},
+    shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
+    types::{GroupId, NodeId},
+};
+
+use crate::{
+    limits::NODE_INBOX,
+    peer::{LinkOptions, Links, Setup, hello::Identity},
+};
+
+/// How a node is started.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Which member it is.
+    pub node: NodeId,
+    /// Of which cluster.
+    pub cluster: Cluster,
+    /// Where it listens, when that is not the address at which the others find it.
+    pub listen: Option<SocketAddr>,
+    /// The shard's part.
+    pub shard: ShardOptions,
+    /// The links' part.
+    pub links: LinkOptions,
+}
+
+impl NodeOptions {
+    /// That member of that cluster, and the usual for everything else.
+    #[must_use]
+    pub fn new(node: NodeId, cluster: Cluster) -> Self {
+        let (shard, links) = (ShardOptions::default(), LinkOptions::default());
+        Self { node, cluster, listen: None, shard, links }
+    }
+}
+
+/// Why a node could not be started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartError {
+    /// It was told what cannot be.
+    Misconfigured(Misconfigured),
+    /// The address could not be taken.
+    Listen(SocketAddr, NetError),
+    /// The directory could not be opened.
+    Open(OpenError),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Misconfigured(why) => why.fmt(f),
+            Self::Listen(at, why) => write!(f, "{at}: {why}"),
+            Self::Open(why) => why.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl From<Misconfigured> for StartError {
+    fn from(why: Misconfigured) -> Self {
+        Self::Misconfigured(why)
+    }
+}
+
+impl From<OpenError> for StartError {
+    fn from(why: OpenError) -> Self {
+        Self::Open(why)
+    }
+}
+
+/// Somebody who looks at what a node does: judges, metrics. It is told on the shard's own task, so
+/// it must be quick. `()` looks at nothing and costs nothing.
+pub trait Watch: Send + 'static {
+    /// The shard sends a packet.
+    fn saw_packet(&mut self, _envelope: &Envelope) {}
+    /// An answer found nobody who waits for it.
+    fn saw_lost_answer(&mut self) {}
+    /// A group's core has taken a step.
+    fn saw_step(&mut self, _group: GroupId, _raft: &Raft) {}
+    /// A group's state has taken an entry; what its digest is then.
+    fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
+}
+
+impl Watch for () {}
+
+/// The way out of the shard.
+struct Wire<R: Runtime, W> {
+    /// `None` while the directory is opened, when a shard says nothing.
+    links: Option<Links<R>>,
+    watch: W,
+}
+
+impl<R: Runtime, W: Watch> Outbox for Wire<R, W> {
+    fn send(&mut self, envelope: Envelope) {
+        self.watch.saw_packet(&envelope);
+        if let Some(links) = &self.links {
+            // Dropped or not: Raft repeats what is lost.
+            let _taken = links.send(&envelope);
+        }
+    }
+
+    fn respond(&mut self, caller: Caller, response: Response) {
+        if let Some(links) = &self.links
+            && !links.answer(caller, &response)
+        {
+            self.watch.saw_lost_answer();
+        }
+    }
+
+    fn saw_step(&mut self, group: GroupId, raft: &Raft) {
+        self.watch.saw_step(group, raft);
+    }
+
+    fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {
+        self.watch.saw_apply(group, entry, digest);
+    }
+}
+
+/// A node that is connected. It does nothing until it [runs](Node::run).
+pub struct Node<R: Runtime, W: Watch = ()> {
+    shard: Shard<R, Wire<R, W>>,
+    inbox: Receiver<Inbound>,
+    into: Sender<Inbound>,
+    identity: Identity,
+    listens: SocketAddr,
+    report: OpenReport,
+}
+
+impl<R: Runtime, W: Watch> Node<R, W> {
+    /// Takes the address, opens the runtime's directory, and begins to connect.
+    ///
+    /// # Errors
+    /// [`StartError`] says what is in the way.
+    pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
+        let NodeOptions { node, cluster, listen, shard, links } = options;
+        let known = cluster.address(node)?;
+        let at = listen.unwrap_or(known);
+        let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
+        let listens = listener.local();
+        let wire = Wire { links: None, watch };
+        let opened = Shard::open(rt.clone(), shard, node, &cluster.founding(), wire).await;
+        let (mut shard, report) = opened?;
+        let identity = Identity { cluster: cluster.id(), node, directory: report.node };
+        let setup = Setup { own: identity, members: cluster.members().to_vec(), options: links };
+        let (into, inbox) = queue::<Inbound>(NODE_INBOX);
+        let links = Links::start(rt, setup, listener, into.clone());
+        shard.outbox_mut().links = Some(links);
+        Ok(Self { shard, inbox, into, identity, listens, report })
+    }
+
+    /// Runs until it is told to stop, or must.
+    pub async fn run(self) -> Stopped {
+        self.shard.run(self.inbox).await
+    }
+
+    /// What tells it things while it runs.
+    #[must_use]
+    pub fn remote(&self) -> Remote {
+        Remote(self.into.clone())
+    }
+
+    /// Who it is.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn listens(&self) -> SocketAddr {
+        self.listens
+    }
+
+    /// What opening its directory found.
+    #[must_use]
+    pub const fn report(&self) -> &OpenReport {
+        &self.report
+    }
+}
+
+/// A hand on a node that runs.
+#[derive(Clone, Debug)]
+pub struct Remote(Sender<Inbound>);
+
+impl Remote {
+    /// Tells the shard, as soon as it has room. Whether somebody is there.
+    pub async fn tell(&self, inbound: Inbound) -> bool {
+        self.0.send(inbound).await.is_ok()
+    }
+
+    /// Ends the node in order: it hands its leaderships over, answers what it has begun, refuses
+    /// what is new, and then [`Node::run`] ends.
+    pub async fn stop(&self) {
+        // Nobody there: it has stopped.
+        let _told = self.tell(Inbound::Stop).await;
+    }
+}
