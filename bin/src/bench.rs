@@ -5,7 +5,7 @@
 //! reads, scans, reopening.
 //!
 //! `bench values` compares the engines of the value plane, `bench scale` holds many keys to what is
-//! claimed of them.
+//! claimed of them, `bench cluster` measures three nodes and etcd in turn.
 //!
 //! Not here: other stores; `cargo bench --bench engines` asks them the same.
 
@@ -26,6 +26,7 @@ use crate::{
     progress::Progress,
 };
 
+mod cluster;
 pub mod load;
 mod meter;
 mod raw;
@@ -49,6 +50,11 @@ pub enum Bench {
     Engine(Engine),
     /// The engines of the value plane, fed from one journal.
     Values(values::Plane),
+    /// Three nodes on this machine, beside three members of etcd if it is installed.
+    Cluster(cluster::Cluster),
+    /// One of these nodes.
+    #[command(hide = true)]
+    Member(cluster::member::Member),
     /// Many small keys: memory, space that comes back, and the time to open them.
     Scale(scale::Scale),
 }
@@ -89,6 +95,8 @@ pub struct Engine {
 pub fn run(bench: &Bench, out: Out) -> Outcome {
     match bench {
         Bench::Engine(engine) => engine.run(out),
+        Bench::Cluster(cluster) => cluster::run(cluster, out),
+        Bench::Member(member) => cluster::member::run(member),
         Bench::Values(plane) => values::run(plane, out),
         Bench::Scale(scale) => scale::run(scale, out),
     }

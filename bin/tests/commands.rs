@@ -135,6 +135,7 @@ fn every_command_explains_itself() {
         vec!["demo", "--help"],
         vec!["inspect", "--help"],
         vec!["bench", "engine", "--help"],
+        vec!["bench", "cluster", "--help"],
     ] {
         assert!(run(&arguments).ok().contains("Usage: trilith"), "{arguments:?}");
     }

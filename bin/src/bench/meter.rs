@@ -9,7 +9,8 @@
 use hdrhistogram::Histogram;
 use std::{fs, io, path::Path, time::Duration, time::Instant};
 
-const TICKS_PER_SECOND: u64 = 100;
+/// Microseconds of one tick of the kernel's: it counts a hundred in a second.
+pub(crate) const TICK_US: f64 = 10_000.0;
 /// A minute: whatever takes longer is counted as that.
 const NANOS_MAX: u64 = 60_000_000_000;
 
@@ -48,20 +49,25 @@ fn numbers(text: &str) -> Vec<u64> {
     text.split_whitespace().map(|number| number.parse().unwrap_or(0)).collect()
 }
 
+/// What a process has spent on the CPU so far, in ticks; nothing when it is gone.
+pub(crate) fn cpu_ticks(process: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+    // After the name in parentheses, which may hold anything: user and system are 12th and 13th.
+    let own = numbers(stat.rsplit_once(')').map_or("", |(_, rest)| rest));
+    own.iter().skip(11).take(2).sum()
+}
+
 impl Usage {
     /// Now. A machine without `/proc` spends nothing.
     pub(crate) fn now() -> Self {
         let read = |name| fs::read_to_string(name).unwrap_or_default();
         let io = read("/proc/self/io");
-        let stat = read("/proc/self/stat");
-        // After the name in parentheses, which may hold anything: user and system are 12th and 13th.
-        let own = numbers(stat.rsplit_once(')').map_or("", |(_, rest)| rest));
         let machine = read("/proc/stat");
         let machine = numbers(machine.lines().next().unwrap_or("").trim_start_matches("cpu"));
         let sum = |from: &[u64], at: &[usize]| at.iter().filter_map(|i| from.get(*i)).sum::<u64>();
         Self {
             at: Instant::now(),
-            cpu_ticks: sum(&own, &[11, 12]),
+            cpu_ticks: cpu_ticks(std::process::id()),
             machine_ticks: sum(&machine, &[0, 1, 2, 5, 6, 7]),
             written: field(&io, "write_bytes:"),
             cancelled: field(&io, "cancelled_write_bytes:"),
@@ -74,7 +80,7 @@ impl Usage {
         let wall = now.at.duration_since(self.at);
         let own = now.cpu_ticks.saturating_sub(self.cpu_ticks);
         let all = now.machine_ticks.saturating_sub(self.machine_ticks);
-        let seconds = |ticks: u64| ticks as f64 / TICKS_PER_SECOND as f64;
+        let seconds = |ticks: u64| ticks as f64 * TICK_US / 1e6;
         let cancelled = now.cancelled - self.cancelled;
         Spent {
             wall,

@@ -20,7 +20,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SYNC_FILE_BYTES: u64 = 16 << 20;
+/// A file that is written in a circle.
+pub(crate) const SYNC_FILE_BYTES: u64 = 16 << 20;
 const READ_FILE_BYTES: u64 = 128 << 20;
 const COPY_BYTES: usize = 64 << 20;
 
@@ -52,8 +53,17 @@ fn zeroed(path: &Path, len: u64) -> io::Result<File> {
 }
 
 fn syncs(dir: &Path, value_bytes: usize, file_bytes: u64, time: Duration) -> io::Result<Times> {
-    let path = dir.join("raw-sync");
-    let file = zeroed(&path, file_bytes)?;
+    syncs_of(&dir.join("raw-sync"), value_bytes, file_bytes, time)
+}
+
+/// How long a small write and its fdatasync take, for `time`.
+pub(crate) fn syncs_of(
+    path: &Path,
+    value_bytes: usize,
+    file_bytes: u64,
+    time: Duration,
+) -> io::Result<Times> {
+    let file = zeroed(path, file_bytes)?;
     let bytes = vec![0x5A_u8; value_bytes];
     let mut times = Times::new();
     let mut at = 0;

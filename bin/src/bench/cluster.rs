@@ -1,0 +1,304 @@
+//! `trilith bench cluster`: three nodes on this machine, and three members of etcd beside them.
+//!
+//! ```text
+//!   this process ── N requests on their way ──┬─ 4 connections ─► the leader ═► two followers
+//!                                             └─ or one for each
+//! ```
+//! Both clusters are asked for the same in turn, round by round: same keys, same values, same
+//! number of requests on their way over the same number of connections, all of them to the node
+//! that leads. Each answers a write when a majority has it on its device. What is shown is the
+//! median of the rounds, and beside it what the machine itself needs for one sync and one round
+//! trip.
+//!
+//! Not here: one node alone (`bench.rs`).
+
+use clap::{Args, ValueEnum};
+use std::{env, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use trilith_net::os::{Os, run_core};
+
+use super::{Scratch, load::Values};
+use crate::{
+    failure::{DISK, Failure, OPEN, Outcome},
+    out::{Cell, Out},
+    progress::Progress,
+};
+
+mod etcd;
+mod grpc;
+mod limits;
+pub(crate) mod member;
+mod members;
+mod ours;
+mod race;
+
+use etcd::Etcd;
+use members::Members;
+use ours::{Ours, Shape};
+use race::{Ask, Lap, Load};
+
+/// Connections that many requests share.
+const SHARED_CONNECTIONS: usize = 4;
+/// Enough for a steady median of each limit.
+const RAW_TIME: Duration = Duration::from_millis(500);
+
+/// How requests share connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Lines {
+    /// All of them over four.
+    Four,
+    /// Each over one of its own.
+    Own,
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Asked {
+    /// Durable writes.
+    Puts,
+    /// Linearizable reads.
+    Gets,
+}
+
+/// How a cluster is measured.
+#[derive(Args, Debug)]
+pub(crate) struct Cluster {
+    /// Where; a directory of its own is made there and removed afterwards.
+    #[arg(long, default_value_os_t = env::temp_dir())]
+    dir: PathBuf,
+    /// Requests on their way at once.
+    #[arg(long, value_delimiter = ',', default_values_t = [1, 16, 64, 256, 1000])]
+    in_flight: Vec<usize>,
+    /// Bytes of a value.
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 1024])]
+    value_bytes: Vec<usize>,
+    /// How requests share connections.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Lines::Four, Lines::Own])]
+    lines: Vec<Lines>,
+    /// What is asked.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Asked::Puts, Asked::Gets])]
+    ask: Vec<Asked>,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Seconds of each load.
+    #[arg(long, default_value_t = 1.0)]
+    seconds: f64,
+    /// Keys that are written and read.
+    #[arg(long, default_value_t = 100_000)]
+    keys: u64,
+    /// Groups that the slots are split over.
+    #[arg(long, default_value_t = 1)]
+    groups: u32,
+    /// Serve our reads from the leader's lease.
+    #[arg(long)]
+    lease: bool,
+    /// Leave etcd out, also when it is installed.
+    #[arg(long)]
+    alone: bool,
+}
+
+/// One line of the result.
+struct Case {
+    ask: Ask,
+    lines: Lines,
+    in_flight: usize,
+    value_bytes: usize,
+    values: Arc<Values>,
+    ours: Vec<Lap>,
+    theirs: Vec<Lap>,
+}
+
+/// A cluster that runs, and who leads it.
+struct Running {
+    members: Members,
+    leader: usize,
+}
+
+/// Measures.
+pub(super) fn run(cluster: &Cluster, out: Out) -> Outcome {
+    let scratch = Scratch::new(&cluster.dir)?;
+    let limits = limits::measure(&scratch.path, RAW_TIME)
+        .map_err(|error| super::opening(&cluster.dir, &error))?;
+    let ran =
+        run_core(
+            scratch.path.join("client"),
+            |os| async move { cluster.measure(&os, &scratch).await },
+        );
+    let (cases, places) = ran.map_err(|error| Failure::new(&OPEN, error, "see ulimit -n"))??;
+    out.title("What this machine can do")?;
+    out.table(&["limit", "value", "unit"], &limits.rows())?;
+    out.title("What the clusters do with it")?;
+    out.say(&places)?;
+    out.table(COLUMNS, &cases.iter().map(Case::row).collect::<Vec<_>>())
+}
+
+fn failed(why: String) -> Failure {
+    Failure::new(&DISK, why, "run it again with --log info")
+}
+
+impl Cluster {
+    async fn measure(&self, os: &Os, scratch: &Scratch) -> Outcome<(Vec<Case>, String)> {
+        let starting = |error| super::opening(&scratch.path, &error);
+        let shape = Shape { groups: self.groups, lease: self.lease };
+        let members = ours::start(&scratch.path, &shape).map_err(starting)?;
+        let leader = ours::leader(os, &members, &super::load::key(0)).await.map_err(failed)?;
+        let ours = Running { members, leader };
+        let theirs = if self.alone || !etcd_is_here() {
+            None
+        } else {
+            let members = etcd::start(&scratch.path).map_err(starting)?;
+            let leader = etcd::leader(os, &members).await.map_err(failed)?;
+            Some(Running { members, leader })
+        };
+        let mut cases = self.cases();
+        let mut progress = Progress::new("measuring", (cases.len() * self.rounds.max(1)) as u64);
+        for _ in 0..self.rounds {
+            for case in &mut cases {
+                self.round(os, case, &ours, theirs.as_ref()).await?;
+                progress.step();
+            }
+        }
+        progress.finish();
+        let mut places = format!("our leader: node {}", ours.leader + 1);
+        if let Some(theirs) = &theirs {
+            places.push_str(&format!("; etcd's: member {}", theirs.leader + 1));
+        }
+        places.push_str("; every request was sent to a leader, none was passed on");
+        Ok((cases, places))
+    }
+
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = Vec::new();
+        for ask in &self.ask {
+            for value_bytes in &self.value_bytes {
+                let values = Arc::new(Values::new(*value_bytes));
+                for lines in &self.lines {
+                    for in_flight in &self.in_flight {
+                        cases.push(Case {
+                            ask: if *ask == Asked::Puts { Ask::Put } else { Ask::Get },
+                            lines: *lines,
+                            in_flight: *in_flight,
+                            value_bytes: *value_bytes,
+                            values: Arc::clone(&values),
+                            ours: Vec::new(),
+                            theirs: Vec::new(),
+                        });
+                    }
+                }
+            }
+        }
+        cases
+    }
+
+    async fn round(
+        &self,
+        os: &Os,
+        case: &mut Case,
+        ours: &Running,
+        theirs: Option<&Running>,
+    ) -> Outcome {
+        let load = Load {
+            ask: case.ask,
+            in_flight: case.in_flight,
+            keys: self.keys,
+            values: Arc::clone(&case.values),
+            time: Duration::from_secs_f64(self.seconds),
+        };
+        let connections = match case.lines {
+            Lines::Four => SHARED_CONNECTIONS.min(case.in_flight),
+            Lines::Own => case.in_flight,
+        };
+        let at = ours.members.addresses[ours.leader];
+        let nodes = if self.groups == 1 { vec![at] } else { ours.members.addresses.clone() };
+        let target = Ours::connect(os, &nodes, connections);
+        case.ours.push(race::lap(os, &target, &ours.members, &load).await);
+        drop(target);
+        if let Some(theirs) = theirs {
+            let at = theirs.members.addresses[theirs.leader];
+            let target = Etcd::connect(os, at, connections).await.map_err(failed)?;
+            case.theirs.push(race::lap(os, &target, &theirs.members, &load).await);
+        }
+        Ok(())
+    }
+}
+
+fn etcd_is_here() -> bool {
+    let asked = Command::new("etcd").arg("--version").output();
+    asked.is_ok_and(|output| output.status.success())
+}
+
+const COLUMNS: &[&str] = &[
+    "ask",
+    "bytes",
+    "lines",
+    "in_flight",
+    "ours_s",
+    "etcd_s",
+    "ratio",
+    "p50_us",
+    "etcd_p50",
+    "p99_us",
+    "etcd_p99",
+    "p999_us",
+    "etcd_p999",
+    "leader_us",
+    "followers_us",
+    "client_us",
+    "all_us",
+    "etcd_leader",
+    "etcd_all",
+    "failed",
+];
+
+/// The median of what each round came to.
+fn median(laps: &[Lap], of: impl Fn(&Lap) -> f64) -> Cell {
+    let mut all: Vec<f64> = laps.iter().map(of).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).map_or(Cell::Absent, |middle| Cell::Measure(*middle))
+}
+
+/// The server that spent most is the leader's.
+fn leader_us(lap: &Lap) -> f64 {
+    lap.servers_us.iter().copied().fold(0.0, f64::max)
+}
+
+fn servers_us(lap: &Lap) -> f64 {
+    lap.servers_us.iter().sum()
+}
+
+impl Case {
+    fn row(&self) -> Vec<Cell> {
+        let (ours, theirs) = (&self.ours, &self.theirs);
+        let rate = |laps: &[Lap]| median(laps, |lap| lap.per_second);
+        let ratio = match (rate(ours), rate(theirs)) {
+            (Cell::Measure(ours), Cell::Measure(theirs)) => Cell::Measure(ours / theirs),
+            _ => Cell::Absent,
+        };
+        for trouble in ours.iter().chain(theirs).filter_map(|lap| lap.trouble.as_ref()) {
+            eprintln!("a request was not answered: {trouble}");
+        }
+        let micros = |laps: &[Lap], at: usize| median(laps, |lap| lap.micros[at]);
+        vec![
+            if self.ask == Ask::Put { "put" } else { "get" }.into(),
+            self.value_bytes.into(),
+            if self.lines == Lines::Four { "4" } else { "own" }.into(),
+            self.in_flight.into(),
+            rate(ours),
+            rate(theirs),
+            ratio,
+            micros(ours, 0),
+            micros(theirs, 0),
+            micros(ours, 1),
+            micros(theirs, 1),
+            micros(ours, 2),
+            micros(theirs, 2),
+            median(ours, leader_us),
+            median(ours, |lap| servers_us(lap) - leader_us(lap)),
+            median(ours, |lap| lap.client_us),
+            median(ours, |lap| servers_us(lap) + lap.client_us),
+            median(theirs, leader_us),
+            median(theirs, |lap| servers_us(lap) + lap.client_us),
+            ours.iter().chain(theirs).map(|lap| lap.failed).sum::<u64>().into(),
+        ]
+    }
+}

@@ -1,0 +1,134 @@
+//! Our side: three nodes, each a process of this very program, and our own client.
+//!
+//! Not here: what a node does (`member.rs`), the loads (`race.rs`).
+
+use bytes::BytesMut;
+use std::{
+    env, io,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+use trilith_engine::{
+    command::{Command as Change, Condition, Expiry, Op, Outcome, Refusal, Reply, Response},
+    runtime::{Clock, Runtime},
+};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish},
+    os::Os,
+};
+
+use super::{
+    etcd::free_ports,
+    members::{Members, Process},
+    race::Target,
+};
+
+/// An election and a slow disk.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long a request is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the nodes are started.
+#[derive(Clone, Debug)]
+pub(super) struct Shape {
+    pub(super) groups: u32,
+    pub(super) lease: bool,
+}
+
+/// Starts a node, for the first time or again.
+///
+/// # Errors
+/// When this program cannot start itself.
+pub(super) fn start_one(
+    dir: &Path,
+    at: usize,
+    addresses: &[SocketAddr],
+    shape: &Shape,
+) -> io::Result<Process> {
+    let members: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    let mut command = Command::new(env::current_exe()?);
+    command.args(["bench", "member", "--node", &(at + 1).to_string()]);
+    command.args(["--members", &members.join(","), "--groups", &shape.groups.to_string()]);
+    command.arg("--dir").arg(dir.join(format!("n{}", at + 1)));
+    if shape.lease {
+        command.arg("--lease");
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Process::of(command.spawn()?))
+}
+
+/// Starts three nodes.
+///
+/// # Errors
+/// When this program cannot start itself.
+pub(super) fn start(dir: &Path, shape: &Shape) -> io::Result<Members> {
+    let addresses = free_ports(3)?;
+    let start = |at| start_one(dir, at, &addresses, shape);
+    let processes = (0..3).map(start).collect::<io::Result<Vec<Process>>>()?;
+    Ok(Members { addresses, processes })
+}
+
+/// Which node leads the group of this key, as soon as one does.
+///
+/// # Errors
+/// When none does for too long.
+pub(super) async fn leader(os: &Os, members: &Members, key: &[u8]) -> Result<usize, String> {
+    let until = os.clock().now() + READY_WITHIN;
+    let options = ClientOptions { backoff_max: Duration::from_millis(20), ..Default::default() };
+    let nodes = members.addresses.iter();
+    let clients: Vec<_> = nodes.map(|at| Client::start(os, &[*at], options)).collect();
+    let mut last = String::new();
+    while os.clock().now() < until {
+        for (at, client) in clients.iter().enumerate() {
+            let wish = Wish::strong(Duration::from_millis(100));
+            let key = bytes::Bytes::copy_from_slice(key);
+            match client.call(Op::Get(key), wish).await.outcome {
+                Outcome::Ok(_) => return Ok(at),
+                other => last = format!("{other:?}"),
+            }
+        }
+    }
+    Err(format!("no node leads: {last}"))
+}
+
+/// Clients, each with a connection to every node that it knows.
+#[derive(Clone)]
+pub(super) struct Ours(Vec<Arc<Client<Os>>>);
+
+impl Ours {
+    /// So many clients, which know these nodes.
+    pub(super) fn connect(os: &Os, nodes: &[SocketAddr], count: usize) -> Self {
+        let client = || Arc::new(Client::start(os, nodes, ClientOptions::default()));
+        Self((0..count).map(|_| client()).collect())
+    }
+
+    async fn call(&self, worker: usize, op: Op) -> Result<Reply, String> {
+        let client = &self.0[worker % self.0.len()];
+        let Response { outcome, .. } = client.call(op, Wish::strong(PATIENCE)).await;
+        match outcome {
+            Outcome::Ok(reply) => Ok(reply),
+            Outcome::Refused(Refusal::NotLeader(_)) => Err("nobody led for too long".to_owned()),
+            other => Err(format!("{other:?}")),
+        }
+    }
+}
+
+impl Target for Ours {
+    async fn put(&self, worker: usize, key: &[u8], value: &[u8]) -> Result<(), String> {
+        let mut both = BytesMut::with_capacity(key.len() + value.len());
+        both.extend_from_slice(key);
+        both.extend_from_slice(value);
+        let mut value = both.freeze();
+        let key = value.split_to(key.len());
+        let (expiry, condition) = (Expiry::None, Condition::Always);
+        let change = Change::Set { key, value, expiry, condition, want_old: false };
+        self.call(worker, Op::Write(change)).await.map(drop)
+    }
+
+    async fn get(&self, worker: usize, key: &[u8]) -> Result<(), String> {
+        self.call(worker, Op::Get(bytes::Bytes::copy_from_slice(key))).await.map(drop)
+    }
+}

@@ -1,0 +1,152 @@
+//! The closed loop: so many workers, each with one request on its way, over so many connections.
+//!
+//! Workers run for a while before anything is counted, and finish what they have begun when it is
+//! over. What they ask is the same for every cluster: keys by chance out of a fixed number, values
+//! out of a pool of noise.
+//!
+//! Not here: who is asked (`ours.rs`, `etcd.rs`).
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU8, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+use trilith_engine::runtime::{Clock, Handle, Runtime, Task};
+use trilith_net::os::Os;
+
+use super::members::Members;
+use crate::bench::{
+    load::{Dice, Values, key},
+    meter::{TICK_US, Times, cpu_ticks},
+};
+
+/// Before anything is counted.
+const WARM_UP: Duration = Duration::from_millis(200);
+
+/// A cluster, as a load sees it. A worker keeps to its connection.
+pub(super) trait Target: Clone + Send + Sync + 'static {
+    /// A durable write.
+    fn put(
+        &self,
+        worker: usize,
+        key: &[u8],
+        value: &[u8],
+    ) -> impl Future<Output = Result<(), String>> + Send;
+
+    /// A linearizable read.
+    fn get(&self, worker: usize, key: &[u8]) -> impl Future<Output = Result<(), String>> + Send;
+}
+
+/// What is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Writes.
+    Put,
+    /// Reads.
+    Get,
+}
+
+/// A load.
+#[derive(Clone, Debug)]
+pub(super) struct Load {
+    pub(super) ask: Ask,
+    pub(super) in_flight: usize,
+    pub(super) keys: u64,
+    pub(super) values: Arc<Values>,
+    pub(super) time: Duration,
+}
+
+/// What came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Lap {
+    pub(super) per_second: f64,
+    /// In microseconds: the median, one in a hundred, one in a thousand.
+    pub(super) micros: [f64; 3],
+    /// Microseconds of CPU for each operation: of each server, in order.
+    pub(super) servers_us: Vec<f64>,
+    /// Of this process.
+    pub(super) client_us: f64,
+    /// Requests that were not answered as they should.
+    pub(super) failed: u64,
+    /// Why the first of them was not.
+    pub(super) trouble: Option<String>,
+}
+
+const WARMING: u8 = 0;
+const COUNTING: u8 = 1;
+const OVER: u8 = 2;
+
+struct Shared {
+    phase: AtomicU8,
+    times: Mutex<Times>,
+    failed: AtomicU64,
+    trouble: Mutex<Option<String>>,
+}
+
+/// Loads a cluster and counts.
+pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load: &Load) -> Lap {
+    let shared = Arc::new(Shared {
+        phase: AtomicU8::new(WARMING),
+        times: Mutex::new(Times::new()),
+        failed: AtomicU64::new(0),
+        trouble: Mutex::new(None),
+    });
+    let workers: Vec<_> = (0..load.in_flight)
+        .map(|worker| {
+            let (target, load, shared) = (target.clone(), load.clone(), Arc::clone(&shared));
+            os.task().spawn("worker", work(worker, target, load, shared))
+        })
+        .collect();
+    let pause = |time| os.clock().sleep_until(os.clock().now() + time);
+    pause(WARM_UP).await;
+    let (servers, client) = (members.ticks(), cpu_ticks(std::process::id()));
+    let begin = Instant::now();
+    shared.phase.store(COUNTING, Ordering::Relaxed);
+    pause(load.time).await;
+    shared.phase.store(OVER, Ordering::Relaxed);
+    let took = begin.elapsed();
+    let (servers_then, client_then) = (members.ticks(), cpu_ticks(std::process::id()));
+    for worker in workers {
+        worker.join().await;
+    }
+    let times = shared.times.lock().unwrap_or_else(PoisonError::into_inner);
+    let count = times.count() as f64;
+    let micros = |from: u64, to: u64| to.saturating_sub(from) as f64 * TICK_US / count.max(1.0);
+    Lap {
+        per_second: count / took.as_secs_f64(),
+        micros: [0.5, 0.99, 0.999].map(|share| times.micros(share)),
+        servers_us: servers.iter().zip(servers_then).map(|(from, to)| micros(*from, to)).collect(),
+        client_us: micros(client, client_then),
+        failed: shared.failed.load(Ordering::Relaxed),
+        trouble: shared.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+    }
+}
+
+async fn work<T: Target>(worker: usize, target: T, load: Load, shared: Arc<Shared>) {
+    let mut dice = Dice::new(worker as u64 + 1);
+    let mut version = 0;
+    while shared.phase.load(Ordering::Relaxed) != OVER {
+        let number = dice.below(load.keys);
+        version += 1;
+        let begin = Instant::now();
+        let asked = match load.ask {
+            Ask::Put => target.put(worker, &key(number), load.values.of(number, version)).await,
+            Ask::Get => target.get(worker, &key(number)).await,
+        };
+        let took = begin.elapsed();
+        match asked {
+            Ok(()) if shared.phase.load(Ordering::Relaxed) == COUNTING => {
+                shared.times.lock().unwrap_or_else(PoisonError::into_inner).add(took);
+            }
+            Ok(()) => {}
+            Err(why) => {
+                shared.failed.fetch_add(1, Ordering::Relaxed);
+                let mut trouble = shared.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+                trouble.get_or_insert(why);
+            }
+        }
+    }
+}
