@@ -65,6 +65,12 @@ codes! {
     SIMULATION = "TR-E402", Unhealthy, "a judge refused a simulated run";
     LOST = "TR-E403", Unhealthy, "after a kill the store is not what was acknowledged";
     CLAIM = "TR-E404", Unhealthy, "a measured figure breaks what was stated of it";
+    CONFIGURATION = "TR-E501", Usage, "the cluster cannot be as it was configured";
+    ADDRESS = "TR-E502", Failed, "the address cannot be listened at";
+    IN_USE = "TR-E503", Conflict, "somebody else listens at the address";
+    UNANSWERED = "TR-E504", Unhealthy, "no node of the cluster could answer in time; nothing happened";
+    REFUSED = "TR-E505", Failed, "the cluster refused; nothing happened";
+    UNKNOWN = "TR-E506", Unknown, "the cluster did not answer in time; the write may or may not have happened";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

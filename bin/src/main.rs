@@ -1,10 +1,11 @@
-//! The `trilith` program: a table of commands over the embedded store, its files and its simulator.
+//! The `trilith` program: a table of commands over a cluster's nodes, the embedded store, its files
+//! and its simulator.
 //!
 //! Each command is a module with one `run`; this file parses, dispatches, and turns a
 //! [`Failure`] into its exit code. Results go to standard output, everything else to standard
 //! error, so that a pipe always holds data and nothing else.
 //!
-//! Not here: the server, the router and their client, which come with replication.
+//! Not here: the router, the Redis and HTTP doors, which come later.
 
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
@@ -13,12 +14,14 @@ mod out;
 mod progress;
 
 mod bench;
+mod cli;
 mod crash;
 mod demo;
 mod engines;
 mod inspect;
 mod kill;
 mod kv;
+mod server;
 mod store;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -35,7 +38,7 @@ struct Arguments {
     #[arg(short, long, global = true, value_enum, default_value_t)]
     output: Format,
 
-    /// Also logs what the store does, to standard error.
+    /// Also logs what happens, to standard error; a server logs at `info` without being asked.
     #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
     log: Option<String>,
 
@@ -48,6 +51,9 @@ enum Command {
     /// Measures the store and, in the same run, what the machine itself can do.
     #[command(subcommand)]
     Bench(bench::Bench),
+
+    /// Asks a cluster for one thing: gets, sets, deletes, adds.
+    Cli(cli::Cli),
 
     /// A tour of the store that ends with its power cut a hundred times, and one seed replayed.
     Demo(demo::Demo),
@@ -64,6 +70,9 @@ enum Command {
     /// Opens a directory and gets, sets, deletes, scans, compacts, verifies, imports.
     Kv(kv::Kv),
 
+    /// Runs one node of a cluster until it is told to stop.
+    Server(server::Server),
+
     /// Prints a completion script: `trilith completion bash > /etc/bash_completion.d/trilith`.
     Completion {
         /// Which shell's.
@@ -77,8 +86,11 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = Out::new(arguments.output);
-    let outcome =
-        log_to_stderr(arguments.log.as_deref()).and_then(|()| run(arguments.command, out));
+    let level = arguments.log.as_deref().or(match &arguments.command {
+        Command::Server(_) => Some("info"),
+        _ => None,
+    });
+    let outcome = log_to_stderr(level).and_then(|()| run(arguments.command, out));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
@@ -92,6 +104,7 @@ fn main() -> ExitCode {
 fn run(command: Command, out: Out) -> Outcome {
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
+        Command::Cli(cli) => cli::run(&cli, out),
         Command::Demo(demo) => demo::run(&demo, out),
         Command::Errors => {
             let rows = failure::CODES.iter().map(|code| {
@@ -102,6 +115,7 @@ fn run(command: Command, out: Out) -> Outcome {
         Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Kill(kill) => kill::run(&kill, out),
         Command::Kv(kv) => kv::run(&kv, out),
+        Command::Server(server) => server::run(&server, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);
@@ -115,7 +129,7 @@ fn run(command: Command, out: Out) -> Outcome {
     }
 }
 
-/// The store's own events, for whoever asked for them.
+/// The events of store and node, for whoever asked for them.
 fn log_to_stderr(level: Option<&str>) -> Outcome {
     let Some(level) = level else { return Ok(()) };
     let level: tracing::Level = level.parse().map_err(|error| {

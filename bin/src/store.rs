@@ -153,36 +153,42 @@ fn missing(dir: &Path, why: &str) -> Failure {
     Failure::new(&failure::OPEN, format!("{}: {why}", dir.display()), next)
 }
 
+/// A directory that cannot be opened, with its code and what to do.
+pub fn unopenable(dir: &Path, error: &OpenError) -> Failure {
+    let shown = dir.display();
+    let (code, next): (&'static Code, String) = match error {
+        OpenError::Locked => {
+            (&failure::LOCKED, format!("end the other process, or wait for it: fuser {shown}/LOCK"))
+        }
+        OpenError::Foreign { .. } => {
+            (&failure::FOREIGN, format!("name another directory; see ls -la {shown}"))
+        }
+        OpenError::Newer { .. } => {
+            (&failure::NEWER, "use the trilith that wrote it, or a later one".to_owned())
+        }
+        OpenError::Disk(error) => match error.kind {
+            DiskErrorKind::NoSpace => (&failure::FULL, format!("make room: df -h {shown}")),
+            DiskErrorKind::Io | DiskErrorKind::Poisoned => {
+                (&failure::DISK, "see the system's log: dmesg".to_owned())
+            }
+            DiskErrorKind::Exists | DiskErrorKind::Invalid => {
+                (&failure::OPEN, "name a directory, or a name that is free".to_owned())
+            }
+            DiskErrorKind::NotFound | DiskErrorKind::Denied | DiskErrorKind::Locked => {
+                (&failure::OPEN, format!("check that you may write there: ls -ld {shown}"))
+            }
+        },
+        _ => (&failure::CORRUPT, format!("trilith inspect {shown}")),
+    };
+    Failure::new(code, format!("{shown}: {error}"), next)
+}
+
 /// A refusal of the store, with its code and what to do.
 fn refused(dir: &Path, error: &StoreError) -> Failure {
     let shown = dir.display();
     let inspect = format!("trilith inspect {shown}");
     let (code, next): (&'static Code, String) = match error {
-        StoreError::Open(error) => match &**error {
-            OpenError::Locked => (
-                &failure::LOCKED,
-                format!("end the other process, or wait for it: fuser {shown}/LOCK"),
-            ),
-            OpenError::Foreign { .. } => {
-                (&failure::FOREIGN, format!("name another directory; see ls -la {shown}"))
-            }
-            OpenError::Newer { .. } => {
-                (&failure::NEWER, "use the trilith that wrote it, or a later one".to_owned())
-            }
-            OpenError::Disk(error) => match error.kind {
-                DiskErrorKind::NoSpace => (&failure::FULL, format!("make room: df -h {shown}")),
-                DiskErrorKind::Io | DiskErrorKind::Poisoned => {
-                    (&failure::DISK, "see the system's log: dmesg".to_owned())
-                }
-                DiskErrorKind::Exists | DiskErrorKind::Invalid => {
-                    (&failure::OPEN, "name a directory, or a name that is free".to_owned())
-                }
-                DiskErrorKind::NotFound | DiskErrorKind::Denied | DiskErrorKind::Locked => {
-                    (&failure::OPEN, format!("check that you may write there: ls -ld {shown}"))
-                }
-            },
-            _ => (&failure::CORRUPT, inspect),
-        },
+        StoreError::Open(error) => return unopenable(dir, error),
         StoreError::Batch(_) => (&failure::TOO_LARGE, "store it in parts".to_owned()),
         StoreError::Journal(JournalError::NoSpace) => (
             &failure::FULL,

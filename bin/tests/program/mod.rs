@@ -5,8 +5,10 @@
 
 use std::{
     fs, io,
+    io::{BufRead, BufReader},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 /// A directory of the test's own, gone when the test has passed.
@@ -93,5 +95,58 @@ impl Answer {
     pub fn calm(&self) {
         assert!(self.code.is_some(), "a signal ended it: {self:?}");
         assert!(!self.err.contains("panicked"), "{self:?}");
+    }
+}
+
+/// Addresses that nobody listens at. On Linux of this process alone, so that nobody takes them while
+/// a node is down: connections come from 127.0.0.1.
+pub fn addresses(count: usize) -> Vec<SocketAddr> {
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let own = Ipv4Addr::new(127, 1 + high % 250, middle, low);
+    let ip = if cfg!(target_os = "linux") { own } else { Ipv4Addr::LOCALHOST };
+    let held: Vec<_> =
+        (0..count).map(|_| TcpListener::bind((ip, 0)).expect("loopback has ports")).collect();
+    held.iter().map(|socket| socket.local_addr().expect("it is bound")).collect()
+}
+
+/// A node that runs; killed with the value.
+#[derive(Debug)]
+pub struct Server(Child);
+
+impl Server {
+    /// Starts it and waits until it listens.
+    #[track_caller]
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut child = trilith().arg("server").args(arguments).spawn().expect("it starts");
+        let mut said = String::new();
+        let out = child.stdout.take().expect("it is piped");
+        BufReader::new(out).read_line(&mut said).expect("it says something");
+        if said.is_empty() {
+            panic!(
+                "it did not start: {:?}",
+                Answer::of(child.wait_with_output().expect("it ends"))
+            );
+        }
+        Self(child)
+    }
+
+    /// Sends it a signal, waits for its end, and answers how it ended.
+    pub fn end(mut self, signal: &str) -> Answer {
+        let id = self.0.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status().expect("there is a kill");
+        assert!(sent.success(), "kill {signal} {id}");
+        let status = self.0.wait().expect("it ends");
+        let mut err = String::new();
+        let mut piped = self.0.stderr.take().expect("it is piped");
+        io::Read::read_to_string(&mut piped, &mut err).expect("it wrote text");
+        Answer { code: status.code(), out: String::new(), err }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _gone = self.0.kill();
+        let _status = self.0.wait();
     }
 }

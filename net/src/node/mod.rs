@@ -62,6 +62,15 @@ impl NodeOptions {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
         Self { node, cluster, listen: None, shard, links }
     }
+
+    /// Where the node listens.
+    ///
+    /// # Errors
+    /// [`Misconfigured::NotAMember`].
+    pub fn listens_at(&self) -> Result<SocketAddr, Misconfigured> {
+        let known = self.cluster.address(self.node)?;
+        Ok(self.listen.unwrap_or(known))
+    }
 }
 
 /// Why a node could not be started.
@@ -163,9 +172,8 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// # Errors
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
-        let NodeOptions { node, cluster, listen, shard, links } = options;
-        let known = cluster.address(node)?;
-        let at = listen.unwrap_or(known);
+        let at = options.listens_at()?;
+        let NodeOptions { node, cluster, shard, links, .. } = options;
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
         let wire = Wire { links: None, watch };

@@ -1,0 +1,235 @@
+//! `trilith cli`: asks a cluster for one thing, through the same client that programs use.
+//!
+//! Not here: the client (`trilith_net::client`), a data directory without a server (`kv.rs`).
+
+use bytes::Bytes;
+use clap::{Args, Subcommand, ValueEnum};
+use std::{
+    env,
+    io::{self, Read},
+    net::SocketAddr,
+    time::Duration,
+};
+use trilith_engine::{
+    command::{
+        Command, Condition, Expiry, Failure as Unfit, Level, Op, Outcome as Told, Refusal, Reply,
+    },
+    limits::VALUE_BYTES_MAX_CLUSTER,
+};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish},
+    os::run_core,
+};
+
+use crate::{
+    failure::{
+        CONFIGURATION, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome, REFUSED, TOO_LARGE,
+        UNANSWERED, UNKNOWN,
+    },
+    out::{Cell, Out, lossy},
+};
+
+/// Where the cluster is, and what to ask it.
+#[derive(Args, Debug)]
+pub struct Cli {
+    /// Nodes of the cluster: any of them, the more the better.
+    #[arg(
+        long,
+        global = true,
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7381",
+        value_name = "HOST:PORT,…"
+    )]
+    at: Vec<SocketAddr>,
+    /// How long to try.
+    #[arg(long, global = true, default_value_t = 5000, value_name = "MS")]
+    within_ms: u64,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Prints the value of a key.
+    Get {
+        /// The key.
+        key: String,
+        /// What the answer must hold at least.
+        #[arg(long, value_enum, default_value_t)]
+        level: ReadLevel,
+    },
+    /// Gives a key a value; when the command ends, a majority has it on disk.
+    Set {
+        /// The key.
+        key: String,
+        /// The value; `-` reads it from standard input.
+        value: String,
+    },
+    /// Takes a key away.
+    Delete {
+        /// The key.
+        key: String,
+    },
+    /// Adds to a number, and prints the sum.
+    Incr {
+        /// The key.
+        key: String,
+        /// How much.
+        #[arg(default_value_t = 1, allow_negative_numbers = true)]
+        by: i64,
+    },
+}
+
+/// How much a read may leave open.
+#[derive(Clone, Copy, Debug, Default, ValueEnum)]
+enum ReadLevel {
+    /// What this node has, however old.
+    Eventual,
+    /// The newest, from whoever confirms it with a majority.
+    Quorum,
+    /// The newest, from the leader.
+    #[default]
+    Strong,
+}
+
+/// Does it.
+pub fn run(cli: &Cli, out: Out) -> Outcome {
+    let (op, level) = match &cli.what {
+        What::Get { key, level } => (Op::Get(bytes(key)), *level),
+        What::Set { key, value } => {
+            let (key, value) = (bytes(key), given(value)?);
+            let (expiry, condition) = (Expiry::None, Condition::Always);
+            (
+                write(Command::Set { key, value, expiry, condition, want_old: false }),
+                ReadLevel::Strong,
+            )
+        }
+        What::Delete { key } => {
+            let (key, condition) = (bytes(key), Condition::Always);
+            (write(Command::Delete { key, condition, want_old: false }), ReadLevel::Strong)
+        }
+        What::Incr { key, by } => {
+            (write(Command::Increment { key: bytes(key), by: *by }), ReadLevel::Strong)
+        }
+    };
+    let level = match level {
+        ReadLevel::Eventual => Level::Eventual,
+        ReadLevel::Quorum => Level::Quorum,
+        ReadLevel::Strong => Level::Strong,
+    };
+    let wish = Wish { level, staleness_ms: 0, within: Duration::from_millis(cli.within_ms) };
+    // No file is touched: the directory is where we are.
+    let ran = run_core(env::temp_dir(), |os| async move {
+        let client = Client::start(&os, &cli.at, ClientOptions::default());
+        client.call(op, wish).await
+    });
+    let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
+    match response.outcome {
+        Told::Ok(reply) => cli.show(reply, out),
+        Told::Refused(refusal) => Err(cli.refused(refusal)),
+        Told::Unknown => {
+            let next = format!("look whether it did: {}", cli.again("get"));
+            Err(Failure::new(&UNKNOWN, format!("no answer in {} ms", cli.within_ms), next))
+        }
+    }
+}
+
+const fn write(command: Command) -> Op {
+    Op::Write(command)
+}
+
+fn bytes(text: &str) -> Bytes {
+    Bytes::copy_from_slice(text.as_bytes())
+}
+
+/// A value of the command line, or all of standard input.
+fn given(value: &str) -> Outcome<Bytes> {
+    if value != "-" {
+        return Ok(bytes(value));
+    }
+    // One byte more than there may be, for the client to refuse: a pipe may never end.
+    let (mut read, enough) = (Vec::new(), VALUE_BYTES_MAX_CLUSTER as u64 + 1);
+    io::stdin().lock().take(enough).read_to_end(&mut read).map_err(|error| {
+        Failure::new(&INPUT, error, "give the value as an argument, or pipe it in")
+    })?;
+    Ok(read.into())
+}
+
+impl Cli {
+    fn key(&self) -> &str {
+        match &self.what {
+            What::Get { key, .. }
+            | What::Set { key, .. }
+            | What::Delete { key }
+            | What::Incr { key, .. } => key,
+        }
+    }
+
+    /// The same cluster and key, for another command.
+    fn again(&self, what: &str) -> String {
+        let at: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
+        format!("trilith cli --at {} {what} {}", at.join(","), self.key())
+    }
+
+    fn show(&self, reply: Reply, out: Out) -> Outcome {
+        let key = self.key();
+        match reply {
+            Reply::Value(Some(found)) if out.is_json() => out.facts(&[
+                ("key", key.into()),
+                ("value", lossy(&found.value).into()),
+                ("version", found.version.0.into()),
+            ]),
+            Reply::Value(Some(found)) => out.raw(&[&found.value[..], b"\n"].concat()),
+            Reply::Number { number, version } if out.is_json() => out.facts(&[
+                ("key", key.into()),
+                ("number", number.to_string().into()),
+                ("version", version.0.into()),
+            ]),
+            Reply::Number { number, .. } => out.raw(format!("{number}\n").as_bytes()),
+            Reply::Done { version, .. } => {
+                if out.is_json() {
+                    let version: Cell = version.0.into();
+                    out.facts(&[("key", key.into()), ("version", version)])?;
+                }
+                out.next(&self.again("get"));
+                Ok(())
+            }
+            Reply::Value(None) | Reply::Unmet { .. } => {
+                Err(Failure::new(&NOT_FOUND, key, format!("{} VALUE", self.again("set"))))
+            }
+            Reply::Failed { failure, .. } => {
+                let cause = match failure {
+                    Unfit::NotAnInteger => "it holds no number",
+                    Unfit::Overflow => "the sum does not fit 64 bits",
+                    Unfit::TooLong => "the value would be too long",
+                };
+                let cause = format!("{key}: {cause}");
+                Err(Failure::new(&INPUT, cause, self.again("get")))
+            }
+            other => {
+                let cause = format!("an answer to another question: {other:?}");
+                Err(Failure::new(&INTERNAL, cause, "report it"))
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal) -> Failure {
+        match refusal {
+            Refusal::KeyTooLong | Refusal::ValueTooLong | Refusal::TooLarge => {
+                Failure::new(&TOO_LARGE, refusal, "store it in parts")
+            }
+            // Nobody was heard, or only those who do not lead.
+            Refusal::TooLate | Refusal::NotLeader(_) | Refusal::Stopping => {
+                let next = "see whether a majority of the nodes runs, and what they log; name more \
+                            of them with --at";
+                let cause = match refusal {
+                    Refusal::NotLeader(_) => "nobody leads".to_owned(),
+                    _ => format!("nobody answered in {} ms", self.within_ms),
+                };
+                Failure::new(&UNANSWERED, cause, next)
+            }
+            Refusal::NoGroup => Failure::new(&CONFIGURATION, refusal, "see --groups of the nodes"),
+            refusal => Failure::new(&REFUSED, refusal, "try again later"),
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! A cluster as an operator meets it: three processes, a client, an orderly end, and everything
+//! that can be configured wrongly.
+//!
+//! Not here: kill -9 and what the histories say then (`kill.rs`).
+
+mod program;
+
+use program::{Scratch, Server, addresses, run};
+use std::{fs, path::Path};
+
+/// A cluster of three: where its directories are, and the arguments that all nodes share.
+struct Three {
+    scratch: Scratch,
+    at: Vec<String>,
+    members: String,
+}
+
+impl Three {
+    fn new(name: &str) -> Self {
+        let at: Vec<String> = addresses(3).iter().map(ToString::to_string).collect();
+        let members = at.iter().enumerate().map(|(node, at)| format!("{}={at}", node + 1));
+        let members = members.collect::<Vec<_>>().join(",");
+        Self { scratch: Scratch::new(name), at, members }
+    }
+
+    fn start(&self, node: usize) -> Server {
+        let data = self.scratch.path(&format!("n{node}"));
+        let node = node.to_string();
+        let members = ["--members", &self.members, "--data", &data, "--election-ms", "300"];
+        Server::start(&[&["--node", &node], &members[..]].concat())
+    }
+
+    fn ask(&self, what: &[&str]) -> program::Answer {
+        run(&[&["cli", "--at", &self.at.join(","), "--within-ms", "20000"], what].concat())
+    }
+}
+
+#[test]
+fn three_nodes_are_one_store() {
+    let cluster = Three::new("three_nodes_are_one_store");
+    let mut nodes: Vec<_> = (1..=3).map(|node| Some(cluster.start(node))).collect();
+    cluster.ask(&["set", "hello", "world"]).ok();
+    assert_eq!(cluster.ask(&["incr", "sum", "40"]).ok(), "40\n");
+    assert_eq!(cluster.ask(&["-o", "json", "incr", "sum", "-5"]).ok().matches("\"35\"").count(), 1);
+    // Each is ended in order, started again, and nothing is missing meanwhile.
+    for (node, running) in (1..).zip(&mut nodes) {
+        let ended = running.take().expect("it runs").end("-TERM");
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.calm();
+        assert_eq!(cluster.ask(&["get", "hello"]).ok(), "world\n");
+        *running = Some(cluster.start(node));
+    }
+    cluster.ask(&["delete", "hello"]).ok();
+    cluster.ask(&["get", "hello"]).failed(4, "TR-E201");
+    cluster.ask(&["delete", "hello"]).failed(4, "TR-E201");
+    cluster.ask(&["set", "word", "w"]).ok();
+    cluster.ask(&["incr", "word"]).failed(2, "TR-E203");
+    // Any node has it, sooner or later; a majority is enough to know.
+    assert_eq!(nodes.pop().flatten().expect("it runs").end("-KILL").code, None);
+    assert_eq!(cluster.ask(&["get", "word", "--level", "quorum"]).ok(), "w\n");
+}
+
+#[test]
+fn without_a_majority_nothing_happens() {
+    let cluster = Three::new("without_a_majority_nothing_happens");
+    let alone = cluster.start(2);
+    let ask = |what: &[&str]| {
+        run(&[&["cli", "--at", &cluster.at.join(","), "--within-ms", "1500"], what].concat())
+    };
+    ask(&["set", "hello", "world"]).failed(3, "TR-E504");
+    ask(&["get", "hello"]).failed(3, "TR-E504");
+    // It cannot hand over what it does not lead: it simply ends.
+    assert_eq!(alone.end("-INT").code, Some(0));
+}
+
+#[test]
+fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
+    let cluster = Three::new("a_node_that_is_started_wrongly_says_so");
+    let at = &cluster.at;
+    let fresh = cluster.scratch.path("fresh");
+    let start = |node: &str, members: &str, data: &str, more: &[&str]| {
+        let usual = ["server", "--node", node, "--members", members, "--data", data];
+        run(&[&usual, more].concat())
+    };
+    let twice = format!("1={},2={}", at[0], at[0]);
+    start("4", &cluster.members, &fresh, &[]).failed(2, "TR-E501");
+    start("0", &format!("0={}", at[0]), &fresh, &[]).failed(2, "TR-E501");
+    start("1", &twice, &fresh, &[]).failed(2, "TR-E501");
+    start("1", &cluster.members, &fresh, &["--groups", "0"]).failed(2, "TR-E501");
+    start("1", &cluster.members, &fresh, &["--cluster", ""]).failed(2, "TR-E501");
+    start("1", &cluster.members, &fresh, &["--listen", "0.0.0.0:0"]).failed(2, "TR-E501");
+    start("1", "1=192.0.2.1:7381", &fresh, &["--insecure"]).failed(1, "TR-E502");
+    assert_eq!(start("1", "1=nowhere", &fresh, &[]).code, Some(2));
+    let node = cluster.start(1);
+    start("1", &cluster.members, &fresh, &[]).failed(5, "TR-E503");
+    assert!(!Path::new(&fresh).exists(), "a wrong start made {fresh}");
+    // Another address, yet the directory of a node that runs.
+    let data = cluster.scratch.path("n1");
+    start("1", &cluster.members, &data, &["--listen", &at[1]]).failed(5, "TR-E102");
+    drop(node);
+    let foreign = cluster.scratch.path("foreign");
+    fs::create_dir(&foreign).expect("scratch can be written");
+    fs::write(format!("{foreign}/holiday.jpg"), b"not ours").expect("scratch can be written");
+    start("1", &cluster.members, &foreign, &[]).failed(1, "TR-E104");
+    // A manifest that is gone, and one of a version to come.
+    fs::remove_file(format!("{data}/CURRENT")).expect("it was made");
+    start("1", &cluster.members, &data, &[]).failed(3, "TR-E103");
+}
