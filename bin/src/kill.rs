@@ -15,9 +15,11 @@
 //!
 //! The same seed writes the same, but a kill falls where it falls: a failure keeps its directory.
 //!
+//! A cluster of such processes, with clients and judges: `kill/cluster.rs`.
+//!
 //! Not here: loss of power, which no real machine offers; the simulator does (`trilith-sim`).
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use std::{
     env, fs,
     io::{BufRead, BufReader, Read},
@@ -35,6 +37,8 @@ use crate::{
 };
 
 mod child;
+mod cluster;
+mod keeper;
 
 /// Lines that a child is left to say before it is killed.
 const LINES_MAX: u64 = 400;
@@ -47,7 +51,10 @@ const EARLY_MAX_US: u64 = 12_000;
 
 /// How often, and by how many threads.
 #[derive(Args, Debug)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Kill {
+    #[command(subcommand)]
+    what: Option<What>,
     /// Where; a directory of its own is made there and removed afterwards.
     #[arg(long, default_value_os_t = env::temp_dir())]
     dir: PathBuf,
@@ -71,6 +78,12 @@ pub struct Kill {
     only_check: bool,
 }
 
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Kills, pauses and ends the nodes of clusters while clients ask, and judges what they saw.
+    Cluster(cluster::Cluster),
+}
+
 /// What was seen over all rounds.
 #[derive(Debug, Default)]
 struct Seen {
@@ -83,6 +96,9 @@ struct Seen {
 
 /// Does it.
 pub fn run(kill: &Kill, out: Out) -> Outcome {
+    if let Some(What::Cluster(cluster)) = &kill.what {
+        return cluster::run(cluster, out);
+    }
     if let Some(dir) = &kill.child {
         return child::run(dir, kill.seed, &kill.told, kill.only_check);
     }

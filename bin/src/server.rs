@@ -19,7 +19,7 @@ use trilith_engine::{
     journal::JournalError,
     raft::LeaseConfig,
     runtime::{Either, NetErrorKind, race},
-    shard::{self, Stopped},
+    shard::{self, ShardOptions, Stopped},
     types::NodeId,
 };
 use trilith_net::{
@@ -69,6 +69,9 @@ pub struct Server {
     /// reads without asking the others; the same for every node.
     #[arg(long, value_name = "PPM", value_parser = clap::value_parser!(u32).range(1..=500_000))]
     drift_ppm: Option<u32>,
+    /// Journals as small as the simulator's, for who wants to see them rotate.
+    #[arg(long, hide = true)]
+    tiny: bool,
 }
 
 /// A member and where it listens.
@@ -110,6 +113,9 @@ impl Server {
             duration: election.saturating_sub(LEASE_MARGIN).max(election / 2),
             drift_ppm,
         });
+        if self.tiny {
+            make_tiny(&mut options.shard);
+        }
         Ok(options)
     }
 
@@ -186,6 +192,17 @@ impl Server {
     fn full(&self, why: &impl std::fmt::Display) -> Failure {
         Failure::new(&FULL, why, format!("make room: df -h {}", self.data.display()))
     }
+}
+
+/// Within seconds journals rotate, are compacted and cut, and who was away needs a snapshot.
+const fn make_tiny(shard: &mut ShardOptions) {
+    shard.retain_bytes = 32 << 10;
+    shard.cache_bytes = 4 << 10;
+    shard.journal.first_segment_bytes = 16 << 10;
+    shard.journal.segment_bytes_max = 64 << 10;
+    shard.journal.manifest_bytes = 8 << 10;
+    shard.journal.reserve_bytes = 64 << 10;
+    shard.compaction.dead_bytes_min = 16 << 10;
 }
 
 fn misconfigured(why: &Misconfigured) -> Failure {

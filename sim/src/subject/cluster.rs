@@ -138,12 +138,12 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         let plan: Arc<[Planned]> =
             drawn.load.iter().filter(|one| one.client == client).copied().collect();
         let recorder = recorder.clone();
-        let nodes = drawn.nodes;
+        let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
             let setup = cluster_client::Setup {
                 client,
-                nodes,
+                nodes: Arc::clone(&nodes),
                 plan: Arc::clone(&plan),
                 patience: PATIENCE,
                 recorder: recorder.clone(),
@@ -152,9 +152,15 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             cluster_client::run(runtime, setup)
         });
     }
-    let (look, nodes) = (Arc::clone(&looked), drawn.nodes);
+    let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
     world.add("onlooker", NodeOptions::default(), move |runtime| {
-        cluster_client::look(runtime, nodes, groups, Duration::from_millis(end), look.clone())
+        cluster_client::look(
+            runtime,
+            Arc::clone(&nodes),
+            groups,
+            Duration::from_millis(end),
+            look.clone(),
+        )
     });
     world.start_all();
     world.play(&drawn.faults);

@@ -1,10 +1,12 @@
-//! A client of the cluster, as the load plays it: one operation at a time, through the SDK.
+//! A client of the cluster, as the load plays it: one operation at a time, through the SDK. The same
+//! for a simulated cluster and for one of processes (`trilith kill cluster`).
 //!
 //! Not here: what is asked (`load`), the nodes (`cluster`), retries and sessions (`trilith-net`,
 //! `client`).
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -20,7 +22,6 @@ use trilith_engine::{
 };
 use trilith_net::client::{Client, ClientOptions, Wish};
 
-use super::cluster::address;
 use crate::{
     history::{Answer, Call, Key, Outcome, Recorder, Value},
     load::{Ask, Planned},
@@ -39,15 +40,15 @@ pub type Looked = Arc<Mutex<BTreeMap<u32, BTreeMap<Key, Value>>>>;
 pub struct Setup {
     /// Its number.
     pub client: u32,
-    /// How many nodes there are.
-    pub nodes: u32,
+    /// Where the nodes listen.
+    pub nodes: Arc<[SocketAddr]>,
     /// What it asks, in order of time.
     pub plan: Arc<[Planned]>,
     /// How long it tries.
     pub patience: Duration,
     /// Where it writes down what it saw.
     pub recorder: Recorder,
-    /// The world's clock.
+    /// What the history's moments are taken from.
     pub world_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
 
@@ -75,8 +76,7 @@ fn options() -> ClientOptions {
 /// Runs the client to the end of its plan.
 pub async fn run<R: Runtime>(runtime: R, setup: Setup) {
     let mut luck = runtime.rng("load");
-    let nodes: Vec<_> = (0..setup.nodes).map(address).collect();
-    let client = Client::start(&runtime, &nodes, options());
+    let client = Client::start(&runtime, &setup.nodes, options());
     let mut last = Last::new();
     let began = runtime.clock().now();
     for planned in setup.plan.iter() {
@@ -86,11 +86,17 @@ pub async fn run<R: Runtime>(runtime: R, setup: Setup) {
 }
 
 /// Looks at what every node holds, at the end.
-pub async fn look<R: Runtime>(runtime: R, nodes: u32, groups: u32, from: Duration, looked: Looked) {
+pub async fn look<R: Runtime>(
+    runtime: R,
+    nodes: Arc<[SocketAddr]>,
+    groups: u32,
+    from: Duration,
+    looked: Looked,
+) {
     let began = runtime.clock().now();
     runtime.clock().sleep_until(began + from).await;
-    for node in 0..nodes {
-        let client = Client::start(&runtime, &[address(node)], options());
+    for (node, at) in (0..).zip(nodes.iter()) {
+        let client = Client::start(&runtime, &[*at], options());
         let mut held = BTreeMap::new();
         for group in 1..=groups {
             let scan = Scan::of_prefix(GroupId(group), &Bytes::new(), 4096, 1 << 20);
