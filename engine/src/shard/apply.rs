@@ -115,7 +115,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let groups = core::mem::take(&mut self.committed);
         for id in groups {
             let is_held = |group: &Group| group.held.is_some();
-            if self.groups.get(&id).is_none_or(is_held) {
+            let waits = self.snapshots.installing.contains_key(&id);
+            if waits || self.groups.get(&id).is_none_or(is_held) {
                 continue;
             }
             match self.judge(id).await {
@@ -289,6 +290,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.window.trim(self.options.cache_bytes, batch.last.index);
+        group.uncounted.retain(|(index, _)| *index > batch.last.index);
         if let Some(Some(change)) = &batch.members {
             group.roster.extend(change.nodes.iter().copied());
         }

@@ -34,6 +34,10 @@ pub(super) struct Group {
     /// Applied entries without effect whose records lie in unsettled segments.
     pub(super) void: BTreeMap<Index, Extent>,
 
+    /// Keys of derived records that were found behind the state, by their entry: a life that ended
+    /// had applied that, and this one has not yet.
+    pub(super) uncounted: Vec<(Index, Vec<u8>)>,
+
     /// Damaged entries that are being written again, and where their records lay.
     pub(super) mended: BTreeMap<Index, SegmentId>,
 
@@ -166,14 +170,10 @@ impl Group {
         false
     }
 
-    /// A segment is settled: its entries without effect are dead, and need not be remembered.
-    pub(super) fn forget_void_in(&mut self, segment: SegmentId, dead: &mut Vec<Range<u32>>) {
-        self.void.retain(|_, extent| {
-            if extent.segment == segment {
-                dead.push(extent.offset_words..extent.offset_words + extent.bytes.div_ceil(8));
-            }
-            extent.segment != segment
-        });
+    /// Where in a segment its entries without effect lie.
+    pub(super) fn void_in(&self, segment: SegmentId) -> impl Iterator<Item = Range<u32>> {
+        let there = self.void.values().filter(move |extent| extent.segment == segment);
+        there.map(|extent| extent.offset_words..extent.offset_words + extent.bytes.div_ceil(8))
     }
 
     /// How many requests wait for something.

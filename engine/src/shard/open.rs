@@ -211,7 +211,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn boot(&mut self, id: GroupId, found: Found, certain: bool) -> Result<Group, OpenError> {
         let recovered = found.recover().ok_or(OpenError::Lost(id))?;
         let anchor = found.anchored_at();
-        let Found { hard, checkpoint, .. } = found;
+        let Found { hard, checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
         let replica = roster.iter().find(|(_, node)| **node == self.node).map(|(id, _)| *id);
@@ -239,6 +239,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             roster,
             stamp: recovered.stamp,
             void: recovered.void,
+            uncounted,
             mended: BTreeMap::new(),
             unsaved: Unsaved::default(),
             gathered: Vec::new(),

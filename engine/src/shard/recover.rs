@@ -38,6 +38,10 @@ pub(super) struct Found {
     /// The index of the first entry of `log`.
     first: Index,
     log: Vec<Line>,
+    /// Entries that a snapshot took the place of. Those that were applied before it still count.
+    past: BTreeMap<Index, Line>,
+    /// Derived records behind the checkpoint: of which entries, and their keys.
+    pub(super) uncounted: Vec<(Index, Vec<u8>)>,
 }
 
 /// One entry of the log.
@@ -68,6 +72,8 @@ impl Default for Found {
             checkpoint_at: Sequence::default(),
             first: Index(1),
             log: Vec::new(),
+            past: BTreeMap::new(),
+            uncounted: Vec::new(),
         }
     }
 }
@@ -105,6 +111,7 @@ pub(super) fn scan(
                     let read = checkpoint::read(&record)?;
                     group.checkpoint_at = at;
                     group.stand_behind(read.at, settling);
+                    group.uncounted.retain(|(index, _)| *index > read.at.index);
                     group.checkpoint = Some(read);
                 }
                 (_, Origin::Entry(section)) => {
@@ -118,6 +125,10 @@ pub(super) fn scan(
                     let kind = offer::kind_of(kind);
                     let line = Line { term: record.term, kind, stamp, extent };
                     open = Some((record.group, Index(record.version.0), line));
+                }
+                (_, Origin::State) => {
+                    let index = Index(record.version.0);
+                    group.uncounted.push((index, record.key.to_vec()));
                 }
                 _ => {}
             }
@@ -162,7 +173,7 @@ impl Found {
     }
 
     /// The state stands behind this entry. If the log has another one there, or does not reach so
-    /// far, the state came as a snapshot, and what the log had is void.
+    /// far, the state came as a snapshot, and the log begins again behind it.
     fn stand_behind(&mut self, at: EntryId, settling: &mut Settling) {
         let is_here = self.line(at.index).is_some_and(|line| line.term == at.term);
         let is_before = !self.log.is_empty() && at.index < self.first;
@@ -172,7 +183,9 @@ impl Found {
         if !self.log.is_empty() {
             mark!("shard_recovered_a_log_behind_a_snapshot");
         }
-        self.cut(self.first, settling);
+        self.cut(at.index.next(), settling);
+        let lines = core::mem::take(&mut self.log);
+        self.past.extend((self.first.0..).map(Index).zip(lines));
         self.first = at.index.next();
     }
 
@@ -218,7 +231,8 @@ impl Found {
     }
 
     fn line(&self, index: Index) -> Option<&Line> {
-        self.log.get(usize::try_from(index.0.checked_sub(self.first.0)?).ok()?)
+        let nth = index.0.checked_sub(self.first.0).and_then(|nth| usize::try_from(nth).ok());
+        nth.and_then(|nth| self.log.get(nth)).or_else(|| self.past.get(&index))
     }
 
     /// The log for the core. It begins behind the first entry that is known, or the checkpoint.

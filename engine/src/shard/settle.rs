@@ -127,8 +127,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let Some(mut segment) = self.settling.segments.remove(&id) else { return };
         for group in segment.entries.keys() {
-            let Some(group) = self.groups.get_mut(group) else { continue };
-            group.forget_void_in(id, &mut segment.dead);
+            let Some(group) = self.groups.get(group) else { continue };
+            segment.dead.extend(group.void_in(id));
         }
         // Wherever in them a record begins.
         let dead = segment.dead.into_iter().flatten().collect();
@@ -172,6 +172,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Ok(Installed::NotPrepared(error)) => {
                 tracing::warn!(%error, "no segment could be prepared; trying again later");
             }
+            Ok(Installed::Sealed(id)) => self.sealed(id),
             Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "a chore was not installed");
@@ -180,5 +181,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.engine.set_files(journal.files());
         self.journal = Some(journal);
+    }
+
+    /// A segment's hints are durable and leave out what is dead. Until then a crash could bring its
+    /// entries back into the tail, and only checkpoints would tell which of them had no effect.
+    fn sealed(&mut self, id: SegmentId) {
+        for group in self.groups.values_mut() {
+            group.void.retain(|_, extent| extent.segment != id);
+        }
     }
 }

@@ -17,7 +17,8 @@
 //! segments may be listed first, and count for nothing; the frame with the new checkpoint makes them
 //! count. What the old index had and the snapshot has not gets a deletion in the same frame.
 //! Entries that this replica had and never applied are void then: what became of them, the snapshot
-//! knows.
+//! knows. Those that it has applied still count, deletions above all: an older record of the key may
+//! lie in a settled segment. While a snapshot is being installed its group applies nothing.
 //!
 //! Not here: who needs one and whether it is taken (`raft`).
 
@@ -336,12 +337,24 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, arrived) in &mut self.snapshots.installing {
             let Some(group) = self.groups.get(id) else { continue };
             let at = arrived.checkpoint.at;
+            if group.held.is_some() {
+                // What is judged counts first: the state and the index must be of one entry.
+                mark!("shard_snapshot_waits_for_an_apply");
+                continue;
+            }
             if group.raft.applied() >= at.index {
                 pushed.push(*id);
                 continue;
             }
             if let Some(tree) = self.engine.tree(*id) {
                 push_deletions(frame, *id, at, tree, &arrived.tree);
+            }
+            for key in group.uncounted.iter().map(|(_, key)| key) {
+                let is_known = self.engine.tree(*id).is_some_and(|tree| tree.get(key).is_some());
+                if !is_known && arrived.tree.get(key).is_none() {
+                    mark!("shard_uncounted_record_deleted");
+                    push_deletion(frame, *id, at, key);
+                }
             }
             let first = group.raft.applied().next();
             let last = at.index.min(group.window.last());
@@ -373,9 +386,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if group.raft.log().has(at) {
                 group.window.compact(at.index);
             } else {
-                for extent in group.window.restart(at.index) {
+                for extent in group.window.cut(group.raft.applied().next()) {
                     self.settling.died(extent);
                 }
+                group.window.restart(at.index);
             }
             group.stamp = group.stamp.max(checkpoint.state.stamp());
             group.state = checkpoint.state;
@@ -398,18 +412,22 @@ fn push_deletions(frame: &mut Load, id: GroupId, at: EntryId, old: &Tree, new: &
         if new.get(key).is_some() || planted!("shard_snapshot_keeps_deleted_keys") {
             continue;
         }
-        let record = Record {
-            group: id,
-            kind: RecordKind::Tombstone,
-            version: Version(at.index.0),
-            term: at.term,
-            expires_ms: None,
-            origin: Origin::State,
-            key,
-            value: &[],
-        };
-        frame.push(&record);
+        push_deletion(frame, id, at, key);
     }
+}
+
+fn push_deletion(frame: &mut Load, id: GroupId, at: EntryId, key: &[u8]) {
+    let record = Record {
+        group: id,
+        kind: RecordKind::Tombstone,
+        version: Version(at.index.0),
+        term: at.term,
+        expires_ms: None,
+        origin: Origin::State,
+        key,
+        value: &[],
+    };
+    frame.push(&record);
 }
 
 /// One end of a sending.

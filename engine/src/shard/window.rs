@@ -162,11 +162,9 @@ impl Window {
         self.held_from = self.held_from.max(self.base.next());
     }
 
-    /// Begins again behind a snapshot; answers what dies.
-    pub(super) fn restart(&mut self, base: Index) -> Vec<Extent> {
-        let dead = self.cut(self.base.next());
+    /// Begins again behind a snapshot. Nothing dies by it: what was applied still counts.
+    pub(super) fn restart(&mut self, base: Index) {
         *self = Self::new(base);
-        dead
     }
 
     /// The entries from `first` on that are neither on the disk nor on their way to it; from now on
