@@ -38,10 +38,23 @@ pub enum Packet {
         /// they are cut into pieces.
         entries: Vec<Bytes>,
     },
+    /// Signs of life of many groups. Of each group only the newest counts, so whoever keeps packets
+    /// back may let newer ones replace it.
+    Beats(Vec<Beat>),
     /// A piece of a snapshot.
     Chunk(Chunk),
     /// How far a snapshot has arrived.
     ChunkAck(ChunkAck),
+}
+
+/// A group's sign of life: a heartbeat or its answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beat {
+    /// The group.
+    pub group: GroupId,
+    /// [`Heartbeat`](crate::raft::Body::Heartbeat) or
+    /// [`HeartbeatAck`](crate::raft::Body::HeartbeatAck).
+    pub message: Message,
 }
 
 /// Which sending of which snapshot.

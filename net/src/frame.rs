@@ -60,6 +60,8 @@ pub enum Kind {
     Chunk = 33,
     /// How far a snapshot has arrived.
     ChunkAck = 34,
+    /// Signs of life of many groups.
+    Beats = 35,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -68,7 +70,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -78,6 +80,7 @@ impl Kind {
         Self::Raft,
         Self::Chunk,
         Self::ChunkAck,
+        Self::Beats,
         Self::Request,
         Self::Response,
     ];

@@ -23,6 +23,9 @@ pub const NUMBER_MAX: u64 = i64::MAX as u64;
 /// groups. What is older than that is repeated by Raft before it would arrive.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;
 
+/// Signs of life in one frame: it stays far below what a frame may have.
+pub const BEATS_AT_ONCE_MAX: usize = 4096;
+
 /// One read from a peer: a socket rarely holds more than that at a time, and a system call for it
 /// costs less than copying it.
 pub const PEER_READ_BYTES: usize = 64 << 10;

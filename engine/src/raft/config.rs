@@ -1,6 +1,6 @@
 //! What may be chosen about a replica: its patience, its limits, and what its clock can promise.
 
-use super::time::nanos;
+use super::{Moment, time::nanos};
 use crate::limits::{
     RAFT_APPEND_BYTES_MAX, RAFT_APPEND_ENTRIES_MAX, RAFT_APPLYING_BYTES_MAX,
     RAFT_INFLIGHT_BYTES_MAX, RAFT_INFLIGHT_MESSAGES_MAX, RAFT_UNCOMMITTED_BYTES_MAX,
@@ -120,5 +120,12 @@ impl Config {
             self.applying_bytes_max,
         ];
         if limits.contains(&0) { Err(ConfigError::LimitIsZero) } else { Ok(()) }
+    }
+
+    /// When a leader says the next time that it is there. All groups of a node do so at the same
+    /// moments, so that one packet carries it for all of them.
+    pub(super) fn next_beat(&self, now: Moment) -> Moment {
+        let step = nanos(self.heartbeat).max(1);
+        Moment((now.0 / step).saturating_add(1).saturating_mul(step))
     }
 }

@@ -435,7 +435,7 @@ impl Raft {
             opened_at: first,
             change_at,
             uncommitted: self.log.bytes(self.commit.next(), self.log.last().index),
-            heartbeat_at: self.now + self.config.heartbeat,
+            heartbeat_at: self.config.next_beat(self.now),
             quorum_at: self.now + self.config.election,
             busy_at: self.now,
             quiet: false,
@@ -466,7 +466,7 @@ impl Raft {
             }
         }
         if leading.heartbeat_at <= self.now {
-            leading.heartbeat_at = self.now + self.config.heartbeat;
+            leading.heartbeat_at = self.config.next_beat(self.now);
             self.heartbeat(fx);
             self.ask_for_repair(fx);
         }

@@ -43,7 +43,7 @@ impl Raft {
                 leading.quiet = false;
                 leading.busy_at = self.now;
                 leading.quorum_at = self.now + self.config.election;
-                leading.heartbeat_at = self.now + self.config.heartbeat;
+                leading.heartbeat_at = self.config.next_beat(self.now);
                 leading.peers.iter_mut().for_each(|peer| peer.active = true);
                 self.heartbeat(fx);
             }

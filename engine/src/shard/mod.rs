@@ -76,7 +76,7 @@ use crate::{
     command::{Request, Response},
     journal::{self, Journal, JournalError},
     limits, mark,
-    packet::{Envelope, Packet},
+    packet::{Beat, Envelope, Packet},
     raft::{Body, Effects, EntryId, Input, Message, Moment, Raft},
     runtime::{Clock, Either, Instant, Receiver, Rng, Runtime, Sender, Task, race},
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId},
@@ -204,6 +204,8 @@ pub struct Shard<R: Runtime, O: Outbox> {
     committed: BTreeSet<GroupId>,
     readable: BTreeSet<GroupId>,
     unfetched: VecDeque<(GroupId, Message)>,
+    /// Signs of life that this turn has for other nodes.
+    beats: BTreeMap<NodeId, Vec<Beat>>,
     flight: write::Flight,
     settling: settle::Settling,
     /// Wall time and the monotonic clock when this life began.
@@ -242,10 +244,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.begin_intakes();
             self.compact();
             self.propose();
+            self.send_beats();
             self.write();
             self.send_from_disk().await;
             self.apply().await;
             self.answer_reads().await;
+            self.send_beats();
             self.go_on_stopping();
             if let Some(stopped) = self.stopped.take() {
                 if stopped != Stopped::Asked {
@@ -339,6 +343,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         match packet {
             Packet::Raft { group, message, entries } => {
                 self.take_message(from, group, message, &entries);
+            }
+            Packet::Beats(beats) => {
+                for Beat { group, message } in beats {
+                    self.take_message(from, group, message, &[]);
+                }
             }
             Packet::Chunk(chunk) => self.take_chunk(from, chunk),
             Packet::ChunkAck(ack) => self.take_chunk_ack(ack),

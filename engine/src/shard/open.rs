@@ -188,6 +188,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             committed: BTreeSet::new(),
             readable: BTreeSet::new(),
             unfetched: VecDeque::new(),
+            beats: BTreeMap::new(),
             flight: Flight::default(),
             settling,
             began: (rt.clock().wall().0, rt.clock().now()),

@@ -25,7 +25,7 @@ use crate::{
     command::{Body, Entry, Place, encode},
     journal::{self, FrameBuilder, Journal, JournalError, Persisted, Record, RecordKind, Sync},
     limits, mark,
-    packet::{Envelope, Packet},
+    packet::{Beat, Envelope, Packet},
     planted,
     raft::{self, Durable, HardState, Input, Kind, Message, Write},
     runtime::{Runtime, Task},
@@ -140,6 +140,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             mark!("shard_replica_without_a_node");
             return;
         };
+        if matches!(message.body, raft::Body::Heartbeat { .. } | raft::Body::HeartbeatAck { .. }) {
+            self.beats.entry(to).or_default().push(Beat { group: id, message });
+            return;
+        }
         let (first, last) = named(&message);
         let mut entries = Vec::new();
         let mut index = first;
@@ -158,6 +162,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let packet = Packet::Raft { group: id, message, entries };
         self.outbox.send(Envelope { to, packet });
+    }
+
+    /// What all groups have to say to a node about being alive goes in one packet.
+    pub(super) fn send_beats(&mut self) {
+        while let Some((to, beats)) = self.beats.pop_first() {
+            self.outbox.send(Envelope { to, packet: Packet::Beats(beats) });
+        }
     }
 
     /// Writes what is to be written, if the journal is free.

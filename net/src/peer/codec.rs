@@ -3,6 +3,7 @@
 //! ```text
 //!   Raft      | group u32 | what | flag | 0 0 | from u64 | to u64 | term u64 |
 //!             | up to four numbers u64, as many as `what` has | entries, verbatim |
+//!   Beats     | heartbeats and their answers, as Raft's messages, one after the other |
 //!   Chunk     | group u32 | last | 0    | 0 0 | from u64 | to u64 | at: term u64, index u64 |
 //!             | sending u64 | offset u64 | crc u32 | 0 u32 | the piece |
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
@@ -21,7 +22,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use trilith_engine::{
     codec::Reader,
     never,
-    packet::{Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
+    packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
     raft::{Body, EntryId, Message, Position},
     types::{GroupId, Index, ReplicaId, Term},
 };
@@ -128,6 +129,9 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
         Packet::Raft { group, message, entries } => {
             frame::encode(out, Kind::Raft, |out| put_raft(out, *group, message, entries))
         }
+        Packet::Beats(beats) => frame::encode(out, Kind::Beats, |out| {
+            beats.iter().for_each(|beat| put_raft(out, beat.group, &beat.message, &[]));
+        }),
         Packet::Chunk(chunk) => frame::encode(out, Kind::Chunk, |out| {
             put_snapshot(out, &chunk.id, u8::from(chunk.is_last), chunk.offset);
             out.put_u32_le(chunk.crc);
@@ -177,6 +181,7 @@ fn put_snapshot(out: &mut BytesMut, id: &SnapshotId, first: u8, offset: u64) {
 pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
     match frame.kind {
         Kind::Raft => take_raft(frame.body),
+        Kind::Beats => take_beats(&frame.body),
         Kind::Chunk => take_chunk(frame.body),
         Kind::ChunkAck => take_chunk_ack(&frame.body),
         Kind::Hello
@@ -213,27 +218,47 @@ fn zeros(bytes: &[u8]) -> Result<(), BadFrame> {
 
 fn take_raft(mut body: Bytes) -> Result<Packet, BadFrame> {
     let mut reader = Reader::new(&body);
+    let (group, message, carries) = take_message(&mut reader)?;
+    let rest = reader.rest().len();
+    if !carries && rest > 0 {
+        return Err(BadFrame::Body("something follows a message without entries"));
+    }
+    body.advance(body.len() - rest);
+    let entries = if body.is_empty() { Vec::new() } else { vec![body] };
+    Ok(Packet::Raft { group, message, entries })
+}
+
+fn take_beats(body: &[u8]) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(body);
+    let mut beats = Vec::new();
+    while !reader.rest().is_empty() {
+        let (group, message, _) = take_message(&mut reader)?;
+        if !matches!(message.body, Body::Heartbeat { .. } | Body::HeartbeatAck { .. }) {
+            return Err(BadFrame::Body("something else among the signs of life"));
+        }
+        beats.push(Beat { group, message });
+    }
+    Ok(Packet::Beats(beats))
+}
+
+/// A message without its entries, and whether some may follow.
+fn take_message(reader: &mut Reader<'_>) -> Result<(GroupId, Message, bool), BadFrame> {
     let group = GroupId(reader.u32()?);
     let (what, flagged) = (reader.u8()?, flag(reader.u8()?)?);
     zeros(reader.take(2)?)?;
-    let (from, to) = (ReplicaId(number(&mut reader)?), ReplicaId(number(&mut reader)?));
-    let term = Term(number(&mut reader)?);
+    let (from, to) = (ReplicaId(number(reader)?), ReplicaId(number(reader)?));
+    let term = Term(number(reader)?);
     let shape = SHAPES.get(usize::from(what));
     let (count, has_flag, carries) = *shape.ok_or(BadFrame::Body("an unknown message"))?;
     let mut said = Said { what, flag: flagged, numbers: [0; 4] };
     for into in &mut said.numbers[..count] {
-        *into = number(&mut reader)?;
+        *into = number(reader)?;
     }
     if flagged && !has_flag {
         return Err(BadFrame::Body("a flag where there is none"));
     }
-    if !carries && !reader.rest().is_empty() {
-        return Err(BadFrame::Body("something follows a message without entries"));
-    }
-    let said = hear(&said).ok_or(BadFrame::Body("an unknown message"))?;
-    body.advance(RAFT_BYTES + 8 * count);
-    let entries = if body.is_empty() { Vec::new() } else { vec![body] };
-    Ok(Packet::Raft { group, message: Message { from, to, term, body: said }, entries })
+    let body = hear(&said).ok_or(BadFrame::Body("an unknown message"))?;
+    Ok((group, Message { from, to, term, body }, carries))
 }
 
 /// What chunks and their acknowledgements share: whose, the fifth byte, the offset.
@@ -316,7 +341,18 @@ mod tests {
         let state = prop_oneof![Just(states[0]), Just(states[1]), Just(states[2])];
         let ack = (id, 0..=NUMBER_MAX, state)
             .prop_map(|(id, offset, state)| Packet::ChunkAck(ChunkAck { id, offset, state }));
-        prop_oneof![4 => raft, 1 => chunk, 1 => ack]
+        let beat = (any::<u32>(), 0..=NUMBER_MAX, any::<bool>()).prop_map(|(group, term, is_ack)| {
+            let round = Position(term / 2);
+            let body = if is_ack {
+                Body::HeartbeatAck { round }
+            } else {
+                Body::Heartbeat { commit: Index(term / 3), round, quiet: term % 2 == 0 }
+            };
+            let (from, to) = (ReplicaId(term), ReplicaId(7));
+            Beat { group: GroupId(group), message: Message { from, to, term: Term(term), body } }
+        });
+        let beats = vec(beat, 0..4).prop_map(Packet::Beats);
+        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats]
     }
 
     fn framed(packet: &Packet) -> Frame {
@@ -346,12 +382,12 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..3_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..4_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 18, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
             }
-            let kind = [Kind::Raft, Kind::Chunk, Kind::ChunkAck][kind];
+            let kind = [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats][kind];
             let frame = Frame { kind, body: body.clone().into() };
             if let Ok(packet) = decode(frame) {
                 prop_assert_eq!(&framed(&packet).body[..], &body[..]);
@@ -362,8 +398,8 @@ mod tests {
         fn altered_bodies_say_something_else_or_nothing(packet in packets(), at: usize, to: u8) {
             let whole = framed(&packet);
             let mut body = whole.body.to_vec();
-            let at = at % body.len();
-            if body[at] != to {
+            let at = at % body.len().max(1);
+            if body.get(at).is_some_and(|byte| *byte != to) {
                 body[at] = to;
                 let read = decode(Frame { kind: whole.kind, body: body.into() });
                 prop_assert!(read != Ok(packet));

@@ -13,6 +13,9 @@
 //! lost, and the newest says the most. While there is no connection everything is dropped: it
 //! would be old when it arrived.
 //!
+//! Signs of life are kept apart until the link takes them, and a newer one of the same group takes
+//! the older one's place: on a slow cable they would otherwise be all that it carries.
+//!
 //! A lock and a bell, and not a queue: a queue is bounded in packets, and here the bound is in
 //! bytes. All tasks of a core run on one thread, so the lock is free, and it is held for a copy at
 //! most. The bell rings after it is let go.
@@ -23,16 +26,27 @@
 //! Not here: who connects and writes (`link.rs`).
 
 use std::{
+    collections::BTreeMap,
     future::poll_fn,
+    iter,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
 
 use bytes::{Buf, BytesMut};
-use trilith_engine::{mark, packet::Packet, planted};
+use trilith_engine::{
+    mark,
+    packet::{Beat, Packet},
+    planted,
+    raft::{Body, Message},
+    types::GroupId,
+};
 
 use super::{LinkStatus, Trouble, codec};
-use crate::frame::{self, HEADER_BYTES, Kind};
+use crate::{
+    frame::{self, HEADER_BYTES, Kind},
+    limits::BEATS_AT_ONCE_MAX,
+};
 
 /// What waits to be sent to one node.
 #[derive(Debug)]
@@ -44,11 +58,23 @@ pub(super) struct Outbox {
 #[derive(Debug, Default)]
 struct State {
     frames: BytesMut,
+    /// The newest sign of life of each group, and the newest answer to one.
+    beats: BTreeMap<(GroupId, bool), Message>,
     link: Option<Waker>,
     status: LinkStatus,
 }
 
 impl State {
+    fn put_beats(&mut self) {
+        while !self.beats.is_empty() {
+            let first = iter::from_fn(|| self.beats.pop_first()).take(BEATS_AT_ONCE_MAX);
+            let beats = first.map(|((group, _), message)| Beat { group, message }).collect();
+            if codec::encode(&Packet::Beats(beats), &mut self.frames).is_err() {
+                self.status.dropped += 1;
+            }
+        }
+    }
+
     fn drop_oldest(&mut self) {
         mark!("peer: an outbox was full");
         let len = frame::first_len(&self.frames).min(self.frames.len());
@@ -69,23 +95,32 @@ impl Outbox {
 
     /// Whether it was taken. It may still be dropped.
     pub(super) fn send(&self, packet: &Packet) -> bool {
-        self.put(|frames| codec::encode(packet, frames).is_ok())
+        match packet {
+            Packet::Beats(beats) => self.put(|state| {
+                for Beat { group, message } in beats {
+                    let is_answer = matches!(message.body, Body::HeartbeatAck { .. });
+                    state.beats.insert((*group, is_answer), *message);
+                }
+                true
+            }),
+            packet => self.put(|state| codec::encode(packet, &mut state.frames).is_ok()),
+        }
     }
 
     /// Asks whether the other side is there. Behind a full outbox that is not worth a packet: what
     /// waits there is either taken, which answers the question, or it is not.
     pub(super) fn ping(&self) {
         if self.lock().frames.len() + HEADER_BYTES <= self.bytes_max {
-            self.put(|frames| {
-                frame::put_empty(frames, Kind::Ping);
+            self.put(|state| {
+                frame::put_empty(&mut state.frames, Kind::Ping);
                 true
             });
         }
     }
 
-    fn put(&self, encode: impl FnOnce(&mut BytesMut) -> bool) -> bool {
+    fn put(&self, put: impl FnOnce(&mut State) -> bool) -> bool {
         let mut state = self.lock();
-        if !state.status.is_up || !encode(&mut state.frames) {
+        if !state.status.is_up || !put(&mut state) {
             state.status.dropped += 1;
             return false;
         }
@@ -105,6 +140,7 @@ impl Outbox {
         let mut spare = Some(spare);
         poll_fn(|context| {
             let mut state = self.lock();
+            state.put_beats();
             if state.frames.is_empty() {
                 if !state.link.as_ref().is_some_and(|link| link.will_wake(context.waker())) {
                     state.link = Some(context.waker().clone());
@@ -131,6 +167,7 @@ impl Outbox {
         let mut state = self.lock();
         state.status.is_up = false;
         state.frames.clear();
+        state.beats.clear();
         let is_new = state.status.trouble.as_ref() != Some(trouble);
         state.status.trouble = Some(trouble.clone());
         is_new

@@ -96,8 +96,13 @@ struct Shown {
 
 impl Watch for Shown {
     fn saw_packet(&mut self, envelope: &Envelope) {
-        if let Packet::Raft { group, message, .. } = &envelope.packet {
-            self.glass.behind().notes.said(*group, message);
+        match &envelope.packet {
+            Packet::Raft { group, message, .. } => self.glass.behind().notes.said(*group, message),
+            Packet::Beats(beats) => {
+                let notes = &mut self.glass.behind().notes;
+                beats.iter().for_each(|beat| notes.said(beat.group, &beat.message));
+            }
+            Packet::Chunk(_) | Packet::ChunkAck(_) => {}
         }
     }
 
