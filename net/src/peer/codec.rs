@@ -341,16 +341,20 @@ mod tests {
         let state = prop_oneof![Just(states[0]), Just(states[1]), Just(states[2])];
         let ack = (id, 0..=NUMBER_MAX, state)
             .prop_map(|(id, offset, state)| Packet::ChunkAck(ChunkAck { id, offset, state }));
-        let beat = (any::<u32>(), 0..=NUMBER_MAX, any::<bool>()).prop_map(|(group, term, is_ack)| {
-            let round = Position(term / 2);
-            let body = if is_ack {
-                Body::HeartbeatAck { round }
-            } else {
-                Body::Heartbeat { commit: Index(term / 3), round, quiet: term % 2 == 0 }
-            };
-            let (from, to) = (ReplicaId(term), ReplicaId(7));
-            Beat { group: GroupId(group), message: Message { from, to, term: Term(term), body } }
-        });
+        let beat =
+            (any::<u32>(), 0..=NUMBER_MAX, any::<bool>()).prop_map(|(group, term, is_ack)| {
+                let round = Position(term / 2);
+                let body = if is_ack {
+                    Body::HeartbeatAck { round }
+                } else {
+                    Body::Heartbeat { commit: Index(term / 3), round, quiet: term % 2 == 0 }
+                };
+                let (from, to) = (ReplicaId(term), ReplicaId(7));
+                Beat {
+                    group: GroupId(group),
+                    message: Message { from, to, term: Term(term), body },
+                }
+            });
         let beats = vec(beat, 0..4).prop_map(Packet::Beats);
         prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats]
     }

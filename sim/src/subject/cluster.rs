@@ -11,6 +11,7 @@
 
 use std::{
     collections::BTreeMap,
+    future::pending,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -154,7 +155,11 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
                 recorder: recorder.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
-            cluster_client::run(runtime, setup)
+            async move {
+                cluster_client::run(runtime, setup).await;
+                // Whoever looks after machines would start it once more, plan and all.
+                pending::<()>().await;
+            }
         });
     }
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
