@@ -42,7 +42,7 @@ pub struct Cli {
     )]
     at: Vec<SocketAddr>,
     /// How long to try.
-    #[arg(long, global = true, default_value_t = 5000, value_name = "MS")]
+    #[arg(long, global = true, default_value_t = 10_000, value_name = "MS")]
     within_ms: u64,
     #[command(subcommand)]
     what: What,
