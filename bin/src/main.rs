@@ -16,6 +16,7 @@ mod progress;
 mod bench;
 mod cli;
 mod crash;
+mod ctl;
 mod demo;
 mod engines;
 mod inspect;
@@ -54,6 +55,10 @@ enum Command {
 
     /// Asks a cluster for one thing: gets, sets, deletes, adds.
     Cli(cli::Cli),
+
+    /// Looks after a cluster that runs.
+    #[command(subcommand)]
+    Ctl(ctl::Ctl),
 
     /// A tour of the store that ends with its power cut a hundred times, and one seed replayed.
     Demo(demo::Demo),
@@ -105,6 +110,7 @@ fn run(command: Command, out: Out) -> Outcome {
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
         Command::Cli(cli) => cli::run(&cli, out),
+        Command::Ctl(ctl) => ctl::run(&ctl, out),
         Command::Demo(demo) => demo::run(&demo, out),
         Command::Errors => {
             let rows = failure::CODES.iter().map(|code| {

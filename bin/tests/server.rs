@@ -50,6 +50,11 @@ fn three_nodes_are_one_store() {
         assert_eq!(cluster.ask(&["get", "hello"]).ok(), "world\n");
         *running = Some(cluster.start(node));
     }
+    let status =
+        |what: &[&str]| run(&[&["ctl", "status", "--at", &cluster.at.join(",")], what].concat());
+    let shown = status(&["-o", "json"]).ok();
+    assert_eq!(shown.matches("\"leads\":1").count(), 1, "{shown}");
+    assert_eq!(shown.matches("\"groups\":1").count(), 3, "{shown}");
     cluster.ask(&["delete", "hello"]).ok();
     cluster.ask(&["get", "hello"]).failed(4, "TR-E201");
     cluster.ask(&["delete", "hello"]).failed(4, "TR-E201");
@@ -69,6 +74,9 @@ fn without_a_majority_nothing_happens() {
     };
     ask(&["set", "hello", "world"]).failed(3, "TR-E504");
     ask(&["get", "hello"]).failed(3, "TR-E504");
+    let status = run(&["ctl", "status", "--at", &cluster.at.join(",")]);
+    assert!(status.out.contains("connection refused"), "{status:?}");
+    status.failed(3, "TR-E504");
     // It cannot hand over what it does not lead: it simply ends.
     assert_eq!(alone.end("-INT").code, Some(0));
 }
@@ -105,4 +113,35 @@ fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
     // A manifest that is gone, and one of a version to come.
     fs::remove_file(format!("{data}/CURRENT")).expect("it was made");
     start("1", &cluster.members, &data, &[]).failed(3, "TR-E103");
+}
+
+/// Nodes that were told different things, and two that were told the same: those who are right go
+/// on, and the log says what to correct.
+#[test]
+fn strangers_are_refused_and_harm_nobody() {
+    let cluster = Three::new("strangers_are_refused_and_harm_nobody");
+    let nodes = [cluster.start(1), cluster.start(2)];
+    cluster.ask(&["set", "hello", "world"]).ok();
+    let stranger = |name: &str, node: &str, more: &[&str]| {
+        let data = cluster.scratch.path(name);
+        let usual = ["--node", node, "--members", &cluster.members, "--data", &data];
+        Server::start(&[&usual, more].concat())
+    };
+    // Meanwhile everybody has knocked at everybody's door.
+    let go_on = || (0..20).for_each(|_| drop(cluster.ask(&["incr", "sum"]).ok()));
+    // The third member, of a cluster of another name and with other groups.
+    for more in [["--cluster", "another"], ["--groups", "2"]] {
+        let alien = stranger("alien", "3", &more);
+        go_on();
+        let said = alien.end("-TERM");
+        assert!(said.err.contains("correct the address, or the cluster's name"), "{said:?}");
+    }
+    // A second node 2, with a directory of its own.
+    let twin = stranger("twin", "2", &["--listen", &cluster.at[2]]);
+    go_on();
+    assert_eq!(cluster.ask(&["get", "hello"]).ok(), "world\n");
+    let said = [twin.end("-TERM").err];
+    let heard = nodes.map(|node| node.end("-TERM").err);
+    let all = said.iter().chain(&heard).cloned().collect::<String>();
+    assert!(all.contains("two nodes call themselves 2"), "{all}");
 }

@@ -28,7 +28,10 @@
 //! Not here: the bytes of requests (`trilith_engine::command`), the server's side
 //! (`peer/callers.rs`), what at most once costs (`trilith_engine::store`).
 
+mod greet;
 mod line;
+
+pub use greet::greet;
 
 use std::{
     collections::BTreeMap,

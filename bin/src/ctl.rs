@@ -1,0 +1,184 @@
+//! `trilith ctl`: what an operator asks a cluster that runs.
+//!
+//! `status` asks each node by itself: who it is, what it holds, what it leads. A node is asked for
+//! strong answers too, which only a leader gives, so what is shown as led is led.
+//!
+//! Not here: keys and values (`cli.rs`).
+
+use bytes::Bytes;
+use clap::{Args, Subcommand};
+use std::{collections::BTreeSet, env, net::SocketAddr, sync::Arc, time::Duration};
+use trilith_engine::{
+    command::{Level, Op, Outcome as Told, Refusal, Response, Scan},
+    runtime::{Handle, Runtime, Task, queue},
+    store::slots::SLOTS,
+    types::GroupId,
+};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish, greet},
+    os::{Os, run_core},
+    peer::hello::Identity,
+};
+
+use crate::{
+    failure::{Failure, INTERNAL, Outcome, UNANSWERED},
+    out::{Cell, Out},
+};
+
+/// What there is to ask.
+#[derive(Debug, Subcommand)]
+pub enum Ctl {
+    /// Says of each node who it is, what it leads and how far it is.
+    Status(Status),
+}
+
+/// Where the nodes are.
+#[derive(Args, Debug)]
+pub struct Status {
+    /// The nodes: each is asked by itself.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "127.0.0.1:7381",
+        value_name = "HOST:PORT,…"
+    )]
+    at: Vec<SocketAddr>,
+    /// How long one answer is waited for.
+    #[arg(long, default_value_t = 500, value_name = "MS")]
+    within_ms: u64,
+}
+
+/// What one node said.
+#[derive(Debug, Default)]
+struct Seen {
+    who: Option<Identity>,
+    /// Its groups, and those of them that it leads.
+    groups: u32,
+    leads: Vec<u32>,
+    /// Entries it has applied, over all groups.
+    applied: u64,
+    trouble: Option<String>,
+}
+
+/// Does it.
+pub fn run(ctl: &Ctl, out: Out) -> Outcome {
+    match ctl {
+        Ctl::Status(status) => status.run(out),
+    }
+}
+
+impl Status {
+    fn run(&self, out: Out) -> Outcome {
+        // No file is touched: any directory will do.
+        let ran = run_core(env::temp_dir(), |os| async move {
+            let (said, mut heard) = queue(self.at.len().max(1));
+            let within = Duration::from_millis(self.within_ms);
+            let asked = self.at.iter().enumerate().map(|(number, at)| {
+                let (os, at, said) = (os.clone(), *at, said.clone());
+                os.clone().task().spawn("status", async move {
+                    // There is room for each.
+                    let _said = said.push((number, ask(&os, at, within).await));
+                })
+            });
+            let asked: Vec<_> = asked.collect();
+            for one in asked {
+                one.join().await;
+            }
+            let mut all: Vec<(usize, Seen)> = std::iter::from_fn(|| heard.pop()).collect();
+            all.sort_by_key(|(number, _)| *number);
+            all.into_iter().map(|(_, seen)| seen).collect::<Vec<_>>()
+        });
+        let all = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
+        let columns =
+            ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
+        let rows: Vec<_> = self.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
+        out.table(&columns, &rows)?;
+        judge(&all)
+    }
+}
+
+fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
+    let who = |say: fn(&Identity) -> Cell| seen.who.as_ref().map_or(Cell::Absent, say);
+    vec![
+        at.to_string().into(),
+        who(|who| who.node.0.into()),
+        who(|who| who.cluster.to_string().into()),
+        who(|who| who.directory.to_string().into()),
+        seen.groups.into(),
+        seen.leads.len().into(),
+        seen.applied.into(),
+        seen.trouble.as_deref().map_or(Cell::Absent, Cell::from),
+    ]
+}
+
+/// Every group must have a leader, and all nodes must be of one cluster.
+fn judge(all: &[Seen]) -> Outcome {
+    let clusters: BTreeSet<_> =
+        all.iter().filter_map(|seen| seen.who).map(|who| who.cluster).collect();
+    if clusters.len() > 1 {
+        let cause = "these nodes are of several clusters";
+        return Err(Failure::new(&UNANSWERED, cause, "compare --cluster, --members and --groups"));
+    }
+    let groups = all.iter().map(|seen| seen.groups).max().unwrap_or(0);
+    let led: BTreeSet<u32> = all.iter().flat_map(|seen| seen.leads.iter().copied()).collect();
+    let lacking = (1..=groups).find(|group| !led.contains(group));
+    if groups > 0 && lacking.is_none() {
+        return Ok(());
+    }
+    let cause = match lacking {
+        Some(group) => format!("none of these nodes leads group {group}"),
+        None => "no node answered".to_owned(),
+    };
+    let next = "name all nodes with --at; see whether a majority runs, and what they log";
+    Err(Failure::new(&UNANSWERED, cause, next))
+}
+
+async fn ask(os: &Os, at: SocketAddr, within: Duration) -> Seen {
+    let mut seen = Seen::default();
+    match greet(os, at, within).await {
+        Ok(who) => seen.who = Some(who),
+        Err(trouble) => {
+            seen.trouble = Some(trouble.to_string());
+            return seen;
+        }
+    }
+    let client = Arc::new(Client::start(os, &[at], ClientOptions::default()));
+    for group in 1..=u32::from(SLOTS) {
+        let Response { told, outcome, .. } = scan(&client, group, Level::Eventual, within).await;
+        match outcome {
+            Told::Ok(_) => {
+                seen.groups += 1;
+                seen.applied += told.applied.0;
+            }
+            Told::Refused(Refusal::NoGroup) => break,
+            Told::Refused(refusal) => {
+                seen.trouble = Some(refusal.to_string());
+                break;
+            }
+            Told::Unknown => break,
+        }
+    }
+    let (said, mut heard) = queue(seen.groups.max(1) as usize);
+    let asked = (1..=seen.groups).map(|group| {
+        let (client, said) = (Arc::clone(&client), said.clone());
+        os.task().spawn("leads", async move {
+            let answer = scan(&client, group, Level::Strong, within).await.outcome;
+            if matches!(answer, Told::Ok(_)) {
+                // There is room for each.
+                let _said = said.push(group);
+            }
+        })
+    });
+    let asked: Vec<_> = asked.collect();
+    for one in asked {
+        one.join().await;
+    }
+    seen.leads = std::iter::from_fn(|| heard.pop()).collect();
+    seen
+}
+
+/// The smallest question that there is about a group.
+async fn scan(client: &Client<Os>, group: u32, level: Level, within: Duration) -> Response {
+    let scan = Scan::of_prefix(GroupId(group), &Bytes::new(), 1, 1);
+    client.call(Op::Scan(scan), Wish { level, staleness_ms: 0, within }).await
+}
