@@ -174,7 +174,7 @@ impl<R: Runtime> Core<R> {
     /// nothing about the attempt that is under way, unless it says that it was done.
     fn answered(&self, line: usize, response: Response) {
         let mut state = self.lock();
-        let Some(call) = state.calls.get_mut(&response.sequence.0) else { return };
+        let Some(call) = state.calls.get_mut(response.sequence.0) else { return };
         if call.line != line && !matches!(response.outcome, Outcome::Ok(_)) {
             return;
         }
@@ -191,7 +191,7 @@ impl<R: Runtime> Core<R> {
             line.is_up = false;
             line.frames.clear();
         }
-        let calls = state.calls.values_mut();
+        let calls = state.calls.iter_mut();
         for call in calls.filter(|call| call.line == line && call.heard.is_none()) {
             call.heard = Some(Heard::Lost);
             if let Some(waker) = call.waker.take() {

@@ -28,6 +28,7 @@
 //! Not here: the bytes of requests (`trilith_engine::command`), the server's side
 //! (`peer/callers.rs`), what at most once costs (`trilith_engine::store`).
 
+mod calls;
 mod greet;
 mod line;
 
@@ -55,6 +56,7 @@ use crate::{
     frame::{self, Kind},
     limits::CLIENT_IN_FLIGHT_MAX,
 };
+use calls::Calls;
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
@@ -130,7 +132,7 @@ struct State<G> {
     /// The same for what is far behind that: groups have times of their own, and one whose leader's
     /// clock was wrong may be ahead of all others.
     behind: BTreeMap<Target, Stamp>,
-    calls: BTreeMap<u64, Call>,
+    calls: Calls,
     lines: Vec<Line>,
     leaders: BTreeMap<Target, usize>,
 }
@@ -188,7 +190,7 @@ impl<R: Runtime> Core<R> {
     async fn heard(&self, number: u64) -> Heard {
         poll_fn(|context| {
             let mut state = self.lock();
-            let Some(call) = state.calls.get_mut(&number) else { return Poll::Ready(Heard::Lost) };
+            let Some(call) = state.calls.get_mut(number) else { return Poll::Ready(Heard::Lost) };
             match call.heard.take() {
                 Some(heard) => Poll::Ready(heard),
                 None => {
@@ -210,7 +212,7 @@ struct Numbered<'a, R: Runtime> {
 
 impl<R: Runtime> Drop for Numbered<'_, R> {
     fn drop(&mut self) {
-        self.core.lock().calls.remove(&self.number);
+        self.core.lock().calls.end(self.number);
     }
 }
 
@@ -219,12 +221,16 @@ struct Progress {
     target: Target,
     /// The highest stamp that was known when the request was first sent.
     since: Stamp,
+    /// When the attempt began.
+    now: Instant,
     deadline: Instant,
     /// An attempt of a write may have been heard, and its answer was not.
     maybe: bool,
     /// What the last definite answer said.
     refusal: Refusal,
     attempts: u32,
+    /// Which line was thought to lead when it was last sent.
+    known: Option<usize>,
     pause: Duration,
 }
 
@@ -239,7 +245,7 @@ impl<R: Runtime> Client<R> {
             last: 0,
             since: Stamp(0),
             behind: BTreeMap::new(),
-            calls: BTreeMap::new(),
+            calls: Calls::default(),
             lines: nodes.iter().map(|_| Line::default()).collect(),
             leaders: BTreeMap::new(),
         };
@@ -267,23 +273,29 @@ impl<R: Runtime> Client<R> {
         {
             return local(0, Outcome::Refused(refusal));
         }
-        let Some(numbered) = self.begin(Target::of(&op)) else {
+        let target = Target::of(&op);
+        let Some(numbered) = self.begin(target) else {
             return local(0, Outcome::Refused(Refusal::Overloaded));
         };
+        let now = clock.now();
         let mut progress = Progress {
-            target: Target::of(&op),
+            target,
             since: numbered.since,
-            deadline: clock.now() + wish.within,
+            now,
+            deadline: now + wish.within,
             maybe: false,
             refusal: Refusal::TooLate,
             attempts: 0,
+            known: None,
             pause: self.core.options.backoff_min,
         };
-        while clock.now() < progress.deadline {
-            if let Some(response) = self.attempt(&numbered, &op, &wish, &mut progress).await {
+        let mut request = self.request(&numbered, op, &wish);
+        while progress.now < progress.deadline {
+            if let Some(response) = self.attempt(&numbered, &mut request, &mut progress).await {
                 return response;
             }
             progress.attempts += 1;
+            progress.now = clock.now();
         }
         let outcome =
             if progress.maybe { Outcome::Unknown } else { Outcome::Refused(progress.refusal) };
@@ -298,44 +310,54 @@ impl<R: Runtime> Client<R> {
         state.last += 1;
         let since = state.behind.get(&target).copied().unwrap_or(state.since);
         let number = state.last;
-        state.calls.insert(number, Call::default());
+        state.calls.begin(number);
         Some(Numbered { core: &self.core, number, since })
+    }
+
+    /// What is sent, as far as all attempts have it in common.
+    fn request(&self, numbered: &Numbered<'_, R>, op: Op, wish: &Wish) -> Request {
+        let number = Sequence(numbered.number);
+        let (client, since) = (self.core.id, numbered.since);
+        Request {
+            session: Session { client, sequence: number, oldest: number, since },
+            level: wish.level,
+            patience_ms: 0,
+            staleness_ms: wish.staleness_ms,
+            op,
+        }
     }
 
     /// One attempt; the answer, if it ends the call.
     async fn attempt(
         &self,
         numbered: &Numbered<'_, R>,
-        op: &Op,
-        wish: &Wish,
+        request: &mut Request,
         progress: &mut Progress,
     ) -> Option<Response> {
         let clock = self.core.runtime.clock();
-        let Some(line) = self.ask(numbered, op, wish, progress) else {
+        let Some(line) = self.ask(numbered, request, progress) else {
             self.pause(progress).await;
             return None;
         };
-        let until = progress.deadline.min(clock.now() + self.core.options.attempt_within);
+        let is_write = matches!(request.op, Op::Write(_));
+        let until = progress.deadline.min(progress.now + self.core.options.attempt_within);
         let response = match timeout(clock, until, self.core.heard(numbered.number)).await {
             Ok(Heard::Answer(response)) => response,
             Ok(Heard::Lost) | Err(_) => {
-                progress.maybe |= matches!(op, Op::Write(_));
+                progress.maybe |= is_write;
                 self.forget(progress.target, line);
                 return None;
             }
         };
-        self.hear_of_time(progress.target, response.told.stamp);
+        let leads = matches!(response.outcome, Outcome::Ok(_)) && request.level == Level::Strong;
+        let is_news = leads && progress.known != Some(line);
+        self.learn(progress.target, response.told.stamp, is_news.then_some(line));
         match response.outcome {
-            Outcome::Ok(_) => {
-                if wish.level == Level::Strong {
-                    self.core.lock().leaders.insert(progress.target, line);
-                }
-                return Some(response);
-            }
+            Outcome::Ok(_) => return Some(response),
             Outcome::Unknown => {
                 // The same number again: whoever knows what became of it says so.
                 mark!("client: an unknown outcome was asked for again");
-                progress.maybe |= matches!(op, Op::Write(_));
+                progress.maybe |= is_write;
             }
             Outcome::Refused(refusal) => {
                 progress.refusal = refusal;
@@ -358,11 +380,15 @@ impl<R: Runtime> Client<R> {
         None
     }
 
-    fn hear_of_time(&self, target: Target, stamp: Stamp) {
+    /// A response says how late it is where it comes from, and perhaps who leads.
+    fn learn(&self, target: Target, stamp: Stamp, leader: Option<usize>) {
         let mut state = self.core.lock();
         let state = &mut *state;
         let since = state.behind.get_mut(&target).unwrap_or(&mut state.since);
         *since = stamp.max(*since);
+        if let Some(line) = leader {
+            state.leaders.insert(target, line);
+        }
     }
 
     /// The group is far behind what was heard elsewhere, and did nothing. Unless an earlier attempt
@@ -381,35 +407,25 @@ impl<R: Runtime> Client<R> {
     fn ask(
         &self,
         numbered: &Numbered<'_, R>,
-        op: &Op,
-        wish: &Wish,
-        progress: &Progress,
+        request: &mut Request,
+        progress: &mut Progress,
     ) -> Option<usize> {
-        let left = progress.deadline.since(self.core.runtime.clock().now());
+        let left = progress.deadline.since(progress.now);
         let mut state = self.core.lock();
         let state = &mut *state;
         let count = state.lines.len();
         let known = state.leaders.get(&progress.target).copied();
         let first =
             known.unwrap_or((self.core.id.0 as usize).wrapping_add(progress.attempts as usize));
+        progress.known = known;
         let mut all = (0..count).map(|next| first.wrapping_add(next) % count.max(1));
         let line = all.find(|line| state.lines.get(*line).is_some_and(|line| line.is_up))?;
-        let oldest = state.calls.keys().next().copied().unwrap_or(numbered.number);
-        let request = Request {
-            session: Session {
-                client: self.core.id,
-                sequence: Sequence(numbered.number),
-                oldest: Sequence(oldest),
-                since: progress.since,
-            },
-            level: wish.level,
-            patience_ms: u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1),
-            staleness_ms: wish.staleness_ms,
-            op: op.clone(),
-        };
+        request.session.oldest = Sequence(state.calls.oldest().unwrap_or(numbered.number));
+        request.session.since = progress.since;
+        request.patience_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         let to = state.lines.get_mut(line)?;
         frame::encode(&mut to.frames, Kind::Request, |out| request.encode(out)).ok()?;
-        if let Some(call) = state.calls.get_mut(&numbered.number) {
+        if let Some(call) = state.calls.get_mut(numbered.number) {
             (call.line, call.heard) = (line, None);
         }
         if let Some(writer) = to.writer.take() {
