@@ -163,6 +163,18 @@ impl FrameBuilder {
     /// # Errors
     /// [`PushError`]; the frame is as it was.
     pub fn push_encoded(&mut self, bytes: &[u8]) -> Result<(), PushError> {
+        self.push_encoded_with(bytes, |_| {})
+    }
+
+    /// The same, and shows each record.
+    ///
+    /// # Errors
+    /// [`PushError`]; the frame is as it was, and nothing was shown.
+    pub fn push_encoded_with(
+        &mut self,
+        bytes: &[u8],
+        mut show: impl FnMut(&Record<'_>),
+    ) -> Result<(), PushError> {
         let (group, records) = outline(bytes).map_err(PushError::Encoded)?;
         let line = self.room_for(group, bytes.len())?;
         let start = self.buffer.len();
@@ -173,6 +185,7 @@ impl FrameBuilder {
             }
             let (words, len) = ((start + at) / RECORD_ALIGN, record.encoded_bytes());
             self.spots.push(Spot { words: words as u32, len: len as u32 });
+            show(&record);
         }
         assert!(self.spots.len() >= records, "every record has its place");
         Ok(())

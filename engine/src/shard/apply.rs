@@ -159,8 +159,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if is_void && entry.records().next().is_some() {
                 group.void.insert(index, extent);
             }
-            if let Some(edits) = batch.take(&entry, effect, extent) {
-                self.edit(id, &edits);
+            if batch.take(&entry, effect, extent) {
+                self.edit_by(id, &entry, extent);
             }
             index = index.next();
         }
@@ -265,8 +265,26 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// Edits the index.
-    fn edit(&mut self, id: GroupId, edits: &[Edit]) {
+    /// Edits the index as an entry says that holds all of its values.
+    fn edit_by(&mut self, id: GroupId, entry: &Entry<'_>, at: Extent) {
+        let version = Version(entry.place.index.0);
+        let edits = entry.records().map(|(offset, len, record)| value::Edit {
+            key: record.key,
+            version,
+            change: match record.kind {
+                RecordKind::Put => Change::Put {
+                    value: &[],
+                    loc: at.loc_of(offset, len),
+                    expires_ms: record.expires_ms.and_then(NonZeroU64::new),
+                },
+                _ => Change::Delete,
+            },
+        });
+        self.edit(id, edits);
+    }
+
+    /// Edits the index as a held batch says.
+    fn edit_held(&mut self, id: GroupId, edits: &[Edit]) {
         let edits = edits.iter().map(|edit| value::Edit {
             key: &edit.key,
             version: edit.version,
@@ -275,6 +293,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 To::Gone | To::Derived(_) => Change::Delete,
             },
         });
+        self.edit(id, edits);
+    }
+
+    fn edit<'a>(&mut self, id: GroupId, edits: impl Iterator<Item = value::Edit<'a>>) {
         if self.engine.apply(id, edits).is_err() {
             self.stopped = Some(Stopped::Damaged("the engine refused an edit"));
         }
@@ -282,7 +304,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// A batch counts: index, answers, core.
     fn count(&mut self, id: GroupId, batch: Held) {
-        self.edit(id, &batch.edits);
+        self.edit_held(id, &batch.edits);
         let applied = Version(batch.last.index.0);
         self.engine.advance(id, applied);
         for (entry, outcome) in batch.outcomes {
@@ -378,8 +400,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 }
 
 impl Held {
-    /// One entry is judged. Answers its edits if they can be made now.
-    fn take(&mut self, entry: &Entry<'_>, effect: Effect<'_>, at: Extent) -> Option<Vec<Edit>> {
+    /// One entry is judged. Answers whether its edits are to be made now; they are held otherwise,
+    /// if there are any.
+    fn take(&mut self, entry: &Entry<'_>, effect: Effect<'_>, at: Extent) -> bool {
         self.last = EntryId { term: entry.place.term, index: entry.place.index };
         if let Some(outcome) = effect.outcome {
             self.outcomes.push((self.last, outcome));
@@ -389,22 +412,21 @@ impl Held {
             Body::Leave => Some(None),
             Body::Noop | Body::Command(..) => None,
         };
+        let holds = !effect.derived.is_empty() || !self.edits.is_empty();
+        if !holds {
+            return effect.is_effective;
+        }
         let version = Version(entry.place.index.0);
-        let mut edits = Vec::new();
-        let derives = !effect.derived.is_empty();
-        let holds = derives || !self.edits.is_empty();
         if effect.is_effective {
             for (offset, len, record) in entry.records() {
                 let loc = at.loc_of(offset, len);
                 let expires_ms = record.expires_ms.and_then(NonZeroU64::new);
                 let is_put = record.kind == RecordKind::Put;
                 let to = if is_put { To::At(loc) } else { To::Gone };
-                if holds {
-                    let value = Bytes::copy_from_slice(record.value);
-                    let fresh = is_put.then_some(Fresh { version, expires_ms, value });
-                    self.seen.insert(record.key.to_owned(), fresh);
-                }
-                edits.push(Edit { key: record.key.to_owned(), version, expires_ms, to });
+                let value = Bytes::copy_from_slice(record.value);
+                let fresh = is_put.then_some(Fresh { version, expires_ms, value });
+                self.seen.insert(record.key.to_owned(), fresh);
+                self.edits.push(Edit { key: record.key.to_owned(), version, expires_ms, to });
             }
         }
         for derived in effect.derived {
@@ -412,12 +434,8 @@ impl Held {
             let value = derived.value.map(Bytes::from);
             let fresh = value.clone().map(|value| Fresh { version, expires_ms, value });
             self.seen.insert(key.clone(), fresh);
-            edits.push(Edit { key, version, expires_ms, to: To::Derived(value) });
+            self.edits.push(Edit { key, version, expires_ms, to: To::Derived(value) });
         }
-        if !holds {
-            return Some(edits);
-        }
-        self.edits.append(&mut edits);
-        None
+        false
     }
 }

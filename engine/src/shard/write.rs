@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     command::{Body, Entry, Place, encode},
-    journal::{self, FrameBuilder, Journal, JournalError, Persisted, Record, RecordKind, Sync},
+    journal::{FrameBuilder, Journal, JournalError, Persisted, Record, RecordKind, Sync},
     limits, mark,
     packet::{Beat, Envelope, Packet},
     planted,
@@ -93,10 +93,10 @@ impl Load {
 
     /// An entry, which was verified when it came.
     fn push_entry(&mut self, bytes: &Bytes) {
-        let pushed = self.frame.push_encoded(bytes);
+        let Self { frame, lines } = self;
+        let pushed =
+            frame.push_encoded_with(bytes, |record| lines.push((record.kind, record.version)));
         assert!(pushed.is_ok(), "what goes into one frame is bounded");
-        let records = journal::format::records(bytes).flatten();
-        self.lines.extend(records.map(|(_, record)| (record.kind, record.version)));
     }
 }
 
