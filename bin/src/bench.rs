@@ -52,9 +52,6 @@ pub enum Bench {
     Values(values::Plane),
     /// Three nodes on this machine, beside three members of etcd if it is installed.
     Cluster(cluster::Cluster),
-    /// One of these nodes.
-    #[command(hide = true)]
-    Member(cluster::member::Member),
     /// Many small keys: memory, space that comes back, and the time to open them.
     Scale(scale::Scale),
 }
@@ -96,7 +93,6 @@ pub fn run(bench: &Bench, out: Out) -> Outcome {
     match bench {
         Bench::Engine(engine) => engine.run(out),
         Bench::Cluster(cluster) => cluster::run(cluster, out),
-        Bench::Member(member) => cluster::member::run(member),
         Bench::Values(plane) => values::run(plane, out),
         Bench::Scale(scale) => scale::run(scale, out),
     }

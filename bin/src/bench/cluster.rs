@@ -24,14 +24,15 @@ use crate::{
 };
 
 mod etcd;
+mod events;
 mod grpc;
 mod limits;
-pub(crate) mod member;
 mod members;
 mod ours;
 mod race;
 
 use etcd::Etcd;
+use events::Event;
 use members::Members;
 use ours::{Ours, Shape};
 use race::{Ask, Lap, Load};
@@ -92,6 +93,9 @@ pub(crate) struct Cluster {
     /// Serve our reads from the leader's lease.
     #[arg(long)]
     lease: bool,
+    /// What happens afterwards, to clusters of its own.
+    #[arg(long, value_enum, value_delimiter = ',')]
+    events: Vec<Event>,
     /// Leave etcd out, also when it is installed.
     #[arg(long)]
     alone: bool,
@@ -106,6 +110,14 @@ struct Case {
     values: Arc<Values>,
     ours: Vec<Lap>,
     theirs: Vec<Lap>,
+}
+
+/// All that was measured.
+struct Measured {
+    cases: Vec<Case>,
+    /// Where the leaders were; nothing when nothing was asked.
+    places: String,
+    happened: events::Rows,
 }
 
 /// A cluster that runs, and who leads it.
@@ -124,12 +136,20 @@ pub(super) fn run(cluster: &Cluster, out: Out) -> Outcome {
             scratch.path.join("client"),
             |os| async move { cluster.measure(&os, &scratch).await },
         );
-    let (cases, places) = ran.map_err(|error| Failure::new(&OPEN, error, "see ulimit -n"))??;
+    let Measured { cases, places, happened } =
+        ran.map_err(|error| Failure::new(&OPEN, error, "see ulimit -n"))??;
     out.title("What this machine can do")?;
     out.table(&["limit", "value", "unit"], &limits.rows())?;
-    out.title("What the clusters do with it")?;
-    out.say(&places)?;
-    out.table(COLUMNS, &cases.iter().map(Case::row).collect::<Vec<_>>())
+    if !places.is_empty() {
+        out.title("What the clusters do with it")?;
+        out.say(&places)?;
+        out.table(COLUMNS, &cases.iter().map(Case::row).collect::<Vec<_>>())?;
+    }
+    if happened.is_empty() {
+        return Ok(());
+    }
+    out.title("What happens once in a while")?;
+    out.table(&["event", "value", "unit"], &happened)
 }
 
 fn failed(why: String) -> Failure {
@@ -137,21 +157,39 @@ fn failed(why: String) -> Failure {
 }
 
 impl Cluster {
-    async fn measure(&self, os: &Os, scratch: &Scratch) -> Outcome<(Vec<Case>, String)> {
+    async fn measure(&self, os: &Os, scratch: &Scratch) -> Outcome<Measured> {
+        let with_etcd = !self.alone && etcd_is_here();
+        let (cases, places) = self.race(os, scratch, with_etcd).await?;
+        let mut happened = Vec::new();
+        for event in &self.events {
+            happened.extend(events::happen(os, &scratch.path, *event, with_etcd).await?);
+        }
+        Ok(Measured { cases, places, happened })
+    }
+
+    /// Asks both clusters for everything in turn. Both are gone afterwards.
+    async fn race(
+        &self,
+        os: &Os,
+        scratch: &Scratch,
+        with_etcd: bool,
+    ) -> Outcome<(Vec<Case>, String)> {
         let starting = |error| super::opening(&scratch.path, &error);
+        let mut cases = self.cases();
+        if cases.is_empty() || self.rounds == 0 {
+            return Ok((cases, String::new()));
+        }
         let shape = Shape { groups: self.groups, lease: self.lease };
-        let members = ours::start(&scratch.path, &shape).map_err(starting)?;
+        let members = ours::start(&scratch.path.join("ours"), &shape).map_err(starting)?;
         let leader = ours::leader(os, &members, &super::load::key(0)).await.map_err(failed)?;
         let ours = Running { members, leader };
-        let theirs = if self.alone || !etcd_is_here() {
-            None
-        } else {
-            let members = etcd::start(&scratch.path).map_err(starting)?;
+        let mut theirs = None;
+        if with_etcd {
+            let (members, _) = etcd::start(&scratch.path.join("etcd")).map_err(starting)?;
             let leader = etcd::leader(os, &members).await.map_err(failed)?;
-            Some(Running { members, leader })
-        };
-        let mut cases = self.cases();
-        let mut progress = Progress::new("measuring", (cases.len() * self.rounds.max(1)) as u64);
+            theirs = Some(Running { members, leader });
+        }
+        let mut progress = Progress::new("measuring", (cases.len() * self.rounds) as u64);
         for _ in 0..self.rounds {
             for case in &mut cases {
                 self.round(os, case, &ours, theirs.as_ref()).await?;

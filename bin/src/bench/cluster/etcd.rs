@@ -8,7 +8,7 @@
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -37,29 +37,47 @@ pub(super) fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
     listeners?.iter().map(TcpListener::local_addr).collect()
 }
 
-/// Starts three members.
-///
-/// # Errors
-/// When there is no etcd, or it does not start.
-pub(super) fn start(dir: &Path) -> io::Result<Members> {
-    let (clients, peers) = (free_ports(3)?, free_ports(3)?);
-    let names: Vec<String> =
-        peers.iter().enumerate().map(|(at, peer)| format!("m{at}=http://{peer}")).collect();
-    let mut processes = Vec::new();
-    for at in 0..3 {
-        let (client, peer) = (format!("http://{}", clients[at]), format!("http://{}", peers[at]));
+/// What each member is told.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    dir: PathBuf,
+    clients: Vec<SocketAddr>,
+    peers: Vec<SocketAddr>,
+}
+
+impl Plan {
+    /// Starts a member, for the first time or again.
+    ///
+    /// # Errors
+    /// When there is no etcd.
+    pub(super) fn start_one(&self, at: usize, again: bool) -> io::Result<Process> {
+        let named = self.peers.iter().enumerate();
+        let names: Vec<String> = named.map(|(at, peer)| format!("m{at}=http://{peer}")).collect();
+        let client = format!("http://{}", self.clients[at]);
+        let peer = format!("http://{}", self.peers[at]);
+        let state = if again { "existing" } else { "new" };
         let mut command = Command::new("etcd");
         command.args(["--name", &format!("m{at}"), "--log-level", "error"]);
-        command.arg("--data-dir").arg(dir.join(format!("m{at}")));
+        command.arg("--data-dir").arg(self.dir.join(format!("m{at}")));
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
         command.args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer]);
-        command.args(["--initial-cluster", &names.join(","), "--initial-cluster-state", "new"]);
+        command.args(["--initial-cluster", &names.join(","), "--initial-cluster-state", state]);
         // What Debian's service would set for it must not reach these.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        processes.push(Process::of(command.spawn()?));
+        Ok(Process::of(command.spawn()?))
     }
-    Ok(Members { addresses: clients, processes })
+}
+
+/// Starts three members.
+///
+/// # Errors
+/// When there is no etcd.
+pub(super) fn start(dir: &Path) -> io::Result<(Members, Plan)> {
+    std::fs::create_dir_all(dir)?;
+    let plan = Plan { dir: dir.to_owned(), clients: free_ports(3)?, peers: free_ports(3)? };
+    let processes = (0..3).map(|at| plan.start_one(at, false)).collect::<io::Result<_>>()?;
+    Ok((Members { addresses: plan.clients.clone(), processes }, plan))
 }
 
 /// Which of the members leads, as soon as one does.

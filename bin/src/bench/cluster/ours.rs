@@ -1,6 +1,6 @@
 //! Our side: three nodes, each a process of this very program, and our own client.
 //!
-//! Not here: what a node does (`member.rs`), the loads (`race.rs`).
+//! Not here: what a node does (`server.rs`), the loads (`race.rs`).
 
 use bytes::BytesMut;
 use std::{
@@ -48,13 +48,14 @@ pub(super) fn start_one(
     addresses: &[SocketAddr],
     shape: &Shape,
 ) -> io::Result<Process> {
-    let members: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    let named = addresses.iter().enumerate();
+    let members: Vec<String> = named.map(|(at, address)| format!("{}={address}", at + 1)).collect();
     let mut command = Command::new(env::current_exe()?);
-    command.args(["bench", "member", "--node", &(at + 1).to_string()]);
-    command.args(["--members", &members.join(","), "--groups", &shape.groups.to_string()]);
-    command.arg("--dir").arg(dir.join(format!("n{}", at + 1)));
+    command.args(["server", "--node", &(at + 1).to_string(), "--members", &members.join(",")]);
+    command.args(["--groups", &shape.groups.to_string(), "--cluster", "bench"]);
+    command.arg("--data").arg(dir.join(format!("n{}", at + 1)));
     if shape.lease {
-        command.arg("--lease");
+        command.args(["--drift-ppm", "10000"]);
     }
     command.stdin(Stdio::null()).stdout(Stdio::null());
     Ok(Process::of(command.spawn()?))
@@ -65,6 +66,7 @@ pub(super) fn start_one(
 /// # Errors
 /// When this program cannot start itself.
 pub(super) fn start(dir: &Path, shape: &Shape) -> io::Result<Members> {
+    std::fs::create_dir_all(dir)?;
     let addresses = free_ports(3)?;
     let start = |at| start_one(dir, at, &addresses, shape);
     let processes = (0..3).map(start).collect::<io::Result<Vec<Process>>>()?;

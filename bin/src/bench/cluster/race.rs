@@ -125,6 +125,51 @@ pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load:
     }
 }
 
+/// Asks so many times, and as fast as it goes.
+///
+/// # Errors
+/// The first request that was not answered as it should.
+pub(super) async fn count<T: Target>(
+    os: &Os,
+    target: &T,
+    load: &Load,
+    times: u64,
+) -> Result<(), String> {
+    let left = Arc::new(AtomicU64::new(times));
+    let trouble = Arc::new(Mutex::new(None));
+    let worker = |worker: usize| {
+        let (target, load, left) = (target.clone(), load.clone(), Arc::clone(&left));
+        let trouble = Arc::clone(&trouble);
+        os.task().spawn("worker", async move {
+            let is_more = |left: u64| left.checked_sub(1);
+            while let Ok(number) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_more)
+            {
+                if let Err(why) = ask(worker, &target, &load, number % load.keys, number).await {
+                    *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+                }
+            }
+        })
+    };
+    let workers: Vec<_> = (0..load.in_flight).map(worker).collect();
+    for worker in workers {
+        worker.join().await;
+    }
+    trouble.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+}
+
+async fn ask<T: Target>(
+    worker: usize,
+    target: &T,
+    load: &Load,
+    number: u64,
+    version: u64,
+) -> Result<(), String> {
+    match load.ask {
+        Ask::Put => target.put(worker, &key(number), load.values.of(number, version)).await,
+        Ask::Get => target.get(worker, &key(number)).await,
+    }
+}
+
 async fn work<T: Target>(worker: usize, target: T, load: Load, shared: Arc<Shared>) {
     let mut dice = Dice::new(worker as u64 + 1);
     let mut version = 0;
@@ -132,10 +177,7 @@ async fn work<T: Target>(worker: usize, target: T, load: Load, shared: Arc<Share
         let number = dice.below(load.keys);
         version += 1;
         let begin = Instant::now();
-        let asked = match load.ask {
-            Ask::Put => target.put(worker, &key(number), load.values.of(number, version)).await,
-            Ask::Get => target.get(worker, &key(number)).await,
-        };
+        let asked = ask(worker, &target, &load, number, version).await;
         let took = begin.elapsed();
         match asked {
             Ok(()) if shared.phase.load(Ordering::Relaxed) == COUNTING => {
