@@ -38,7 +38,7 @@ pub struct Cli {
         global = true,
         value_delimiter = ',',
         default_value = "127.0.0.1:7381",
-        value_name = "HOST:PORT,…"
+        value_name = "IP:PORT,…"
     )]
     at: Vec<SocketAddr>,
     /// How long to try.

@@ -36,12 +36,7 @@ pub enum Ctl {
 #[derive(Args, Debug)]
 pub struct Status {
     /// The nodes: each is asked by itself.
-    #[arg(
-        long,
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7381",
-        value_name = "HOST:PORT,…"
-    )]
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7381", value_name = "IP:PORT,…")]
     at: Vec<SocketAddr>,
     /// How long one answer is waited for.
     #[arg(long, default_value_t = 500, value_name = "MS")]

@@ -13,7 +13,7 @@
 //! Not here: what a node is (`trilith_net::node`), clients (`cli.rs`).
 
 use clap::Args;
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, panic, path::PathBuf, process, str::FromStr, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 use trilith_engine::{
     journal::JournalError,
@@ -45,7 +45,7 @@ pub struct Server {
     #[arg(long)]
     node: u64,
     /// All members, this one among them; the same for every node.
-    #[arg(long, required = true, value_delimiter = ',', value_name = "1=HOST:PORT,…")]
+    #[arg(long, required = true, value_delimiter = ',', value_name = "1=IP:PORT,…")]
     members: Vec<Member>,
     /// Where this node keeps its data; made when it is not there.
     #[arg(long, value_name = "DIRECTORY")]
@@ -57,7 +57,7 @@ pub struct Server {
     #[arg(long, default_value_t = 1)]
     groups: u16,
     /// Where to listen, when that is not this node's address among the members.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
     /// Listens beyond this machine, though nobody is asked who he is yet.
     #[arg(long)]
@@ -93,6 +93,7 @@ impl FromStr for Member {
 pub fn run(server: &Server, out: Out) -> Outcome {
     let options = server.options().map_err(|why| misconfigured(&why))?;
     server.check_exposure(&options)?;
+    end_at_a_panic();
     let ran = run_core(&server.data, |os| server.serve(os, options, out));
     ran.map_err(|error| {
         Failure::new(&INTERNAL, error, "see how many files may be open: ulimit -n")
@@ -203,6 +204,16 @@ const fn make_tiny(shard: &mut ShardOptions) {
     shard.journal.manifest_bytes = 8 << 10;
     shard.journal.reserve_bytes = 64 << 10;
     shard.compaction.dead_bytes_min = 16 << 10;
+}
+
+/// A task that panicked has left its work half done, and whoever waits for it waits for ever: a node
+/// that stands still looks alive to the others. So any panic is the end of the process.
+fn end_at_a_panic() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::abort();
+    }));
 }
 
 fn misconfigured(why: &Misconfigured) -> Failure {

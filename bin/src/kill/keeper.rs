@@ -17,6 +17,7 @@ use std::{
     env,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     thread,
@@ -29,6 +30,8 @@ use crate::{
     failure::{Failure, LOST, Outcome},
 };
 
+/// What ends a process whatever it does.
+const SIGKILL: i32 = 9;
 /// A node that was asked to end must have done so by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// How often a process is looked at.
@@ -112,7 +115,7 @@ impl Running {
         self.child.kill().map_err(|error| starting(&error))?;
         let status = self.child.wait().map_err(|error| starting(&error))?;
         // It may have ended by itself between the look and the signal.
-        if status.code().is_some() { Err(self.ended(status)) } else { Ok(()) }
+        if status.signal() == Some(SIGKILL) { Ok(()) } else { Err(self.ended(status)) }
     }
 
     /// SIGTERM, and it must end in order.
