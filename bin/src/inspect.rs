@@ -105,7 +105,12 @@ fn file(inspect: &Inspect, out: Out) -> Outcome {
         Kind::Segment => segment(inspect, &bytes, out),
         Kind::Node => {
             let node = NodeFile::decode(&bytes).map_err(|error| refused(path, error))?;
-            out.facts(&[("kind", "node".into()), ("node", node.node.to_string().into())])
+            let owner = node.owner.map_or_else(|| "a lone store".to_owned(), |it| it.to_string());
+            out.facts(&[
+                ("kind", "node".into()),
+                ("node", node.node.to_string().into()),
+                ("owner", owner.into()),
+            ])
         }
         Kind::Current => {
             let current = CurrentFile::decode(&bytes).map_err(|error| refused(path, error))?;
@@ -326,6 +331,7 @@ fn say(change: &Change) -> String {
         Change::Drop { id } => format!("drop segment {id}"),
         Change::AddGroup { group } => format!("add group {group}"),
         Change::DropGroup { group } => format!("drop group {group}"),
+        Change::Peer { node, peer } => format!("node {node} is in directory {}", peer.directory),
         Change::Closed => "closed cleanly".to_owned(),
         Change::Floor { next_segment, lsn } => {
             format!("numbers used up: segments below {next_segment}, LSN {lsn}")

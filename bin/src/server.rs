@@ -29,7 +29,8 @@ use trilith_net::{
 
 use crate::{
     failure::{
-        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, DISK, FULL, Failure, IN_USE, INTERNAL, Outcome,
+        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, DISK, FOREIGN, FULL, Failure, IN_USE, INTERNAL,
+        Outcome,
     },
     out::Out,
     store::unopenable,
@@ -167,10 +168,6 @@ impl Server {
                 Failure::new(&ADDRESS, why, "name an address of this machine: ip address")
             }
             StartError::Open(shard::OpenError::Journal(error)) => unopenable(&self.data, error),
-            StartError::Open(shard::OpenError::NotFounded(JournalError::NoSpace)) => self.full(why),
-            StartError::Open(shard::OpenError::NotFounded(_)) => {
-                Failure::new(&DISK, why, "see the system's log: dmesg")
-            }
             StartError::Open(_) => {
                 let next = format!("trilith inspect {}", self.data.display());
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
@@ -185,6 +182,10 @@ impl Server {
             Stopped::Damaged(_) => {
                 let next = format!("trilith inspect {}", self.data.display());
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
+            }
+            Stopped::Outcast { node, ours, .. } => {
+                let next = format!("trilith ctl replace --node {node} --directory {ours}");
+                Failure::new(&FOREIGN, format!("{}: {why}", self.data.display()), next)
             }
             Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
         }

@@ -160,7 +160,7 @@ pub fn unopenable(dir: &Path, error: &OpenError) -> Failure {
         OpenError::Locked => {
             (&failure::LOCKED, format!("end the other process, or wait for it: fuser {shown}/LOCK"))
         }
-        OpenError::Foreign { .. } => {
+        OpenError::Foreign { .. } | OpenError::OtherOwner { .. } => {
             (&failure::FOREIGN, format!("name another directory; see ls -la {shown}"))
         }
         OpenError::Newer { .. } => {

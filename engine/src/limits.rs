@@ -193,6 +193,10 @@ pub const SHARD_SNAPSHOT_SEGMENTS_MAX: usize = 256;
 /// which whoever could take over has.
 pub const SHARD_STOP_WITHIN_MS: u64 = 4000;
 
+/// A node whose directory the others do not know stays for so long, so that those who have nobody
+/// else are welcomed by it, and somebody may seat it meanwhile.
+pub const SHARD_OUTCAST_STAYS_MS: u64 = 1000;
+
 /// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
 /// is looked after are smaller, and what is larger is a mistake of somebody's.
 pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;

@@ -10,7 +10,7 @@
 
 use crate::{
     raft::{EntryId, Message},
-    types::{GroupId, NodeId, ReplicaId},
+    types::{GroupId, NodeId, ReplicaId, Uuid},
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -45,6 +45,16 @@ pub enum Packet {
     Chunk(Chunk),
     /// How far a snapshot has arrived.
     ChunkAck(ChunkAck),
+    /// That replica sits in that directory of the receiver, as far as the sender has applied. Said
+    /// before other things as long as the replica has shown nothing of the log.
+    Seat {
+        /// The group.
+        group: GroupId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The directory.
+        directory: Uuid,
+    },
 }
 
 /// A group's sign of life: a heartbeat or its answer.

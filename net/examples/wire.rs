@@ -44,7 +44,11 @@ fn row(what: &str, at_once: usize, count: usize, begun: Duration) {
 fn setup(node: u64, members: &[(NodeId, std::net::SocketAddr)]) -> Setup {
     let own =
         Identity { cluster: Uuid([1; 16]), node: NodeId(node), directory: Uuid([node as u8; 16]) };
-    Setup { own, members: members.to_vec(), options: LinkOptions::default() }
+    Setup {
+        own,
+        members: members.to_vec(),
+        options: LinkOptions { asks_node: false, ..LinkOptions::default() },
+    }
 }
 
 fn append(index: u64, entry: &Bytes) -> Envelope {

@@ -62,6 +62,8 @@ pub enum Kind {
     ChunkAck = 34,
     /// Signs of life of many groups.
     Beats = 35,
+    /// Where a new replica sits.
+    Seat = 36,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -70,7 +72,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -81,6 +83,7 @@ impl Kind {
         Self::Chunk,
         Self::ChunkAck,
         Self::Beats,
+        Self::Seat,
         Self::Request,
         Self::Response,
     ];

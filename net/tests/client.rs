@@ -102,7 +102,11 @@ fn identity(node: u64) -> Identity {
 fn serve(os: &Os, node: u64, listener: OsListener, world: Shared) -> OsHandle {
     let (into, mut told) = queue(64);
     let members = vec![(NodeId(node), listener.local())];
-    let setup = Setup { own: identity(node), members, options: LinkOptions::default() };
+    let setup = Setup {
+        own: identity(node),
+        members,
+        options: LinkOptions { asks_node: false, ..LinkOptions::default() },
+    };
     let links = Links::start(os, setup, listener, into);
     os.task().spawn("server", async move {
         while let Ok(told) = told.recv().await {

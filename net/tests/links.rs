@@ -52,7 +52,11 @@ struct Node {
 impl Node {
     fn start(os: &Os, own: Identity, members: &[(NodeId, SocketAddr)], at: OsListener) -> Self {
         let (into, told) = queue(64);
-        let options = LinkOptions { silence: Duration::from_millis(400), ..LinkOptions::default() };
+        let options = LinkOptions {
+            silence: Duration::from_millis(400),
+            asks_node: false,
+            ..LinkOptions::default()
+        };
         let setup = Setup { own, members: members.to_vec(), options };
         Self { links: Links::start(os, setup, at, into), told }
     }

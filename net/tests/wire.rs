@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 use trilith_engine::{
     packet::Packet,
     raft::{Body, EntryId, Message},
+    shard::Standing,
     types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
 };
 use trilith_net::{
@@ -25,7 +26,8 @@ const ONE: Identity =
 const TWO: Identity = Identity { node: NodeId(2), directory: Uuid([0xd2; 16]), ..ONE };
 const HELLO: Hello =
     Hello { versions: Versions::OURS, purpose: Purpose::Peer { who: ONE, whom: NodeId(2) } };
-const WELCOME: Welcome = Welcome { version: 1, who: TWO, token: 0x0807_0605_0403_0201 };
+const WELCOME: Welcome =
+    Welcome { version: 1, standing: Standing::Founder, who: TWO, token: 0x0807_0605_0403_0201 };
 const READY: Ready = Ready { token: WELCOME.token };
 const REFUSAL: Refusal = Refusal::WrongNode { node: NodeId(2) };
 

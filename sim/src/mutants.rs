@@ -102,6 +102,13 @@ const OPENING_HUNTS: &[&str] = &["the_power_goes_again_while_a_store_opens"];
 /// Who hunts what shows only when much that was not synced is lost.
 const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
 
+/// The scenarios that hunt what shows only when nodes lose their directories.
+const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
+
+const fn replacing(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunts: REPLACING }
+}
+
 /// The scenarios that hunt the bugs of replicated groups.
 const CLUSTERS: &[&str] = &[
     "a_cluster_lives_through_everything",
@@ -270,6 +277,26 @@ const PLANTED: &[Mutant] = &[
         "shard_entry_of_another_place_taken",
         "shard",
         "entries are taken whatever place they name",
+    ),
+    replacing(
+        "shard_founds_unwelcomed",
+        "shard",
+        "a node with an empty directory founds its groups without asking the others",
+    ),
+    replacing(
+        "shard_any_directory_admitted",
+        "shard",
+        "a member may come back with another directory",
+    ),
+    replacing(
+        "shard_newcomer_not_answered",
+        "shard",
+        "a replica that is not in the roster yet is not answered, though it leads",
+    ),
+    replacing(
+        "directory_of_another_opened",
+        "journal",
+        "a node opens the directory of another member",
     ),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
     planted("index_at_append", "lone", "a frame is in the index though it was refused"),

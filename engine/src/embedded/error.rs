@@ -106,9 +106,10 @@ impl From<OpenError> for KvError {
             | OpenError::Contradiction { .. }
             | OpenError::NoCurrent { .. }
             | OpenError::Corrupt { .. } => Self::CorruptLog(error.to_string()),
-            OpenError::Foreign { .. } | OpenError::Newer { .. } | OpenError::OtherNode { .. } => {
-                Self::Unusable(error.to_string())
-            }
+            OpenError::Foreign { .. }
+            | OpenError::Newer { .. }
+            | OpenError::OtherNode { .. }
+            | OpenError::OtherOwner { .. } => Self::Unusable(error.to_string()),
         }
     }
 }

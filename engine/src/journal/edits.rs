@@ -19,7 +19,7 @@ use super::format::{FormatError, SEGMENT_HEADER_BYTES, SegmentKind};
 use crate::{
     codec::Reader,
     limits,
-    types::{GroupId, Lsn, SegmentId, Uuid},
+    types::{GroupId, Lsn, NodeId, SegmentId, Uuid},
 };
 
 /// Where a sealed segment's footer lies.
@@ -61,6 +61,15 @@ pub struct Listed {
     pub bytes: u64,
     /// Present once nothing is added to it any more.
     pub sealed: Option<Sealed>,
+}
+
+/// What is known of another member's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its uuid.
+    pub directory: Uuid,
+    /// Whether a change of members put it in the place of another, and it founds nothing.
+    pub is_seated: bool,
 }
 
 /// One change of the manifest.
@@ -118,6 +127,13 @@ pub enum Change {
         /// The highest LSN ever durable in a segment that was dropped.
         lsn: Lsn,
     },
+    /// That member of the cluster keeps its data in that directory, whatever was known before.
+    Peer {
+        /// The member.
+        node: NodeId,
+        /// What is known.
+        peer: Peer,
+    },
     /// The store was closed in order: prepared segments are known to be blank.
     Closed,
 }
@@ -165,6 +181,12 @@ impl Change {
                 out.extend_from_slice(&lsn.0.to_le_bytes());
             }
             Self::Closed => out.push(8),
+            Self::Peer { node, peer: Peer { directory, is_seated } } => {
+                out.push(9);
+                out.extend_from_slice(&node.0.to_le_bytes());
+                out.extend_from_slice(&directory.0);
+                out.push(u8::from(*is_seated));
+            }
         }
         out
     }
@@ -197,6 +219,15 @@ impl Change {
             6 => Self::DropGroup { group: GroupId(reader.u32()?) },
             7 => Self::Floor { next_segment: segment_id(&mut reader)?, lsn: floor(&mut reader)? },
             8 => Self::Closed,
+            9 => {
+                let (node, directory) = (NodeId(reader.u64()?), Uuid(reader.array()?));
+                let is_seated = match reader.u8()? {
+                    0 => false,
+                    1 => true,
+                    _ => return Err(FormatError::Field("seated")),
+                };
+                Self::Peer { node, peer: Peer { directory, is_seated } }
+            }
             _ => return Err(FormatError::Field("change")),
         };
         if reader.rest().is_empty() { Ok(change) } else { Err(FormatError::Field("change length")) }
@@ -286,6 +317,8 @@ pub struct ManifestState {
     pub groups: BTreeSet<GroupId>,
     /// The groups that are gone for good.
     pub dropped_groups: BTreeSet<GroupId>,
+    /// The directories of the other members.
+    pub peers: BTreeMap<NodeId, Peer>,
     /// The number of the next segment.
     pub next_segment: SegmentId,
     /// The highest LSN ever durable in a segment that was dropped.
@@ -349,6 +382,10 @@ impl ManifestState {
                 self.dropped_groups.insert(*group);
                 Ok(())
             }
+            Change::Peer { node, peer } => {
+                self.peers.insert(*node, *peer);
+                Ok(())
+            }
             Change::Floor { next_segment, lsn } => {
                 if *next_segment < self.next_segment || *lsn < self.floor_lsn {
                     return Err(Misfit("lowers a floor"));
@@ -389,6 +426,8 @@ impl ManifestState {
         }
         changes.extend(self.groups.iter().map(|group| Change::AddGroup { group: *group }));
         changes.extend(self.dropped_groups.iter().map(|group| Change::DropGroup { group: *group }));
+        let peers = self.peers.iter();
+        changes.extend(peers.map(|(node, peer)| Change::Peer { node: *node, peer: *peer }));
         if self.is_closed {
             changes.push(Change::Closed);
         }

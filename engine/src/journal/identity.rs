@@ -1,17 +1,20 @@
 //! The two small files that say whose directory this is: `NODE` and `CURRENT`. Pure.
 //!
 //! Both are 64 bytes: magic, checksum, version, and little else. `NODE` is written once, when the
-//! directory is made, and names the node; every segment header repeats the name, so a file copied
-//! from another node shows. `CURRENT` names the manifest that counts; it is replaced by renaming,
+//! directory is made, and names the directory; every segment header repeats the name, so a file copied
+//! from another one shows. A member of a cluster also writes there which member of which cluster it
+//! is, so that a directory that is mounted at the wrong place shows. `CURRENT` names the manifest that counts; it is replaced by renaming,
 //! and that rename is the moment in which a new manifest takes over.
 //!
 //! Not here: writing and replacing them (`manifest.rs`, `open.rs`).
+
+use core::fmt;
 
 use super::format::{FORMAT_VERSION, FormatError, is_zero};
 use crate::{
     codec::{self, Reader},
     limits::SEGMENT_ID_MAX,
-    types::{SegmentId, Uuid},
+    types::{NodeId, SegmentId, Uuid},
 };
 
 /// The length of both files.
@@ -24,8 +27,35 @@ pub const CURRENT_MAGIC: u32 = 0x4356_4b89;
 /// Whose directory this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NodeFile {
-    /// The node.
+    /// The directory itself.
     pub node: Uuid,
+    /// The member of a cluster that it belongs to; a lone store's belongs to none.
+    pub owner: Option<Owner>,
+}
+
+/// A member of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// The cluster, as it was founded. Kept when its members change, so it is not compared.
+    pub cluster: Uuid,
+    /// What stands for what never changes in a cluster: its name, and how many groups it has.
+    pub name: u64,
+    /// The member's number; never 0.
+    pub number: NodeId,
+}
+
+impl Owner {
+    /// Whether a directory of that owner is one of ours.
+    pub(super) fn is_of(&self, found: &Self) -> bool {
+        self.name == found.name && self.number == found.number
+    }
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { cluster, name, number } = self;
+        write!(f, "node {number} of cluster {cluster} (name {name:016x})")
+    }
 }
 
 /// Which manifest counts.
@@ -77,6 +107,11 @@ impl NodeFile {
     pub fn encode(&self) -> [u8; IDENTITY_BYTES] {
         let mut out = front(NODE_MAGIC);
         out[16..32].copy_from_slice(&self.node.0);
+        if let Some(Owner { cluster, name, number }) = self.owner {
+            out[32..48].copy_from_slice(&cluster.0);
+            out[48..56].copy_from_slice(&number.0.to_le_bytes());
+            out[56..64].copy_from_slice(&name.to_le_bytes());
+        }
         close(out)
     }
 
@@ -87,7 +122,15 @@ impl NodeFile {
     pub fn decode(bytes: &[u8]) -> Result<Self, FormatError> {
         let mut reader = open(bytes, NODE_MAGIC)?;
         let node = Uuid(reader.array()?);
-        if is_zero(reader.rest()) { Ok(Self { node }) } else { Err(FormatError::Field("reserved")) }
+        if is_zero(reader.rest()) {
+            return Ok(Self { node, owner: None });
+        }
+        let cluster = Uuid(reader.array()?);
+        let (number, name) = (NodeId(reader.u64()?), reader.u64()?);
+        if number == NodeId(0) {
+            return Err(FormatError::Field("number"));
+        }
+        Ok(Self { node, owner: Some(Owner { cluster, name, number }) })
     }
 }
 

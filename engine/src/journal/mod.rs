@@ -48,11 +48,12 @@ mod tests;
 
 pub use chores::{Chore, Done, Installed};
 pub use data::{DataError, DataSegment, DataWriter};
-pub use edits::Sealed;
+pub use edits::{Peer, Sealed};
 pub use files::{Expect, Files, RecordBuf, SegmentFile, verify};
 pub use footer::{HintRef, SegmentHints, SegmentStats};
 pub use format::{Origin, RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
+pub use identity::Owner;
 pub use open::Recovered;
 pub use report::{JournalError, JournalOptions, OnDamage, OpenError, OpenReport, ReadError, Sync};
 pub use sealed::{HintSource, ScrubReport};

@@ -195,7 +195,7 @@ async fn create<R: Runtime>(
     refuse_foreign(disk, disk.list("").await?).await?;
     let node = match read_small(disk, NODE).await {
         Ok(bytes) => match NodeFile::decode(&bytes) {
-            Ok(file) => Some(file.node),
+            Ok(file) => Some(file),
             Err(FormatError::Newer { found }) => {
                 return Err(OpenError::Newer { file: NODE.to_string(), found });
             }
@@ -204,14 +204,16 @@ async fn create<R: Runtime>(
         Err(error) if error.kind == DiskErrorKind::NotFound => None,
         Err(error) => return Err(error.into()),
     };
-    let node = match node {
-        Some(node) => {
+    let file = match node {
+        Some(file) => {
             mark!("journal_create_resumed");
-            node
+            check_owner(&file, options)?;
+            file
         }
-        None => draw_uuid(rng),
+        None => NodeFile { node: draw_uuid(rng), owner: options.owner },
     };
-    write_small(disk, NODE_TMP, &NodeFile { node }.encode()).await?;
+    let NodeFile { node, owner } = file;
+    write_small(disk, NODE_TMP, &file.encode()).await?;
     disk.rename(NODE_TMP, NODE).await?;
     disk.create_dir(JOURNAL_DIR).await?;
     disk.create_dir(DATA_DIR).await?;
@@ -221,7 +223,7 @@ async fn create<R: Runtime>(
         ManifestLog::create(disk, SegmentId(1), uuid, node, &state, options.manifest_bytes).await?;
     // The manifest's creation made the directory's names durable; now it may be pointed at.
     point_current(disk, &manifest.current()).await?;
-    let report = OpenReport { node, created: true, clean: true, ..whole() };
+    let report = OpenReport { node, owner, created: true, clean: true, ..whole() };
     let recovered = Recovered { report, segments: Vec::new(), tail: Vec::new() };
     let parts = Parts {
         node,
@@ -233,6 +235,20 @@ async fn create<R: Runtime>(
         previous: (Uuid::default(), 0),
     };
     Ok(Found { parts, recovered })
+}
+
+/// Refuses another member's directory. The cluster itself is not compared: what it was founded with
+/// may have changed, and others of another cluster refuse to speak with this one.
+fn check_owner(file: &NodeFile, options: &JournalOptions) -> Result<(), OpenError> {
+    let is_ours = match (&options.owner, &file.owner) {
+        (Some(ours), Some(found)) => ours.is_of(found),
+        (ours, found) => ours == found,
+    };
+    if is_ours || planted!("directory_of_another_opened") {
+        return Ok(());
+    }
+    mark!("journal_directory_of_another");
+    Err(OpenError::OtherOwner { found: file.owner, ours: options.owner })
 }
 
 /// Refuses a directory in which a store must not be made: one with foreign files, or one that has
@@ -321,11 +337,14 @@ async fn recover<R: Runtime>(
     rng: &mut R::Rng,
     options: &JournalOptions,
 ) -> Result<Found<R>, OpenError> {
-    let node = read_identity(disk, NODE, NodeFile::decode).await?.node;
+    let file = read_identity(disk, NODE, NodeFile::decode).await?;
+    check_owner(&file, options)?;
+    let NodeFile { node, owner } = file;
     let current = read_identity(disk, CURRENT, CurrentFile::decode).await?;
     let loaded = load(disk, &current, node, options.accept_tail_loss).await?;
     let report = OpenReport {
         node,
+        owner,
         clean: loaded.state.is_closed,
         torn_edit: loaded.torn,
         accepted: loaded.accepted,

@@ -11,6 +11,7 @@ use core::fmt;
 use super::{
     edits::Misfit,
     format::{FORMAT_VERSION, FormatError},
+    identity::Owner,
     verdict::{Damage, Verdict},
 };
 use crate::{
@@ -42,6 +43,8 @@ pub struct JournalOptions {
     pub settled_by_owner: bool,
     /// What damage that is found at opening does.
     pub damage: OnDamage,
+    /// The member of a cluster that opens it; a new directory becomes its.
+    pub owner: Option<Owner>,
 }
 
 /// What damage that is found at opening does.
@@ -67,6 +70,7 @@ impl Default for JournalOptions {
             accept_rot: false,
             settled_by_owner: false,
             damage: OnDamage::Refuse,
+            owner: None,
         }
     }
 }
@@ -113,6 +117,13 @@ pub enum OpenError {
         /// Ours.
         ours: Uuid,
     },
+    /// The directory belongs to another member, to one of another cluster, or to a lone store.
+    OtherOwner {
+        /// Whose it is.
+        found: Option<Owner>,
+        /// Who opens it.
+        ours: Option<Owner>,
+    },
     /// A file without which nothing can be found is damaged or missing.
     Unreadable {
         /// The file.
@@ -145,6 +156,7 @@ impl OpenError {
             | Self::NoCurrent { .. }
             | Self::Newer { .. }
             | Self::OtherNode { .. }
+            | Self::OtherOwner { .. }
             | Self::Unreadable { .. }
             | Self::Contradiction { .. }
             | Self::Corrupt { .. } => false,
@@ -175,6 +187,7 @@ impl fmt::Display for OpenError {
                 "{file} belongs to node {found}, this directory to {ours}; put it back where it \
                  came from"
             ),
+            Self::OtherOwner { found, ours } => fmt_owners(f, *found, *ours),
             Self::Unreadable { file, why } => {
                 write!(f, "{file} cannot be used: {why}; restore it from a backup or a peer")
             }
@@ -185,6 +198,26 @@ impl fmt::Display for OpenError {
             ),
             Self::Corrupt { damages } => fmt_damages(f, damages),
         }
+    }
+}
+
+fn fmt_owners(
+    f: &mut fmt::Formatter<'_>,
+    found: Option<Owner>,
+    ours: Option<Owner>,
+) -> fmt::Result {
+    f.write_str("this directory belongs to ")?;
+    match found {
+        Some(found) => write!(f, "{found}")?,
+        None => f.write_str("a lone store")?,
+    }
+    match ours {
+        Some(ours) => write!(
+            f,
+            ", and who opens it is {ours}; name that node's own directory, or correct the \
+             cluster's name, its number of groups or the node's number in the configuration"
+        ),
+        None => f.write_str("; open it with `trilith node`, or name a lone store's directory"),
     }
 }
 
@@ -329,8 +362,10 @@ impl core::error::Error for ReadError {}
 /// What opening found and did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OpenReport {
-    /// The node.
+    /// The directory.
     pub node: Uuid,
+    /// The member of a cluster that it belongs to.
+    pub owner: Option<Owner>,
     /// Whether the store was made just now.
     pub created: bool,
     /// Whether it had been closed in order.

@@ -21,7 +21,7 @@ use core::fmt;
 
 use super::{
     data::DataSegment,
-    edits::{Change, Listed, ManifestState, Misfit, Sealed},
+    edits::{Change, Listed, ManifestState, Misfit, Peer, Sealed},
     files::{Files, JOURNAL_DIR, SegmentFile, segment_name},
     footer::footer_bytes_max,
     format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     always, limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, Rng, Runtime},
-    types::{GroupId, Loc, Lsn, SegmentId, Uuid},
+    types::{GroupId, Loc, Lsn, NodeId, SegmentId, Uuid},
 };
 
 /// A segment that frames are being written to.
@@ -154,11 +154,19 @@ pub struct ManifestEdit<R: Runtime> {
     pub add_groups: Vec<GroupId>,
     /// Groups that are gone for good.
     pub drop_groups: Vec<GroupId>,
+    /// What is known now of other members' directories.
+    pub peers: Vec<(NodeId, Peer)>,
 }
 
 impl<R: Runtime> Default for ManifestEdit<R> {
     fn default() -> Self {
-        Self { add: Vec::new(), drop: Vec::new(), add_groups: Vec::new(), drop_groups: Vec::new() }
+        Self {
+            add: Vec::new(),
+            drop: Vec::new(),
+            add_groups: Vec::new(),
+            drop_groups: Vec::new(),
+            peers: Vec::new(),
+        }
     }
 }
 
@@ -219,6 +227,12 @@ impl<R: Runtime> Journal<R> {
     /// The groups that live here.
     pub fn groups(&self) -> impl Iterator<Item = GroupId> {
         self.state.groups.iter().copied()
+    }
+
+    /// What is known of the other members' directories.
+    #[must_use]
+    pub const fn peers(&self) -> &BTreeMap<NodeId, Peer> {
+        &self.state.peers
     }
 
     /// The segments that hold records, prepared ones left out.
@@ -612,6 +626,8 @@ impl<R: Runtime> Journal<R> {
         changes.extend(edit.drop.iter().map(|id| Change::Drop { id: *id }));
         changes.extend(edit.add_groups.iter().map(|group| Change::AddGroup { group: *group }));
         changes.extend(edit.drop_groups.iter().map(|group| Change::DropGroup { group: *group }));
+        let peers = edit.peers.iter();
+        changes.extend(peers.map(|(node, peer)| Change::Peer { node: *node, peer: *peer }));
         if changes.is_empty() {
             return Ok(());
         }

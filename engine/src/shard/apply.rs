@@ -313,14 +313,21 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.window.trim(self.options.cache_bytes, batch.last.index);
         group.uncounted.retain(|(index, _)| *index > batch.last.index);
-        if let Some(Some(change)) = &batch.members {
-            group.roster.extend(change.nodes.iter().copied());
+        // A change that does not fit is void, on every replica alike, and nobody sits down by it: its
+        // ids go to others.
+        let fits =
+            |change: &&ChangeOfMembers| group.raft.membership().after(&change.change).is_ok();
+        let change = batch.members.as_ref().and_then(Option::as_ref).filter(fits);
+        if let Some(change) = change {
+            group.roster.extend(change.seats.iter().copied());
+            self.peers.learn(change.seats.iter().map(|(_, seat)| *seat));
         }
-        self.step(id, Input::Applied { upto: batch.last.index });
+        // First who the members are: the core acts on what is applied, and would by the old ones.
         if let Some(change) = batch.members {
             let change = change.as_ref().map(|change| &change.change);
             self.step(id, Input::ChangeApplied { index: batch.last.index, change });
         }
+        self.step(id, Input::Applied { upto: batch.last.index });
         let Some(group) = self.groups.get(&id) else { return };
         if !group.confirmed.is_empty() {
             self.readable.insert(id);
@@ -381,7 +388,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if !(first.0..).zip(&entries).all(is_same) {
             return;
         }
-        let Some(to) = group.roster.get(&message.to).copied() else { return };
+        let Some(to) = group.node_of(message.to) else { return };
         self.outbox.send(Envelope { to, packet: Packet::Raft { group: id, message, entries } });
     }
 

@@ -5,7 +5,7 @@
 //! Checkpoint  version, term: the entry it stands behind
 //!             value: members │ roster │ void indices │ state
 //! members:    voters · outgoing · learners · demoted, each n 4 · ids 8n │ alone 1 │ ids used 8
-//! roster:     n 4 · (replica 8 · node 8)n
+//! roster:     n 4 · (replica 8 · node 8 · directory 16)n
 //! void:       n 4 · index 8n
 //! state:      the rest, as the state machine encodes itself
 //! ```
@@ -20,14 +20,14 @@ use alloc::{
 
 use bytes::BytesMut;
 
-use super::{group::Group, write::Load};
+use super::{group::Group, members::Seat, write::Load};
 use crate::{
     codec::{Reader, Truncated},
     journal::{Origin, Record, RecordKind},
     limits::{RAFT_LEARNERS_MAX, RAFT_VOTERS_MAX},
     raft::{EntryId, HardState, Membership, Parts},
     store::State,
-    types::{GroupId, Index, NodeId, ReplicaId, Version},
+    types::{GroupId, Index, ReplicaId, Version},
 };
 
 /// What a checkpoint says.
@@ -35,7 +35,7 @@ use crate::{
 pub(super) struct Checkpoint {
     pub(super) at: EntryId,
     pub(super) membership: Membership,
-    pub(super) roster: BTreeMap<ReplicaId, NodeId>,
+    pub(super) roster: BTreeMap<ReplicaId, Seat>,
     pub(super) void: BTreeSet<Index>,
     pub(super) state: State,
 }
@@ -127,9 +127,9 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     out.push(u8::from(parts.leaves_alone));
     out.extend_from_slice(&parts.ids_used.0.to_le_bytes());
     out.extend_from_slice(&(checkpoint.roster.len() as u32).to_le_bytes());
-    for (replica, node) in &checkpoint.roster {
+    for (replica, seat) in &checkpoint.roster {
         out.extend_from_slice(&replica.0.to_le_bytes());
-        out.extend_from_slice(&node.0.to_le_bytes());
+        seat.encode(&mut out);
     }
     out.extend_from_slice(&(checkpoint.void.len() as u32).to_le_bytes());
     checkpoint.void.iter().for_each(|index| out.extend_from_slice(&index.0.to_le_bytes()));
@@ -168,7 +168,7 @@ pub(super) fn decode(at: EntryId, bytes: &[u8]) -> Result<Checkpoint, Unreadable
         Membership::of_parts(parts).ok_or(Unreadable("a membership contradicts itself"))?;
     let mut roster = BTreeMap::new();
     for _ in 0..reader.u32()? {
-        roster.insert(ReplicaId(reader.u64()?), NodeId(reader.u64()?));
+        roster.insert(ReplicaId(reader.u64()?), Seat::take(&mut reader)?);
     }
     let mut void = BTreeSet::new();
     for _ in 0..reader.u32()? {

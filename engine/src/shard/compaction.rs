@@ -151,11 +151,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let edit = ManifestEdit { add, ..ManifestEdit::default() };
         match self.tell(edit, Told::Listed(compacted)) {
             Ok(()) => Stage::Telling,
-            Err((edit, Told::Listed(mut compacted))) => {
-                compacted.segments = edit.add;
-                Stage::Copied(compacted)
-            }
-            Err((_, Told::Dropped(_))) => Stage::None,
+            // The journal is away.
+            Err(back) => match *back {
+                (edit, Told::Listed(mut compacted)) => {
+                    compacted.segments = edit.add;
+                    Stage::Copied(compacted)
+                }
+                (_, Told::Dropped(_)) => Stage::None,
+            },
         }
     }
 
@@ -166,17 +169,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         match self.tell(edit, Told::Dropped(compacted)) {
             Ok(()) => Stage::Telling,
             // The journal is away.
-            Err((_, Told::Listed(compacted) | Told::Dropped(compacted))) => Stage::Moved(compacted),
+            Err(back) => match *back {
+                (_, Told::Listed(compacted) | Told::Dropped(compacted)) => Stage::Moved(compacted),
+            },
         }
     }
 
     /// Lets the journal edit its manifest.
-    fn tell(
-        &mut self,
-        edit: ManifestEdit<R>,
-        told: Told<R>,
-    ) -> Result<(), (ManifestEdit<R>, Told<R>)> {
-        let Some(mut journal) = self.journal.take() else { return Err((edit, told)) };
+    fn tell(&mut self, edit: ManifestEdit<R>, told: Told<R>) -> Result<(), Untold<R>> {
+        let Some(mut journal) = self.journal.take() else { return Err(Box::new((edit, told))) };
         let back = self.done.0.clone();
         self.working = Some(self.rt.task().spawn("edit", async move {
             let result = journal.edit(edit).await;
@@ -244,6 +245,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         );
     }
 }
+
+/// What the manifest was not told, because it was away.
+type Untold<R> = Box<(ManifestEdit<R>, Told<R>)>;
 
 /// What the manifest was told of a compaction.
 pub(super) enum Told<R: Runtime> {

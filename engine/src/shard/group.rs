@@ -11,6 +11,7 @@ use core::ops::Range;
 
 use super::{
     Caller,
+    members::Seat,
     settle::Anchor,
     window::{Extent, Window},
 };
@@ -27,8 +28,10 @@ pub(super) struct Group {
     pub(super) raft: Raft,
     pub(super) window: Window,
     pub(super) state: State,
-    /// Which node holds which replica.
-    pub(super) roster: BTreeMap<ReplicaId, NodeId>,
+    /// Where which replica sits.
+    pub(super) roster: BTreeMap<ReplicaId, Seat>,
+    /// Who has spoken and does not stand in it yet.
+    pub(super) strangers: BTreeMap<ReplicaId, NodeId>,
     /// The newest stamp of the log.
     pub(super) stamp: Stamp,
     /// Applied entries without effect whose records lie in unsettled segments.
@@ -153,9 +156,15 @@ impl Offered {
 }
 
 impl Group {
+    /// Which node a replica is on.
+    pub(super) fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
+        let seat = self.roster.get(&replica).map(|seat| seat.node);
+        seat.or_else(|| self.strangers.get(&replica).copied())
+    }
+
     /// Who leads, as a node.
     pub(super) fn leader_node(&self) -> Option<NodeId> {
-        self.raft.leader().and_then(|id| self.roster.get(&id).copied())
+        self.raft.leader().and_then(|id| self.node_of(id))
     }
 
     /// Whether a segment holds an entry that may still be applied or replaced.

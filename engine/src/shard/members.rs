@@ -1,25 +1,52 @@
-//! Who holds a group: changes of the membership, with the nodes that new replicas are on.
+//! Who holds a group: changes of the membership, and where the new replicas sit.
 //!
 //! ```text
-//! change   alone 1 │ steps 4 · (kind 1 · replica 8)… │ nodes 4 · (replica 8 · node 8)…
+//! change   alone 1 │ steps 4 · (kind 1 · replica 8)… │ seats 4 · (replica 8 · node 8 · directory 16)…
 //! ```
-//! The core knows replicas and no nodes; which node holds which replica is the *roster*, part of
-//! the group's state like everything else that entries say.
+//! The core knows replicas and no nodes; where which replica sits is the *roster*, part of the
+//! group's state like everything else that entries say. A seat is a directory on a node, because a
+//! replica's promises are in its directory: another directory at the same place is somebody else.
 //!
-//! Not here: whether a change fits (`raft`).
+//! # Replacing a replica
+//! A directory that is lost is replaced by an empty one, in three steps that whoever leads takes
+//! when it is asked, again and again, until nothing is left to do ([`Inbound::Replace`]):
+//!
+//! ```text
+//!   new id, learner, in the new directory ──► caught up ──► votes in the place of the old one
+//! ```
+//! The node there makes the group, blank, when the leader names the seat (`Packet::Seat`), which
+//! says which directory it means. Until it has a snapshot the replica knows nothing, and is asked
+//! for nothing.
+//!
+//! [`Inbound::Replace`]: super::Inbound::Replace
+//!
+//! Not here: whether a change fits (`raft`), which directories may speak (`peers.rs`).
 
 use alloc::vec::Vec;
 use bytes::Bytes;
 
-use super::{Outbox, Shard, group::Offered};
+use super::{
+    Outbox, Shard,
+    group::{Group, Offered},
+};
 use crate::{
     codec::{Reader, Truncated},
     command::{Body, Place, encode, encoded_bytes},
     limits::{RAFT_LEARNERS_MAX, RAFT_VOTERS_MAX},
-    raft::{Change, Input, Step},
+    mark,
+    raft::{Change, Flow, Input, Progress, Role, Step},
     runtime::Runtime,
-    types::{GroupId, NodeId, ReplicaId},
+    types::{GroupId, NodeId, ReplicaId, Uuid},
 };
+
+/// Where a replica sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seat {
+    /// The node.
+    pub node: NodeId,
+    /// The directory; zeros for the one in which the node founded the group.
+    pub directory: Uuid,
+}
 
 /// A change of a group's members.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +54,7 @@ pub struct ChangeOfMembers {
     /// What happens to which replicas.
     pub change: Change,
     /// Where the new ones are.
-    pub nodes: Vec<(ReplicaId, NodeId)>,
+    pub seats: Vec<(ReplicaId, Seat)>,
 }
 
 impl ChangeOfMembers {
@@ -45,10 +72,10 @@ impl ChangeOfMembers {
             out.push(kind);
             out.extend_from_slice(&replica.0.to_le_bytes());
         }
-        out.extend_from_slice(&(self.nodes.len() as u32).to_le_bytes());
-        for (replica, node) in &self.nodes {
+        out.extend_from_slice(&(self.seats.len() as u32).to_le_bytes());
+        for (replica, seat) in &self.seats {
             out.extend_from_slice(&replica.0.to_le_bytes());
-            out.extend_from_slice(&node.0.to_le_bytes());
+            seat.encode(&mut out);
         }
         Bytes::from(out)
     }
@@ -75,17 +102,84 @@ impl ChangeOfMembers {
                 _ => return Ok(None),
             });
         }
-        let mut nodes = Vec::new();
+        let mut seats = Vec::new();
         let places = reader.u32()? as usize;
         for _ in 0..places.min(most) {
-            nodes.push((ReplicaId(reader.u64()?), NodeId(reader.u64()?)));
+            seats.push((ReplicaId(reader.u64()?), Seat::take(reader)?));
         }
         let fits = count <= most && places <= most;
-        Ok(fits.then_some(Self { change: Change { steps, leaves_alone }, nodes }))
+        Ok(fits.then_some(Self { change: Change { steps, leaves_alone }, seats }))
+    }
+}
+
+impl Seat {
+    /// The node's own directory, in which it founds the group.
+    pub(super) const fn of_founder(node: NodeId) -> Self {
+        Self { node, directory: Uuid([0; 16]) }
+    }
+
+    pub(super) fn encode(self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.node.0.to_le_bytes());
+        out.extend_from_slice(&self.directory.0);
+    }
+
+    pub(super) fn take(reader: &mut Reader<'_>) -> Result<Self, Truncated> {
+        Ok(Self { node: NodeId(reader.u64()?), directory: Uuid(reader.array()?) })
+    }
+}
+
+impl Group {
+    /// What is left to do until a new replica in that seat has taken the place of whatever the
+    /// group had on that node; `None` when nothing is, or the time has not come.
+    fn replacement(&self, seat: Seat) -> Option<ChangeOfMembers> {
+        let membership = self.raft.membership();
+        if self.raft.role() != Role::Leader || membership.is_joint() {
+            return None;
+        }
+        let sits_there =
+            |id: &ReplicaId| self.roster.get(id).is_some_and(|at| at.node == seat.node);
+        let members = membership.members();
+        let old = members.iter().filter(|id| sits_there(id) && self.roster.get(*id) != Some(&seat));
+        let mut steps: Vec<Step> = old.map(|id| Step::Remove(*id)).collect();
+        let Some(new) = members.iter().find(|id| self.roster.get(*id) == Some(&seat)) else {
+            mark!("shard_replacement_begins");
+            let id = membership.parts().ids_used.next();
+            // A new one that was lost before it could vote is in the way of nothing but itself.
+            steps.retain(|step| matches!(step, Step::Remove(old) if !membership.is_voter(*old)));
+            steps.push(Step::AddLearner(id));
+            let change = Change { steps, leaves_alone: true };
+            return Some(ChangeOfMembers { change, seats: alloc::vec![(id, seat)] });
+        };
+        if !membership.is_voter(*new) {
+            let is_level = |peer: &Progress| {
+                let has = peer.matched() >= self.raft.commit();
+                peer.id() == *new && peer.flow() == Flow::Stream && has
+            };
+            if !self.raft.peers().iter().any(is_level) {
+                return None;
+            }
+            steps.push(Step::Promote(*new));
+        }
+        if steps.is_empty() {
+            return None;
+        }
+        mark!("shard_replacement_votes");
+        let change = Change { steps, leaves_alone: true };
+        Some(ChangeOfMembers { change, seats: Vec::new() })
     }
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Takes the next step of a replacement in each group that is led here and has one.
+    pub(super) fn replace(&mut self, seat: Seat) {
+        let step = |(id, group): (&GroupId, &Group)| Some((*id, group.replacement(seat)?));
+        let steps: Vec<(GroupId, ChangeOfMembers)> = self.groups.iter().filter_map(step).collect();
+        for (id, change) in steps {
+            tracing::info!(group = %id, node = %seat.node, ?change, "replacing a replica");
+            self.propose_change(id, &change);
+        }
+    }
+
     /// Proposes a change of the members; what comes of it shows in the membership.
     pub(super) fn propose_change(&mut self, id: GroupId, change: &ChangeOfMembers) {
         let wall_ms = self.wall_ms();

@@ -48,10 +48,12 @@
 mod apply;
 mod checkpoint;
 mod compaction;
+mod found;
 mod group;
 mod members;
 mod offer;
 mod open;
+mod peers;
 mod propose;
 mod read;
 mod recover;
@@ -62,8 +64,9 @@ mod timers;
 mod window;
 mod write;
 
-pub use members::ChangeOfMembers;
+pub use members::{ChangeOfMembers, Seat};
 pub use open::{Founding, OpenError, ShardOptions};
+pub use peers::{Admission, Greeting, Standing};
 
 use alloc::{
     boxed::Box,
@@ -77,9 +80,10 @@ use crate::{
     journal::{self, Journal, JournalError},
     limits, mark,
     packet::{Beat, Envelope, Packet},
+    planted,
     raft::{Body, Effects, EntryId, Input, Message, Moment, Raft},
     runtime::{Clock, Either, Instant, Receiver, Rng, Runtime, Sender, Task, race},
-    types::{GroupId, Index, NodeId, ReplicaId, SegmentId},
+    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
     value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
 };
 use group::{Group, Offered};
@@ -118,10 +122,29 @@ pub enum Inbound {
     Campaign(GroupId),
     /// Somebody wants another leader.
     Transfer(GroupId, ReplicaId),
-    /// Somebody wants other members, and says which nodes the new replicas are on.
+    /// Somebody wants other members, and says where the new replicas sit.
     Change(GroupId, ChangeOfMembers),
     /// Somebody wants the shard to end, in order.
     Stop,
+    /// Somebody wants new replicas in that seat, in the place of those that the node had. To be said
+    /// to everybody, again and again until it is done: each group's leader takes the next step.
+    Replace(Seat),
+    /// A member shows itself, before anything else is heard of it.
+    Greets(Greeting),
+    /// Another member has this directory written down.
+    Welcomed {
+        /// Who.
+        by: NodeId,
+        /// As what.
+        standing: Standing,
+    },
+    /// Another member knows another directory as this node's.
+    Outcast {
+        /// Who.
+        by: NodeId,
+        /// The directory that it knows.
+        known: Uuid,
+    },
 }
 
 /// Where a shard's packets and answers go. Takes them at once and never waits; packets may be
@@ -148,6 +171,17 @@ pub enum Stopped {
     Journal(JournalError),
     /// What it applied before is damaged on its disk, or contradicts itself.
     Damaged(&'static str),
+    /// The others know another directory of this node.
+    Outcast {
+        /// The node.
+        node: NodeId,
+        /// The one that it has.
+        ours: Uuid,
+        /// The one that they know.
+        known: Uuid,
+        /// Whether nothing is in it yet.
+        is_new: bool,
+    },
 }
 
 impl fmt::Display for Stopped {
@@ -157,6 +191,18 @@ impl fmt::Display for Stopped {
             Self::Asked => f.write_str("the shard was asked to stop"),
             Self::Journal(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
+            Self::Outcast { node, ours, known, is_new: true } => write!(
+                f,
+                "the other members know node {node} by its directory {known}, and this one is \
+                 {ours}, new: what the old one promised is not in it; bring the old directory \
+                 back, or replace the node: trilith ctl replace --node {node} --directory {ours}"
+            ),
+            Self::Outcast { node, ours, known, is_new: false } => write!(
+                f,
+                "the other members know node {node} by its directory {known}, which took the \
+                 place of this one, {ours}; bring that directory back, or begin with an empty one \
+                 and replace the node"
+            ),
         }
     }
 }
@@ -169,6 +215,7 @@ enum Done<R: Runtime> {
     Installed(Journal<R>, Result<journal::Installed, JournalError>),
     Told(Journal<R>, Result<(), JournalError>, compaction::Told<R>),
     Listed(Journal<R>, Result<(), JournalError>, Box<snapshot::Arrived<R>>, Vec<(SegmentId, Line)>),
+    Met(Journal<R>, Result<(), JournalError>, Vec<Greeting>),
     Chore(journal::Done<R>),
     Compacted(Result<Box<Compacted<R>>, CompactError>),
 }
@@ -180,6 +227,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     options: ShardOptions,
     node: NodeId,
     outbox: O,
+    peers: peers::Peers,
     /// The groups that the slots are split over.
     slotted: Vec<GroupId>,
     groups: BTreeMap<GroupId, Group>,
@@ -238,6 +286,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         loop {
             self.take_arrivals(&mut inbox);
             self.fire_timers();
+            self.found().await;
+            self.greet();
             self.settle();
             self.work();
             self.take_in();
@@ -250,6 +300,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.apply().await;
             self.answer_reads().await;
             self.send_beats();
+            self.leave();
             self.go_on_stopping();
             if let Some(stopped) = self.stopped.take() {
                 if stopped != Stopped::Asked {
@@ -306,10 +357,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn next_time(&self) -> Option<Moment> {
-        let waits = !self.unsaved.is_empty() || !self.gathered.is_empty();
+        let waits = self.waits_for_journal();
         let held = waits.then_some(self.hold_until);
         let stopping = self.stopping.as_ref().map(stop::Stopping::next);
-        let timer = self.timers.next().into_iter().chain(stopping).min();
+        let others = stopping.into_iter().chain(self.peers.leaves_at());
+        let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
             None => timer,
@@ -319,12 +371,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Whether another turn has something to do without anything new.
     fn has_more(&self) -> bool {
         let idle = self.journal.is_some() && self.now() >= self.hold_until;
-        let waits = !self.gathered.is_empty() || !self.unsaved.is_empty();
-        idle && waits
+        idle && self.waits_for_journal()
             || !self.committed.is_empty()
             || !self.readable.is_empty()
             || !self.unfetched.is_empty()
             || self.compaction_goes_on()
+    }
+
+    fn waits_for_journal(&self) -> bool {
+        !self.gathered.is_empty()
+            || !self.unsaved.is_empty()
+            || self.peers.wants_edit()
+            || !self.peers.wanted.is_empty()
     }
 
     fn take(&mut self, inbound: Inbound) {
@@ -336,6 +394,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Inbound::Transfer(group, to) => self.step(group, Input::Transfer { to }),
             Inbound::Change(group, change) => self.propose_change(group, &change),
             Inbound::Stop => self.begin_stop(),
+            Inbound::Replace(seat) => self.replace(seat),
+            Inbound::Greets(greeting) => self.take_greeting(greeting),
+            Inbound::Welcomed { by, standing } => self.take_welcome(by, standing),
+            Inbound::Outcast { by, known } => self.take_refusal(by, known),
         }
     }
 
@@ -351,6 +413,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             Packet::Chunk(chunk) => self.take_chunk(from, chunk),
             Packet::ChunkAck(ack) => self.take_chunk_ack(ack),
+            Packet::Seat { group, replica, directory } => self.take_seat(group, replica, directory),
         }
     }
 
@@ -366,7 +429,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return;
         };
         let is_for_us = message.to == group.raft.id();
-        let is_from_there = group.roster.get(&message.from).is_none_or(|node| *node == from);
+        let is_from_there = group.roster.get(&message.from).is_none_or(|seat| seat.node == from);
+        if !group.roster.contains_key(&message.from) && !planted!("shard_newcomer_not_answered") {
+            // It sat down in an entry that is not applied here, and may lead us there.
+            group.strangers.insert(message.from, from);
+        }
         if !is_for_us || !is_from_there {
             mark!("shard_message_for_another_replica");
             tracing::warn!(%id, %from, "a message for another replica was dropped");
@@ -396,7 +463,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .groups
             .iter()
             .flat_map(|(id, group)| {
-                let held = group.roster.iter().filter(|(_, at)| **at == node);
+                let held = group.roster.iter().filter(|(_, at)| at.node == node);
                 held.map(|(replica, _)| (*id, *replica))
             })
             .collect();
@@ -410,6 +477,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Done::Written(journal, result) => self.landed(journal, result),
             Done::Installed(journal, result) => self.installed(journal, result),
             Done::Told(journal, result, told) => self.told(journal, result, told),
+            Done::Met(journal, result, waits) => self.met(journal, result, waits),
             Done::Listed(journal, result, arrived, lines) => {
                 self.listed(journal, result, arrived, lines);
             }

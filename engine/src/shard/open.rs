@@ -1,9 +1,7 @@
-//! Opening a shard: what its directory holds becomes groups again, or new groups are founded.
+//! Opening a shard: what its directory holds becomes groups again.
 //!
-//! A group is founded by the same two records that every tail has of it: a hard state and a
-//! checkpoint, behind an entry that never was. Only when they are durable does the manifest list
-//! the group. So a crash in between founds it again, and a group that is listed and not found is
-//! damage.
+//! A directory belongs to one member of one cluster and says so; another member's is refused before
+//! anything is changed. One that lists no groups may have them founded later (`found.rs`).
 //!
 //! Not here: recovery of the journal (`journal`), of the log (`recover.rs`).
 
@@ -15,24 +13,24 @@ use core::fmt;
 
 use super::{
     Outbox, Shard,
-    checkpoint::{self, Checkpoint, Unreadable},
+    checkpoint::{Checkpoint, Unreadable},
     group::{Group, Offered, Unsaved},
+    peers::Peers,
     recover::{self, Found},
     settle::{Anchor, Settling},
     snapshot::Snapshots,
     timers::Timers,
-    write::{Flight, Load},
+    write::Flight,
 };
 use crate::{
     journal::{
-        self, Damage, Journal, JournalError, JournalOptions, ManifestEdit, OnDamage, OpenReport,
-        SegmentHints, Sync, TailSegment, Verdict,
+        self, Damage, Journal, JournalOptions, OnDamage, OpenReport, Owner, SegmentHints,
+        TailSegment, Verdict,
     },
-    limits, mark,
-    raft::{self, Boot, BootError, Effects, EntryId, HardState, Membership, Moment, Raft},
+    mark,
+    raft::{self, Boot, BootError, Effects, Moment, Raft},
     runtime::{Clock, Rng, Runtime, queue},
-    store::State,
-    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Term, Version},
+    types::{GroupId, NodeId, SegmentId, Uuid, Version},
     value::{Indexed, Policy},
 };
 
@@ -73,6 +71,10 @@ impl Default for ShardOptions {
 /// The groups that there are from the beginning, and who holds them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Founding {
+    /// The cluster. A directory keeps the one that it was made for.
+    pub cluster: Uuid,
+    /// What stands for what never changes in it: its name, and how many groups it has.
+    pub name: u64,
     /// The groups, in the order in which the slots are split over them.
     pub groups: Vec<GroupId>,
     /// The nodes that hold a replica of each; the replica has the node's number.
@@ -84,8 +86,6 @@ pub struct Founding {
 pub enum OpenError {
     /// The journal's reason.
     Journal(journal::OpenError),
-    /// Founding could not be written.
-    NotFounded(JournalError),
     /// Something that was durable is damaged.
     Damaged(Damage),
     /// The hints of a segment are damaged, and nothing else tells its dead records.
@@ -102,7 +102,6 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => error.fmt(f),
-            Self::NotFounded(error) => write!(f, "the groups could not be founded: {error}"),
             Self::Damaged(damage) => write!(f, "{damage}; replace this replica"),
             Self::Distrusted(segment) => {
                 write!(f, "the hints of segment {segment} are damaged; replace this replica")
@@ -133,18 +132,21 @@ impl From<Unreadable> for OpenError {
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
-    /// Opens the shard in the runtime's directory, founding the groups that are not there yet.
+    /// Opens the shard in the runtime's directory. An empty one becomes this node's; its groups are
+    /// founded when the others have welcomed it.
     ///
     /// # Errors
     /// [`OpenError`] says what is in the way and what to do.
     pub async fn open(
         rt: R,
-        options: ShardOptions,
+        mut options: ShardOptions,
         node: NodeId,
         founding: &Founding,
         outbox: O,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let (mut journal, recovered) = Journal::open(&rt, options.journal).await?;
+        let Founding { cluster, name, .. } = *founding;
+        options.journal.owner = Some(Owner { cluster, name, number: node });
+        let (journal, recovered) = Journal::open(&rt, options.journal).await?;
         refuse_damage(&recovered.report)?;
         let mut settling = Settling::default();
         let mut found = recover::scan(&recovered.tail, &mut settling)?;
@@ -154,21 +156,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         found.retain(|id, _| known.contains(id));
         let engine = load(&journal, &recovered.tail, recovered.segments, &found);
-        let fresh: Vec<GroupId> =
-            founding.groups.iter().copied().filter(|id| !known.contains(id)).collect();
-        if !fresh.is_empty() {
-            let at = found_groups(&mut journal, &fresh, founding).await?;
-            let at = settling.enter(at);
-            for id in &fresh {
-                let hard = HardState { term: FOUNDED.term, vote: None };
-                found.insert(*id, Found::founded(hard, first_checkpoint(founding), at));
-            }
-        }
+        let others = founding.members.iter().filter(|member| **member != node).count();
+        let to_found = known.is_empty().then(|| founding.clone());
         let mut shard = Self {
             rng: rt.rng("shard"),
             options,
             node,
             outbox,
+            peers: Peers::new(recovered.report.node, to_found, others),
             slotted: founding.groups.clone(),
             groups: BTreeMap::new(),
             engine,
@@ -209,16 +204,21 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         Ok((shard, recovered.report))
     }
 
-    fn boot(&mut self, id: GroupId, found: Found, certain: bool) -> Result<Group, OpenError> {
+    pub(super) fn boot(
+        &mut self,
+        id: GroupId,
+        found: Found,
+        certain: bool,
+    ) -> Result<Group, OpenError> {
         let recovered = found.recover().ok_or(OpenError::Lost(id))?;
         let anchor = found.anchored_at();
         let Found { hard, checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
-        let replica = roster.iter().find(|(_, node)| **node == self.node).map(|(id, _)| *id);
+        let replica = self.peers.own_replica(self.node, &roster).ok_or(OpenError::Lost(id))?;
         let boot = Boot {
             group: id,
-            id: replica.unwrap_or(ReplicaId(self.node.0)),
+            id: replica,
             // No other life had it, as far as luck goes; and read positions above it stay below 2^63.
             incarnation: (self.rng.next_u64() >> 33) as u32,
             config: self.options.raft,
@@ -238,6 +238,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             window: recovered.window,
             state,
             roster,
+            strangers: BTreeMap::new(),
             stamp: recovered.stamp,
             void: recovered.void,
             uncounted,
@@ -294,43 +295,4 @@ fn refuse_damage(report: &OpenReport) -> Result<(), OpenError> {
         Some((segment, _)) => Err(OpenError::Distrusted(*segment)),
         None => Ok(()),
     }
-}
-
-/// What every group begins behind.
-const FOUNDED: EntryId = EntryId { term: Term(1), index: Index(1) };
-
-fn first_checkpoint(founding: &Founding) -> Checkpoint {
-    let replica = |node: &NodeId| ReplicaId(node.0);
-    let voters: Vec<ReplicaId> = founding.members.iter().map(replica).collect();
-    Checkpoint {
-        at: FOUNDED,
-        membership: Membership::of_voters(&voters),
-        roster: founding.members.iter().map(|node| (replica(node), *node)).collect(),
-        void: BTreeSet::new(),
-        state: State::behind(FOUNDED.index, FOUNDED.term),
-    }
-}
-
-/// Writes the first records of groups, and lists them. Answers the segment the last ones lie in.
-async fn found_groups<R: Runtime>(
-    journal: &mut Journal<R>,
-    groups: &[GroupId],
-    founding: &Founding,
-) -> Result<SegmentId, OpenError> {
-    let checkpoint = first_checkpoint(founding);
-    let mut segment = SegmentId(0);
-    for some in groups.chunks(limits::SHARD_FOUNDED_AT_ONCE) {
-        let mut frame = Load::new(journal.frame());
-        for id in some {
-            let hard = HardState { term: FOUNDED.term, vote: None };
-            checkpoint::push_hard(&mut frame, *id, hard, None);
-            checkpoint::push_checkpoint(&mut frame, *id, &checkpoint);
-        }
-        let written =
-            journal.append(frame.into_frame(), Sync::Now).await.map_err(OpenError::NotFounded)?;
-        segment = written.loc(0).segment;
-    }
-    let edit = ManifestEdit { add_groups: groups.to_vec(), ..ManifestEdit::default() };
-    journal.edit(edit).await.map_err(OpenError::NotFounded)?;
-    Ok(segment)
 }

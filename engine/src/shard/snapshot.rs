@@ -143,7 +143,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let is_busy = self.snapshots.sending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE;
         let Some(group) = self.groups.get(&id) else { return };
-        let node = group.roster.get(&to).copied();
+        let node = group.roster.get(&to).map(|seat| seat.node);
         // A held batch has changed the state and not the index.
         let (Some(node), false, None) = (node, is_busy, &group.held) else {
             mark!("shard_snapshot_put_off");
@@ -358,6 +358,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             let first = group.raft.applied().next();
             let last = at.index.min(group.window.last());
+            // Whoever sent it knows where this replica sits; if not, nobody may forget it here.
+            let own = group.raft.id();
+            if let Some(seat) = group.roster.get(&own) {
+                arrived.checkpoint.roster.entry(own).or_insert(*seat);
+            }
             arrived.checkpoint.void = group.void.keys().copied().collect();
             let unapplied = (first.0..=last.0).map(Index);
             arrived.checkpoint.void.extend(unapplied);
@@ -393,6 +398,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             group.stamp = group.stamp.max(checkpoint.state.stamp());
             group.state = checkpoint.state;
+            let seats = checkpoint.roster.iter().filter(|(id, _)| !group.roster.contains_key(*id));
+            self.peers.learn(seats.map(|(_, seat)| *seat));
             group.roster = checkpoint.roster;
             group.committed = group.committed.max(at.index);
             group.anchor = super::settle::Anchor { at: at_segment, covers: at.index };

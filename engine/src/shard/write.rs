@@ -11,7 +11,7 @@
 //!
 //! Not here: the device (`journal`).
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use bytes::{Bytes, BytesMut};
 use core::{mem, time::Duration};
 
@@ -29,12 +29,12 @@ use crate::{
     planted,
     raft::{self, Durable, HardState, Input, Kind, Message, Write},
     runtime::{Runtime, Task},
-    types::{GroupId, Index, SegmentId, Term, Version},
+    types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
     value::Moved,
 };
 
 /// After the disk was full, nothing is tried for so long.
-const HOLD: Duration = Duration::from_millis(100);
+pub(super) const HOLD: Duration = Duration::from_millis(100);
 
 /// What the frame under way carries.
 #[derive(Debug, Default)]
@@ -78,9 +78,9 @@ impl Load {
         self.lines.len()
     }
 
-    /// The frame.
-    pub(super) fn into_frame(self) -> FrameBuilder {
-        self.frame
+    /// The frame, and what its records are.
+    pub(super) fn into_parts(self) -> (FrameBuilder, Vec<(RecordKind, Version)>) {
+        (self.frame, self.lines)
     }
 
     /// # Panics
@@ -136,14 +136,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A message goes out, with the entries it names; at once, if they are in memory.
     pub(super) fn send(&mut self, id: GroupId, message: Message) {
         let Some(group) = self.groups.get(&id) else { return };
-        let Some(to) = group.roster.get(&message.to).copied() else {
+        let Some(to) = group.node_of(message.to) else {
             mark!("shard_replica_without_a_node");
             return;
         };
+        self.name_seat(id, message.to);
         if matches!(message.body, raft::Body::Heartbeat { .. } | raft::Body::HeartbeatAck { .. }) {
             self.beats.entry(to).or_default().push(Beat { group: id, message });
             return;
         }
+        let Some(group) = self.groups.get(&id) else { return };
         let (first, last) = named(&message);
         let mut entries = Vec::new();
         let mut index = first;
@@ -168,6 +170,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn send_beats(&mut self) {
         while let Some((to, beats)) = self.beats.pop_first() {
             self.outbox.send(Envelope { to, packet: Packet::Beats(beats) });
+        }
+    }
+
+    /// Names the seat of a replica that has shown nothing of the log: its node may not have the
+    /// group yet.
+    fn name_seat(&mut self, id: GroupId, replica: ReplicaId) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let Some(seat) = group.roster.get(&replica).copied() else { return };
+        let is_blank = |peer: &raft::Progress| peer.id() == replica && peer.matched() == Index(0);
+        if seat.directory != Uuid::default() && group.raft.peers().iter().any(is_blank) {
+            let packet = Packet::Seat { group: id, replica, directory: seat.directory };
+            self.outbox.send(Envelope { to: seat.node, packet });
         }
     }
 
@@ -220,7 +234,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             flight.groups.push((id, unsaved));
         }
         self.push_derived(&mut frame, &mut flight.derived);
-        for id in self.settling.take_anchors() {
+        let anchors = match self.peers.holds_checkpoints() {
+            true => BTreeSet::new(),
+            false => self.settling.take_anchors(),
+        };
+        for id in anchors {
             let Some(group) = self.groups.get(&id) else { continue };
             let now = checkpoint::of(group);
             checkpoint::push_both(&mut frame, id, group, &now);

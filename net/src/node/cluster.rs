@@ -122,7 +122,8 @@ impl Cluster {
         Ok(self.members[at].1)
     }
 
-    /// Its id: the same for all who were told the same, in whatever order.
+    /// Its id when it is founded: the same for all who were told the same, in whatever order. A
+    /// directory keeps it, also when members change later.
     #[must_use]
     pub fn id(&self) -> Uuid {
         let mut hash = Fnv::new();
@@ -138,7 +139,12 @@ impl Cluster {
     /// What its members found when they have nothing yet.
     #[must_use]
     pub fn founding(&self) -> Founding {
+        let mut name = Fnv::new();
+        name.take(self.name.as_bytes());
+        name.take(&self.groups.to_le_bytes());
         Founding {
+            cluster: self.id(),
+            name: name.0 as u64,
             groups: (1..=u32::from(self.groups)).map(GroupId).collect(),
             members: self.members.iter().map(|(node, _)| *node).collect(),
         }

@@ -31,8 +31,8 @@ use trilith_engine::{
     packet::Envelope,
     raft::{EntryId, Raft},
     runtime::{Listener, Net, NetError, Receiver, Runtime, Sender, queue},
-    shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
-    types::{GroupId, NodeId},
+    shard::{Caller, Inbound, OpenError, Outbox, Seat, Shard, ShardOptions, Stopped},
+    types::{GroupId, NodeId, Uuid},
 };
 
 use crate::{
@@ -179,7 +179,8 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let wire = Wire { links: None, watch };
         let opened = Shard::open(rt.clone(), shard, node, &cluster.founding(), wire).await;
         let (mut shard, report) = opened?;
-        let identity = Identity { cluster: cluster.id(), node, directory: report.node };
+        let cluster_id = report.owner.map_or(cluster.id(), |owner| owner.cluster);
+        let identity = Identity { cluster: cluster_id, node, directory: report.node };
         let setup = Setup { own: identity, members: cluster.members().to_vec(), options: links };
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());
@@ -225,6 +226,12 @@ impl Remote {
     /// Tells the shard, as soon as it has room. Whether somebody is there.
     pub async fn tell(&self, inbound: Inbound) -> bool {
         self.0.send(inbound).await.is_ok()
+    }
+
+    /// Wants the replicas of a node replaced by new ones in that directory. To be told to everybody,
+    /// again and again until it is done.
+    pub async fn replace(&self, node: NodeId, directory: Uuid) -> bool {
+        self.tell(Inbound::Replace(Seat { node, directory })).await
     }
 
     /// Ends the node in order: it hands its leaderships over, answers what it has begun, refuses

@@ -21,6 +21,7 @@ use trilith_engine::{
         Clock, Either, Listener, Rng, Runtime, Sender, Stream, StreamRead, StreamWrite, Task,
         queue, race, timeout,
     },
+    shard::Standing,
     types::{ClientId, NodeId},
 };
 
@@ -143,16 +144,22 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         let judged = own.judge_hello(&hello, &self.hall.members);
         let version = judged.map_err(Trouble::Refusing)?;
         let register = &self.hall.register;
+        let mut standing = Standing::Founder;
         if let Purpose::Peer { who: Identity { node, directory, .. }, .. } = hello.purpose {
             register.admits(node, directory).map_err(Trouble::Refusing)?;
+            standing = self.hall.admit(node, directory).await?;
         }
         let mut words = BytesMut::new();
-        Welcome { version, who: own, token }.put(&mut words);
+        Welcome { version, standing, who: own, token }.put(&mut words);
         write_all(writer, &words).await?;
         if !planted!("peer_stale_hello_accepted") {
             let frame = inlet.frame().await?;
             if frame.kind == Kind::Refusal {
-                return Err(Trouble::Refused(Refusal::take(&frame)?));
+                let refusal = Refusal::take(&frame)?;
+                let Purpose::Peer { who, .. } = hello.purpose else {
+                    return Err(Trouble::Refused(refusal));
+                };
+                return Err(self.hall.refused(who.node, refusal).await);
             }
             if Ready::take(&frame)?.token != token {
                 return Err(Trouble::Refusing(Refusal::Garbage));

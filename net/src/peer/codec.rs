@@ -7,6 +7,7 @@
 //!   Chunk     | group u32 | last | 0    | 0 0 | from u64 | to u64 | at: term u64, index u64 |
 //!             | sending u64 | offset u64 | crc u32 | 0 u32 | the piece |
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
+//!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
 //! ```
 //! Entries travel as the journal has them: encoded once by the leader, copied once into the buffer
 //! that goes to the socket, and taken by the receiver as a slice of what was read.
@@ -24,7 +25,7 @@ use trilith_engine::{
     never,
     packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
     raft::{Body, EntryId, Message, Position},
-    types::{GroupId, Index, ReplicaId, Term},
+    types::{GroupId, Index, ReplicaId, Term, Uuid},
 };
 
 use crate::{
@@ -146,6 +147,12 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             };
             put_snapshot(out, &ack.id, state, ack.offset);
         }),
+        Packet::Seat { group, replica, directory } => frame::encode(out, Kind::Seat, |out| {
+            out.put_u32_le(group.0);
+            out.put_u32_le(0);
+            out.put_u64_le(replica.0);
+            out.put_slice(&directory.0);
+        }),
     }
 }
 
@@ -184,6 +191,7 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::Beats => take_beats(&frame.body),
         Kind::Chunk => take_chunk(frame.body),
         Kind::ChunkAck => take_chunk_ack(&frame.body),
+        Kind::Seat => take_seat(&frame.body),
         Kind::Hello
         | Kind::Welcome
         | Kind::Ready
@@ -295,6 +303,17 @@ fn take_chunk_ack(body: &[u8]) -> Result<Packet, BadFrame> {
     Ok(Packet::ChunkAck(ChunkAck { id, offset, state }))
 }
 
+fn take_seat(body: &[u8]) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(body);
+    let group = GroupId(reader.u32()?);
+    zeros(reader.take(4)?)?;
+    let (replica, directory) = (ReplicaId(number(&mut reader)?), Uuid(reader.array()?));
+    if !reader.rest().is_empty() {
+        return Err(BadFrame::Body("something follows a seat"));
+    }
+    Ok(Packet::Seat { group, replica, directory })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,7 +375,13 @@ mod tests {
                 }
             });
         let beats = vec(beat, 0..4).prop_map(Packet::Beats);
-        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats]
+        let seat = (any::<u32>(), 0..=NUMBER_MAX, any::<[u8; 16]>());
+        let seat = seat.prop_map(|(group, replica, directory)| Packet::Seat {
+            group: GroupId(group),
+            replica: ReplicaId(replica),
+            directory: Uuid(directory),
+        });
+        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat]
     }
 
     fn framed(packet: &Packet) -> Frame {
@@ -386,12 +411,13 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..4_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..5_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 18, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
             }
-            let kind = [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats][kind];
+            let kinds = [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats, Kind::Seat];
+            let kind = kinds[kind];
             let frame = Frame { kind, body: body.clone().into() };
             if let Ok(packet) = decode(frame) {
                 prop_assert_eq!(&framed(&packet).body[..], &body[..]);

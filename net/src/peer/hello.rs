@@ -30,6 +30,7 @@ use bytes::{BufMut, BytesMut};
 use trilith_engine::{
     codec::Reader,
     planted,
+    shard::Standing,
     types::{ClientId, NodeId, Uuid},
 };
 
@@ -103,6 +104,8 @@ pub struct Hello {
 pub struct Welcome {
     /// What is spoken from now on.
     pub version: u8,
+    /// What the one who greets is taken for.
+    pub standing: Standing,
     /// Who was reached.
     pub who: Identity,
     /// To be said again in [`Ready`].
@@ -149,6 +152,13 @@ pub enum Refusal {
     Garbage,
     /// You said nothing for too long.
     Silent,
+    /// Your number belongs to another data directory, whoever has it now.
+    OtherDirectory {
+        /// The number.
+        node: NodeId,
+        /// The directory that we know.
+        directory: Uuid,
+    },
     /// A reason that we are too old to know.
     Unknown(u8),
 }
@@ -178,6 +188,11 @@ impl fmt::Display for Refusal {
             Self::Stranger { node } => write!(f, "it has no member {node}: add it to the members"),
             Self::Garbage => f.write_str("it could not read what it was sent"),
             Self::Silent => f.write_str("it heard nothing for too long"),
+            Self::OtherDirectory { node, directory } => write!(
+                f,
+                "it knows node {node} by its directory {directory}: bring that one back, or \
+                 replace the node"
+            ),
             Self::Unknown(reason) => {
                 write!(f, "it is newer, and has reason {reason}: read its log")
             }
@@ -263,7 +278,8 @@ impl Welcome {
     /// Appends its frame.
     pub fn put(&self, out: &mut BytesMut) {
         put(out, Kind::Welcome, |out| {
-            out.put_slice(&[self.version, 0, 0, 0, 0, 0, 0, 0]);
+            let seated = u8::from(self.standing == Standing::Seated);
+            out.put_slice(&[self.version, seated, 0, 0, 0, 0, 0, 0]);
             out.put_slice(&self.who.cluster.0);
             out.put_u64_le(self.who.node.0);
             out.put_slice(&self.who.directory.0);
@@ -278,11 +294,12 @@ impl Welcome {
     pub fn take(frame: &Frame) -> Result<Self, BadFrame> {
         expect(frame, Kind::Welcome, WELCOME_BYTES)?;
         let mut reader = Reader::new(&frame.body);
-        let version = reader.u8()?;
-        reader.take(7)?;
+        let (version, seated) = (reader.u8()?, reader.u8()?);
+        let standing = if seated == 1 { Standing::Seated } else { Standing::Founder };
+        reader.take(6)?;
         let (cluster, node) = (uuid(&mut reader)?, node(&mut reader)?);
         let who = Identity { cluster, node, directory: uuid(&mut reader)? };
-        Ok(Self { version, who, token: reader.u64()? })
+        Ok(Self { version, standing, who, token: reader.u64()? })
     }
 }
 
@@ -315,6 +332,7 @@ impl Refusal {
             Self::Stranger { node } => (6, (none.0, node, none.2)),
             Self::Garbage => (7, none),
             Self::Silent => (8, none),
+            Self::OtherDirectory { node, directory } => (9, (none.0, node, directory)),
             Self::Unknown(code) => (code, none),
         };
         put(out, Kind::Refusal, |out| {
@@ -344,6 +362,7 @@ impl Refusal {
             6 => Self::Stranger { node },
             7 => Self::Garbage,
             8 => Self::Silent,
+            9 => Self::OtherDirectory { node, directory: uuid },
             code => Self::Unknown(code),
         })
     }
@@ -448,7 +467,7 @@ mod tests {
                 assert!(Hello::take(&cut).is_err());
             }
         }
-        let welcome = Welcome { version: 1, who: OTHER, token: 9 };
+        let welcome = Welcome { version: 1, standing: Standing::Seated, who: OTHER, token: 9 };
         assert_eq!(Welcome::take(&framed(|out| welcome.put(out))), Ok(welcome));
         let ready = Ready { token: u64::MAX };
         assert_eq!(Ready::take(&framed(|out| ready.put(out))), Ok(ready));
@@ -461,6 +480,7 @@ mod tests {
             Refusal::Stranger { node: NodeId(8) },
             Refusal::Garbage,
             Refusal::Silent,
+            Refusal::OtherDirectory { node: NodeId(4), directory: Uuid([7; 16]) },
             Refusal::Unknown(200),
         ];
         for refusal in refusals {
@@ -502,7 +522,8 @@ mod tests {
 
     #[test]
     fn who_was_not_meant_is_told_why() {
-        let welcome = |who| Welcome { version: VERSION, who, token: 0 };
+        let standing = Standing::Founder;
+        let welcome = |who| Welcome { version: VERSION, standing, who, token: 0 };
         assert_eq!(OWN.judge_welcome(&welcome(OTHER), NodeId(2)), Ok(()));
         let wrong = Err(Refusal::WrongNode { node: NodeId(3) });
         assert_eq!(OWN.judge_welcome(&welcome(OTHER), NodeId(3)), wrong);

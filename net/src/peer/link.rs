@@ -164,11 +164,15 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         write_all(writer, &words).await?;
         let frame = inlet.frame().await?;
         if frame.kind == Kind::Refusal {
-            return Err(Trouble::Refused(Refusal::take(&frame)?));
+            return Err(self.hall.refused(self.whom, Refusal::take(&frame)?).await);
         }
         let welcome = Welcome::take(&frame)?;
         let judged = self.hall.own.judge_welcome(&welcome, self.whom);
         judged.map_err(Trouble::Refusing)?;
+        // Who it is now is another question: it has written us down.
+        let (by, standing) = (self.whom, welcome.standing);
+        self.hall.give(Incoming::Welcomed { by, standing }).await?;
+        self.hall.admit(self.whom, welcome.who.directory).await?;
         let seat = self.hall.register.enter(self.whom, welcome.who.directory, Way::Out);
         let seat = seat.map_err(Trouble::Refusing)?;
         words.clear();

@@ -36,10 +36,11 @@ use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
 use trilith_engine::{
     command::{Request, Response},
+    mark,
     packet::{Envelope, Packet},
     runtime::{Net, NetError, Push, Runtime, Sender, Task, queue},
-    shard::{Caller, Inbound},
-    types::NodeId,
+    shard::{Caller, Greeting, Inbound, Standing},
+    types::{NodeId, Uuid},
 };
 
 use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX};
@@ -57,6 +58,22 @@ pub enum Incoming {
     Up(NodeId),
     /// It does not; what was on its way may be lost.
     Down(NodeId),
+    /// A member shows itself; it comes in when the node says so.
+    Greets(Greeting),
+    /// That member has let us in.
+    Welcomed {
+        /// Who.
+        by: NodeId,
+        /// What it takes us for.
+        standing: Standing,
+    },
+    /// That member knows another directory of our number.
+    Outcast {
+        /// Who.
+        by: NodeId,
+        /// The directory.
+        known: Uuid,
+    },
     /// That node says this.
     Packet {
         /// The node.
@@ -78,6 +95,9 @@ impl From<Incoming> for Inbound {
         match told {
             Incoming::Up(node) => Self::Link { node, is_up: true },
             Incoming::Down(node) => Self::Link { node, is_up: false },
+            Incoming::Greets(greeting) => Self::Greets(greeting),
+            Incoming::Welcomed { by, standing } => Self::Welcomed { by, standing },
+            Incoming::Outcast { by, known } => Self::Outcast { by, known },
             Incoming::Packet { from, packet } => Self::Packet { from, packet },
             Incoming::Request { caller, request } => Self::Request { caller, request },
         }
@@ -99,6 +119,9 @@ pub struct LinkOptions {
     pub backoff_max: Duration,
     /// What may wait to be sent to one node. A packet that is larger alone is dropped.
     pub outbox_bytes: usize,
+    /// Whether the node is asked about each directory that comes. Without that its promises are
+    /// worth nothing, so only who makes none may do without: tests of links.
+    pub asks_node: bool,
 }
 
 impl Default for LinkOptions {
@@ -110,6 +133,7 @@ impl Default for LinkOptions {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),
             outbox_bytes: OUTBOX_BYTES_MAX,
+            asks_node: true,
         }
     }
 }
@@ -208,6 +232,34 @@ impl<Q: From<Incoming>> Hall<Q> {
             Ok(()) => Ok(()),
             Err(Push::Full(told) | Push::Closed(told)) => Err(told),
         }
+    }
+
+    /// Asks the node whether a member with that directory may come in, and what it is.
+    async fn admit(&self, node: NodeId, directory: Uuid) -> Result<Standing, Trouble> {
+        if !self.options.asks_node {
+            return Ok(Standing::Founder);
+        }
+        let (answer, mut heard) = queue(1);
+        self.give(Incoming::Greets(Greeting { node, directory, answer })).await?;
+        match heard.recv().await {
+            Ok(Ok(standing)) => Ok(standing),
+            Ok(Err(known)) => {
+                mark!("peer: another directory of a member was refused");
+                Err(Trouble::Refusing(Refusal::OtherDirectory { node, directory: known }))
+            }
+            Err(_busy) => Err(Trouble::Silent),
+        }
+    }
+
+    /// What a member refuses us for; one reason concerns the node.
+    async fn refused(&self, by: NodeId, refusal: Refusal) -> Trouble {
+        if let Refusal::OtherDirectory { node, directory: known } = refusal
+            && node == self.own.node
+            && let Err(gone) = self.give(Incoming::Outcast { by, known }).await
+        {
+            return gone;
+        }
+        Trouble::Refused(refusal)
     }
 
     /// That node has connected to us, so it is there.

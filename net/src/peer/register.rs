@@ -6,7 +6,7 @@
 //! over there, and makes room for the new one.
 //!
 //! Not here: a number that comes back with another directory after the first one has left. Whether
-//! that node is still a member is for the node to say, not for its links.
+//! that one is the member is for the node to say, which is asked (`Hall::admit`).
 
 use std::{
     collections::BTreeMap,

@@ -219,6 +219,7 @@ pub fn refused(case: &Case<'_>, error: &OpenError) -> Verdict {
         | OpenError::Locked
         | OpenError::Foreign { .. }
         | OpenError::Newer { .. }
+        | OpenError::OtherOwner { .. }
         | OpenError::Contradiction { .. } => false,
     };
     if right {

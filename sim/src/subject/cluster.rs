@@ -29,6 +29,7 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
+    cluster_operator::{self, Desk, has_no_directory, wipe},
     toy_run::settle,
 };
 use crate::{
@@ -86,6 +87,7 @@ struct Setup {
     nodes: u32,
     groups: u32,
     glass: Glass,
+    desk: Desk,
 }
 
 /// What a node shows.
@@ -103,7 +105,7 @@ impl Watch for Shown {
                 let notes = &mut self.glass.behind().notes;
                 beats.iter().for_each(|beat| notes.said(beat.group, &beat.message));
             }
-            Packet::Chunk(_) | Packet::ChunkAck(_) => {}
+            Packet::Chunk(_) | Packet::ChunkAck(_) | Packet::Seat { .. } => {}
         }
     }
 
@@ -134,8 +136,8 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             ..WorldOptions::default()
         },
     );
-    let (glass, groups) = (Glass::default(), drawn.groups);
-    add_nodes(&mut world, drawn, &glass);
+    let (glass, desk, groups) = (Glass::default(), Desk::default(), drawn.groups);
+    add_nodes(&mut world, drawn, &glass, &desk);
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
     let time = scenario.time;
@@ -172,6 +174,9 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             look.clone(),
         )
     });
+    world.add("operator", NodeOptions::default(), move |runtime| {
+        cluster_operator::run(runtime, desk.clone())
+    });
     world.start_all();
     world.play(&drawn.faults);
     world.run_until(Duration::from_millis(time.chaos_ms));
@@ -193,10 +198,11 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
 }
 
 /// Adds the nodes. A supervisor of the machine starts the process again when it ends by itself.
-fn add_nodes(world: &mut World, drawn: &Drawn, glass: &Glass) {
+fn add_nodes(world: &mut World, drawn: &Drawn, glass: &Glass, desk: &Desk) {
     let groups = drawn.groups;
     for node in 0..drawn.nodes {
-        let setup = Setup { node, nodes: drawn.nodes, groups, glass: glass.clone() };
+        let (glass, desk) = (glass.clone(), desk.clone());
+        let setup = Setup { node, nodes: drawn.nodes, groups, glass, desk };
         world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
             let setup = setup.clone();
             async move {
@@ -240,15 +246,29 @@ fn options() -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, glass } = setup;
+    let Setup { node, nodes, groups, glass, desk } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let options = Options { shard: options(), ..Options::new(own, cluster) };
     let shown = Shown { node: own, life, glass };
-    let started = Node::start(&rt, options, shown).await.map_err(|why| why.to_string())?;
+    if desk.is_replaced(own) {
+        mark!("cluster: a replaced directory was emptied");
+        wipe(&rt).await;
+    }
+    let started = match Node::start(&rt, options, shown).await {
+        Ok(started) => started,
+        Err(why) => {
+            if has_no_directory(&why) {
+                mark!("cluster: a node had no directory of its own");
+                wipe(&rt).await;
+            }
+            return Err(why.to_string());
+        }
+    };
     let remote = started.remote();
+    desk.began(node, remote.clone());
     let stop = async {
         let mut luck = rt.rng("operator");
         if luck.chance(1, STOPPED_ONE_IN) {
@@ -260,6 +280,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     };
     match race(started.run(), stop).await {
         Either::Left(why) => {
+            desk.ended(own, &why);
             if why == Stopped::Asked {
                 mark!("cluster: a node was stopped in order");
             }

@@ -309,7 +309,8 @@ impl Life {
         let at = runtime.address(runtime.node(), PORT);
         let listener = runtime.net().listen(at).await.ok()?;
         let (into, told) = queue(QUEUE);
-        let options = LinkOptions { outbox_bytes: OUTBOX_BYTES, ..LinkOptions::default() };
+        let options =
+            LinkOptions { outbox_bytes: OUTBOX_BYTES, asks_node: false, ..LinkOptions::default() };
         let setup = Setup { own: identity(node), members: members(runtime, nodes), options };
         let mut bench = shared.lock();
         pairs(nodes).filter(|(from, _)| *from == node).for_each(|pair| {
@@ -421,7 +422,8 @@ impl Life {
                 bench.up.insert((self.node, to), false);
             }
             Incoming::Packet { from, packet } => self.hear_packet(member(from), packet),
-            Incoming::Request { .. } => {
+            Incoming::Welcomed { .. } => {}
+            Incoming::Greets(_) | Incoming::Outcast { .. } | Incoming::Request { .. } => {
                 self.shared.convict("something was heard that nobody said", "a request".into());
             }
         }
@@ -479,7 +481,7 @@ async fn stranger(
     let at = runtime.address(runtime.node(), PORT);
     let Ok(listener) = runtime.net().listen(at).await else { return };
     let (into, _told) = queue::<Incoming>(QUEUE);
-    let options = LinkOptions::default();
+    let options = LinkOptions { asks_node: false, ..LinkOptions::default() };
     let setup = Setup { own, members: members(&runtime, nodes), options };
     let links = Links::start(&runtime, setup, listener, into);
     let mut number = 0;

@@ -9,17 +9,17 @@ use super::{NODE, SEGMENT_BYTES, Sketch, record};
 use crate::{
     codec,
     journal::{
-        edits::{Change, FooterRef, ManifestState, Sealed},
+        edits::{Change, FooterRef, ManifestState, Peer, Sealed},
         footer::{self, HintRef, SegmentHints},
         format::*,
         frame::{FrameBuilder, Place},
-        identity::{CurrentFile, NodeFile},
+        identity::{CurrentFile, NodeFile, Owner},
         manifest::{conclude, edit_frame, replay},
         report::OpenError,
         walk::FrameAt,
     },
     limits,
-    types::{GroupId, Loc, Lsn, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Loc, Lsn, NodeId, SegmentId, Term, Uuid, Version},
 };
 
 const UUID: Uuid = Uuid([0x11; 16]);
@@ -62,7 +62,8 @@ fn frame_header() -> FrameHeader {
 }
 
 fn node() -> NodeFile {
-    NodeFile { node: NODE }
+    let owner = Owner { cluster: Uuid([9; 16]), name: 0x55, number: NodeId(3) };
+    NodeFile { node: NODE, owner: Some(owner) }
 }
 
 fn current() -> CurrentFile {
@@ -196,7 +197,7 @@ fn reserved_bytes_are_zero_and_fields_are_possible() {
     check("frame", 63, 1, "reserved");
     check("NODE", 10, 1, "reserved");
     check("NODE", 8, 0, "reserved");
-    check("NODE", 63, 1, "reserved");
+    check("NODE", 48, 0, "number");
     check("CURRENT", 20, 1, "reserved");
     check("CURRENT", 48, 1, "reserved");
     check("footer", 8, 0, "segment");
@@ -303,6 +304,12 @@ fn any_change() -> impl Strategy<Value = Change> {
         any::<u32>().prop_map(|group| Change::DropGroup { group: GroupId(group) }),
         (id, 0..=limits::LSN_MAX)
             .prop_map(|(next_segment, lsn)| Change::Floor { next_segment, lsn: Lsn(lsn) }),
+        (any::<u64>(), any::<[u8; 16]>(), any::<bool>()).prop_map(
+            |(node, directory, is_seated)| {
+                let peer = Peer { directory: Uuid(directory), is_seated };
+                Change::Peer { node: NodeId(node), peer }
+            }
+        ),
         Just(Change::Closed),
     ]
 }

@@ -47,7 +47,7 @@ pub(super) fn files() -> Vec<(&'static str, Vec<u8>, Vec<Part>)> {
     let (replicated, replicated_parts) = example_replica();
     let whole = |mark| vec![Part { at: 0, len: 64, mark: Ok(mark) }];
     vec![
-        ("NODE", NodeFile { node: NODE }.encode().to_vec(), whole("NODE")),
+        ("NODE", NodeFile { node: NODE, owner: None }.encode().to_vec(), whole("NODE")),
         ("CURRENT", current.encode().to_vec(), whole("CURRENT")),
         ("MANIFEST-00000001", edits, edit_parts),
         ("j/00000001.seg", segment, segment_parts),

@@ -18,15 +18,15 @@ use super::{NODE, example::files};
 use crate::{
     codec,
     journal::{
-        edits::{Change, FooterRef, Sealed},
+        edits::{Change, FooterRef, Peer, Sealed},
         footer,
         format::*,
         frame::{FrameBuilder, Place},
-        identity::{CurrentFile, NodeFile},
+        identity::{CurrentFile, NodeFile, Owner},
         walk::FrameAt,
     },
     limits,
-    types::{GroupId, Lsn, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Lsn, NodeId, SegmentId, Term, Uuid, Version},
 };
 
 pub(super) const PAGE: &str = include_str!("../../../docs/format.md");
@@ -128,13 +128,17 @@ fn specimens() -> Vec<Specimen> {
 }
 
 fn node() -> Specimen {
-    let file = NodeFile { node: NODE };
+    let owner = Owner { cluster: UUID, name: 0x0102_0304, number: NodeId(0x33) };
+    let file = NodeFile { node: NODE, owner: Some(owner) };
     Specimen {
         mark: "NODE",
         fields: vec![
             ("magic", vec![0x89, 0x4b, 0x56, 0x4e]),
             ("format", le(1, 2)),
             ("node", NODE.0.to_vec()),
+            ("cluster", UUID.0.to_vec()),
+            ("number", le(0x33, 8)),
+            ("name", le(0x0102_0304, 8)),
         ],
         crc: Some((0, 8)),
         written: file.encode().to_vec(),
@@ -496,6 +500,10 @@ fn changes() -> Vec<(Change, Fields)> {
         (Change::DropGroup { group: GroupId(5) }, vec![group]),
         (Change::Floor { next_segment: id, lsn: Lsn(0x1122) }, floor),
         (Change::Closed, Vec::new()),
+        (
+            Change::Peer { node: NodeId(0x33), peer: Peer { directory: UUID, is_seated: true } },
+            vec![("node", le(0x33, 8)), ("directory", UUID.0.to_vec()), ("seated", le(1, 1))],
+        ),
     ]
 }
 
