@@ -132,10 +132,12 @@ impl Progress {
         Some(Body::Append { prev, last, commit })
     }
 
-    /// Tells what is committed, if that is news; an append on its way may have told it already.
+    /// Tells what is committed, if that is news; an append on its way may have told it already. While
+    /// one is on its way, its answer brings the next occasion, mostly with another append, which says
+    /// it for nothing.
     fn tell(&mut self, commit: Index) -> Option<Body> {
         let commit = commit.min(self.matched);
-        if commit <= self.told {
+        if commit <= self.told || !self.window.sent.is_empty() {
             return None;
         }
         self.told = commit;
