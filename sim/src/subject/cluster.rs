@@ -29,7 +29,7 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
-    cluster_operator::{self, Desk, has_no_directory, wipe},
+    cluster_operator::{self, Desk, wipe},
     toy_run::settle,
 };
 use crate::{
@@ -136,7 +136,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             ..WorldOptions::default()
         },
     );
-    let (glass, desk, groups) = (Glass::default(), Desk::default(), drawn.groups);
+    let (glass, desk, groups) = (Glass::default(), Desk::new(&drawn.families), drawn.groups);
     add_nodes(&mut world, drawn, &glass, &desk);
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
@@ -260,7 +260,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let started = match Node::start(&rt, options, shown).await {
         Ok(started) => started,
         Err(why) => {
-            if has_no_directory(&why) {
+            if desk.refused(own, &why) {
                 mark!("cluster: a node had no directory of its own");
                 wipe(&rt).await;
             }
@@ -268,7 +268,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
         }
     };
     let remote = started.remote();
-    desk.began(node, remote.clone());
+    desk.began(node, own, remote.clone());
     let stop = async {
         let mut luck = rt.rng("operator");
         if luck.chance(1, STOPPED_ONE_IN) {

@@ -22,14 +22,23 @@ use trilith_engine::{
 };
 use trilith_net::node::{Remote, StartError};
 
+use crate::fault::Family;
+
 /// How often the operator looks.
 const EVERY: Duration = Duration::from_millis(300);
+/// A disk that fails so often in a row, which is longer than any fault lasts, is dead.
+const DEAD_AFTER: u32 = 20;
 /// A node that is busy for so long is asked another time.
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// What the operator knows.
 #[derive(Clone, Debug, Default)]
-pub struct Desk(Arc<Mutex<Papers>>);
+pub struct Desk {
+    /// Whether disks may lose what was acknowledged: otherwise a damaged directory is a bug, and
+    /// stays for the judges to see.
+    expects_damage: bool,
+    papers: Arc<Mutex<Papers>>,
+}
 
 #[derive(Debug, Default)]
 struct Papers {
@@ -39,16 +48,41 @@ struct Papers {
     outcasts: BTreeMap<NodeId, Uuid>,
     /// Nodes whose directories were replaced, and are to be emptied.
     replaced: BTreeSet<NodeId>,
+    /// How often in a row a node could not begin because its disk failed.
+    failed: BTreeMap<NodeId, u32>,
 }
 
 impl Desk {
+    /// Of a run with these families of faults.
+    pub fn new(families: &[Family]) -> Self {
+        let expects_damage = families.iter().any(|family| family.is_damage());
+        Self { expects_damage, papers: Arc::default() }
+    }
+
     fn papers(&self) -> MutexGuard<'_, Papers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A node has begun.
-    pub fn began(&self, node: u32, remote: Remote) {
-        self.papers().remotes.insert(node, remote);
+    pub fn began(&self, node: u32, own: NodeId, remote: Remote) {
+        let mut papers = self.papers();
+        papers.failed.remove(&own);
+        papers.remotes.insert(node, remote);
+    }
+
+    /// A node could not begin. Whether its directory is to be emptied.
+    pub fn refused(&self, node: NodeId, why: &StartError) -> bool {
+        let StartError::Open(OpenError::Journal(journal::OpenError::Disk(_))) = why else {
+            return self.expects_damage && has_no_directory(why);
+        };
+        let mut papers = self.papers();
+        let failed = papers.failed.entry(node).or_default();
+        *failed += 1;
+        let is_dead = self.expects_damage && *failed >= DEAD_AFTER;
+        if is_dead {
+            papers.failed.remove(&node);
+        }
+        is_dead
     }
 
     /// A node has ended by itself.
@@ -58,7 +92,9 @@ impl Desk {
                 self.papers().outcasts.insert(node, *ours);
             }
             Stopped::Outcast { .. } | Stopped::Damaged(_) => {
-                self.papers().replaced.insert(node);
+                if self.expects_damage {
+                    self.papers().replaced.insert(node);
+                }
             }
             Stopped::Unreachable | Stopped::Asked | Stopped::Journal(_) => {}
         }
@@ -92,7 +128,7 @@ pub async fn run<R: Runtime>(runtime: R, desk: Desk) {
 
 /// Whether a node could not begin because of what its directory is: another one's, damaged, or what
 /// is left of one that was being emptied.
-pub fn has_no_directory(why: &StartError) -> bool {
+fn has_no_directory(why: &StartError) -> bool {
     use journal::OpenError::{
         Contradiction, Corrupt, NoCurrent, OtherNode, OtherOwner, Unreadable,
     };
