@@ -37,6 +37,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -122,10 +123,23 @@ impl Inode {
         let Self { cache, dirty, .. } = self;
         cache.write(offset, bytes, |sector, old| Self::dirtied(dirty, sector, old));
         let end = offset + bytes.len() as u64;
+        if self.parted {
+            self.dirty_again(offset / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES));
+        }
         self.backed.add(offset / PAGE_BYTES, end.div_ceil(PAGE_BYTES));
         if end > self.cache.len {
             self.remember_len();
             self.cache.len = end;
+        }
+    }
+
+    /// A page that is written is written back, also if the same bytes were in it: a failed sync may
+    /// have left it clean with what the medium never got.
+    fn dirty_again(&mut self, sectors: Range<u64>) {
+        for sector in sectors {
+            if self.medium.sector(sector) != self.cache.sector(sector) {
+                self.dirty.entry(sector).or_default();
+            }
         }
     }
 

@@ -210,6 +210,11 @@ fn a_failed_sync_poisons_and_the_cache_hides_what_was_dropped() {
             evicted.evict();
             assert_eq!(evicted.peek("f").expect("there"), [1; 512]);
         }
+        let mut again = disk.clone();
+        again.write_at(file, 0, &[2; 512]).expect("the same bytes");
+        again.sync(file).expect("whole");
+        again.power_loss(&mut luck(0));
+        assert_eq!(again.peek("f").expect("there"), [2; 512], "what is written is written back");
         disk.power_loss(&mut luck(0));
         assert_eq!(disk.peek("f").expect("there"), medium);
     }
