@@ -67,6 +67,10 @@ pub struct Drawn {
     pub nodes: u32,
     /// The groups that the keys are spread over.
     pub groups: u32,
+    /// Whether leaders have leases.
+    pub leases: bool,
+    /// Whether a governor moves leaders and changes members.
+    pub governed: bool,
     /// The load's shape.
     pub shape: Shape,
     /// Bytes of a value, at most (the store).
@@ -93,6 +97,9 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let nodes = scenario.nodes.draw(&mut luck) as u32;
     let groups =
         if scenario.groups == Draw::just(1) { 1 } else { scenario.groups.draw(&mut luck) as u32 };
+    // What a scenario does not vary draws nothing.
+    let mut is_on = |draw: &Draw| *draw != Draw::just(0) && draw.draw(&mut luck) == 1;
+    let (leases, governed) = (is_on(&scenario.leases), is_on(&scenario.governed));
     let time = scenario.time;
     let range = &scenario.load;
     let [get, set, delete, cas, incr] = range.mix.each_ref().map(|part| part.draw(&mut luck));
@@ -139,7 +146,20 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let faults = request.faults.clone().or_else(|| fixed.faults.clone()).unwrap_or(drawn);
     let load = request.load.clone().or_else(|| fixed.load.clone());
     let load = load.unwrap_or_else(|| load::plan(seed, &shape));
-    Drawn { nodes, groups, shape, value_bytes, schedule, net, timer_slack, families, faults, load }
+    Drawn {
+        nodes,
+        groups,
+        leases,
+        governed,
+        shape,
+        value_bytes,
+        schedule,
+        net,
+        timer_slack,
+        families,
+        faults,
+        load,
+    }
 }
 
 fn weather(wild: bool, luck: &mut Luck) -> (NetOptions, Duration) {

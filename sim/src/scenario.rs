@@ -296,6 +296,10 @@ pub struct Scenario {
     pub nodes: Draw,
     /// Groups that the keys are spread over.
     pub groups: Draw,
+    /// Whether leaders have leases: 1 or 0.
+    pub leases: Draw,
+    /// Whether a governor moves leaders and changes members: 1 or 0.
+    pub governed: Draw,
     /// What is asked.
     pub load: LoadRange,
     /// What goes wrong.
@@ -379,6 +383,8 @@ impl Scenario {
         let one = Draw::just(if many { 3 } else { 1 });
         let nodes = cluster.draw("nodes", one)?;
         let groups = cluster.draw("groups", Draw::just(1))?;
+        let leases = cluster.draw("leases", Draw::just(0))?;
+        let governed = cluster.draw("governed", Draw::just(0))?;
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -421,6 +427,8 @@ impl Scenario {
             subject,
             nodes,
             groups,
+            leases,
+            governed,
             load,
             faults,
             time,

@@ -124,6 +124,8 @@ pub enum Inbound {
     Transfer(GroupId, ReplicaId),
     /// Somebody wants other members, and says where the new replicas sit.
     Change(GroupId, ChangeOfMembers),
+    /// Somebody wants a change to be over that does not end by itself.
+    Leave(GroupId),
     /// Somebody wants the shard to end, in order.
     Stop,
     /// Somebody wants new replicas in that seat, in the place of those that the node had. To be said
@@ -393,6 +395,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Inbound::Campaign(group) => self.step(group, Input::Campaign),
             Inbound::Transfer(group, to) => self.step(group, Input::Transfer { to }),
             Inbound::Change(group, change) => self.propose_change(group, &change),
+            Inbound::Leave(group) => self.step(group, Input::ProposeLeave),
             Inbound::Stop => self.begin_stop(),
             Inbound::Replace(seat) => self.replace(seat),
             Inbound::Greets(greeting) => self.take_greeting(greeting),

@@ -20,7 +20,7 @@ use std::{
 use trilith_engine::{
     mark,
     packet::{Envelope, Packet},
-    raft::{Config, EntryId, Raft},
+    raft::{Config, EntryId, LeaseConfig, Raft},
     runtime::{Clock, Either, Rng, Runtime, race},
     shard::{ShardOptions, Stopped},
     types::{GroupId, NodeId},
@@ -29,6 +29,7 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
+    cluster_governor,
     cluster_operator::{self, Desk, wipe},
     toy_run::settle,
 };
@@ -86,6 +87,9 @@ struct Setup {
     node: u32,
     nodes: u32,
     groups: u32,
+    leases: bool,
+    /// Until when the groups are governed.
+    governed: Option<Duration>,
     glass: Glass,
     desk: Desk,
 }
@@ -137,7 +141,8 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         },
     );
     let (glass, desk, groups) = (Glass::default(), Desk::new(&drawn.families), drawn.groups);
-    add_nodes(&mut world, drawn, &glass, &desk);
+    let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
+    add_nodes(&mut world, drawn, governed, &glass, &desk);
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
     let time = scenario.time;
@@ -198,11 +203,17 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
 }
 
 /// Adds the nodes. A supervisor of the machine starts the process again when it ends by itself.
-fn add_nodes(world: &mut World, drawn: &Drawn, glass: &Glass, desk: &Desk) {
-    let groups = drawn.groups;
-    for node in 0..drawn.nodes {
+fn add_nodes(
+    world: &mut World,
+    drawn: &Drawn,
+    governed: Option<Duration>,
+    glass: &Glass,
+    desk: &Desk,
+) {
+    let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
+    for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
-        let setup = Setup { node, nodes: drawn.nodes, groups, glass, desk };
+        let setup = Setup { node, nodes, groups, leases, governed, glass, desk };
         world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
             let setup = setup.clone();
             async move {
@@ -224,12 +235,16 @@ fn add_nodes(world: &mut World, drawn: &Drawn, glass: &Glass, desk: &Desk) {
     }
 }
 
-fn options() -> ShardOptions {
+/// Clocks may differ by as much as the faults make them; a lease ends well before an election.
+const LEASE: LeaseConfig = LeaseConfig { duration: Duration::from_millis(200), drift_ppm: 500_000 };
+
+fn options(leases: bool) -> ShardOptions {
     let mut options = ShardOptions {
         raft: Config {
             heartbeat: Duration::from_millis(50),
             election: Duration::from_millis(300),
             quiet_after: Some(Duration::from_millis(1000)),
+            lease: leases.then_some(LEASE),
             ..Config::default()
         },
         retain_bytes: 32 << 10,
@@ -246,12 +261,12 @@ fn options() -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, glass, desk } = setup;
+    let Setup { node, nodes, groups, leases, governed, glass, desk } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
-    let options = Options { shard: options(), ..Options::new(own, cluster) };
+    let options = Options { shard: options(leases), ..Options::new(own, cluster) };
     let shown = Shown { node: own, life, glass };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
@@ -276,9 +291,15 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
             rt.clock().sleep_until(rt.clock().now() + after).await;
             remote.stop().await;
         }
-        std::future::pending::<()>().await;
+        pending::<()>().await;
     };
-    match race(started.run(), stop).await {
+    let govern = async {
+        if let Some(until) = governed {
+            cluster_governor::govern(&rt, &remote, nodes, groups.into(), until).await;
+        }
+        pending::<()>().await;
+    };
+    match race(started.run(), race(stop, govern)).await {
         Either::Left(why) => {
             desk.ended(own, &why);
             if why == Stopped::Asked {
@@ -286,6 +307,6 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
             }
             Err(why.to_string())
         }
-        Either::Right(()) => Ok(()),
+        Either::Right(_) => Ok(()),
     }
 }
