@@ -139,7 +139,7 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// breaks):
 /// `"raft_ack_before_durable"`, `"raft_append_cuts_always"`, `"raft_append_without_a_check"`,
 /// `"raft_apply_before_durable"`, `"raft_base_taken_for_agreement"`,
-/// `"raft_campaign_with_unapplied_change"`, `"raft_change_before_own_commit"`,
+/// `"raft_campaign_with_unapplied_change"`, `"raft_change_before_own_commit"`, `"raft_committed_change_forgotten"`,
 /// `"raft_commit_goes_back"`, `"raft_commit_of_an_old_term"`, `"raft_completion_not_compared"`,
 /// `"raft_damaged_entry_counts_as_absent"`, `"raft_damaged_entry_is_acknowledged"`,
 /// `"raft_damaged_log_may_lead"`, `"raft_denial_without_a_new_term"`,

@@ -227,11 +227,14 @@ pub struct ReadsReady {
     pub index: Index,
 }
 
-/// What survives a restart besides the log: the newest term and the vote in it.
+/// What survives a restart besides the log: the newest term and the vote in it; and how far the log
+/// was committed when it was written, which is at least the last committed change of the members.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term this replica knows.
     pub term: Term,
     /// Whom it voted for in it.
     pub vote: Option<ReplicaId>,
+    /// How far the log was committed then.
+    pub commit: Index,
 }

@@ -175,7 +175,7 @@ pub struct Boot<'a> {
     pub incarnation: u32,
     /// What may be chosen.
     pub config: Config,
-    /// The newest durable term and vote.
+    /// What was durable of term, vote and commit.
     pub hard: HardState,
     /// The last entry that the log begins after.
     pub base: EntryId,
@@ -285,7 +285,7 @@ impl Raft {
             vote: boot.hard.vote,
             log,
             writes: Writes::new(boot.group, boot.incarnation, last.index),
-            commit: boot.applied,
+            commit: boot.applied.max(boot.hard.commit.min(last.index)),
             handed: boot.applied,
             applied: boot.applied,
             applying: 0,
@@ -361,8 +361,7 @@ impl Raft {
             }
         }
         self.advance(fx);
-        let hard = HardState { term: self.term, vote: self.vote };
-        fx.write = self.writes.issue(hard, &self.log);
+        fx.write = self.writes.issue(self.hard(), &self.log);
         self.hand_out(fx);
     }
 
@@ -451,6 +450,12 @@ impl Raft {
     #[must_use]
     pub const fn vote(&self) -> Option<ReplicaId> {
         self.vote
+    }
+
+    /// What is to survive: valid behind everything that was issued to be written.
+    #[must_use]
+    pub const fn hard(&self) -> HardState {
+        HardState { term: self.term, vote: self.vote, commit: self.commit }
     }
 
     /// The identities of its entries.

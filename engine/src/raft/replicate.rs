@@ -199,7 +199,21 @@ impl Raft {
     pub(super) fn learn_commit(&mut self, commit: Index) {
         let commit = commit.min(self.log.last().index);
         if commit > self.commit || planted!("raft_commit_goes_back") {
-            self.commit = commit.max(self.handed);
+            self.commit_to(commit.max(self.handed));
+        }
+    }
+
+    /// Entries up to `commit` are committed.
+    ///
+    /// A replica that forgot in a crash that a change is committed would campaign by the membership
+    /// before it, while the change is already left behind: two memberships that share no majority.
+    /// Whoever has an entry behind a change has heard that the change is committed, so it is enough
+    /// to write that down no later than the entry.
+    fn commit_to(&mut self, commit: Index) {
+        let changes = self.log.changes_members(self.commit.next(), commit);
+        self.commit = commit;
+        if changes && !planted!("raft_committed_change_forgotten") {
+            self.writes.touch_hard();
         }
     }
 
@@ -272,7 +286,7 @@ impl Raft {
         let bytes = self.log.bytes(self.commit.next(), reached);
         leading.uncommitted = leading.uncommitted.saturating_sub(bytes);
         leading.lease.committed(reached);
-        self.commit = reached;
+        self.commit_to(reached);
         self.feed_all(fx);
         self.start_round(fx);
         self.leave_if_due(fx);

@@ -1,7 +1,7 @@
 //! What a group keeps of itself in the journal besides its entries: two kinds of record.
 //!
 //! ```text
-//! Hard        term: the newest term │ value: vote 8 · cut 8        0 is none
+//! Hard        term: the newest term │ value: vote 8 · cut 8 · commit 8        0 is none
 //! Checkpoint  version, term: the entry it stands behind
 //!             value: members │ roster │ void indices │ state
 //! members:    voters · outgoing · learners · demoted, each n 4 · ids 8n │ alone 1 │ ids used 8
@@ -51,19 +51,20 @@ impl From<Truncated> for Unreadable {
     }
 }
 
-fn hard_value(hard: HardState, cut: Option<Index>) -> [u8; 16] {
-    let mut value = [0; 16];
+fn hard_value(hard: HardState, cut: Option<Index>) -> [u8; 24] {
+    let mut value = [0; 24];
     value[..8].copy_from_slice(&hard.vote.map_or(0, |vote| vote.0).to_le_bytes());
-    value[8..].copy_from_slice(&cut.map_or(0, |cut| cut.0).to_le_bytes());
+    value[8..16].copy_from_slice(&cut.map_or(0, |cut| cut.0).to_le_bytes());
+    value[16..].copy_from_slice(&hard.commit.0.to_le_bytes());
     value
 }
 
 /// The hard state that a record is, and its cut.
 pub(super) fn read_hard(record: &Record<'_>) -> Result<(HardState, Option<Index>), Unreadable> {
     let mut reader = Reader::new(record.value);
-    let (vote, cut) = (reader.u64()?, reader.u64()?);
+    let (vote, cut, commit) = (reader.u64()?, reader.u64()?, Index(reader.u64()?));
     let vote = (vote > 0).then_some(ReplicaId(vote));
-    Ok((HardState { term: record.term, vote }, (cut > 0).then_some(Index(cut))))
+    Ok((HardState { term: record.term, vote, commit }, (cut > 0).then_some(Index(cut))))
 }
 
 /// A group as it is now.
@@ -78,10 +79,10 @@ pub(super) fn of(group: &Group) -> Checkpoint {
     }
 }
 
-/// Writes a group's hard state and a checkpoint into a frame.
+/// Writes a group's hard state and a checkpoint into a frame. Everything of the group that is to be
+/// written must be in this frame or durable: the hard state speaks of it.
 pub(super) fn push_both(frame: &mut Load, id: GroupId, group: &Group, checkpoint: &Checkpoint) {
-    let hard = HardState { term: group.raft.term(), vote: group.raft.vote() };
-    push_hard(frame, id, hard, None);
+    push_hard(frame, id, group.raft.hard(), None);
     push_checkpoint(frame, id, checkpoint);
 }
 

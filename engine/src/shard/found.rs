@@ -48,7 +48,7 @@ fn founded(founding: &Founding) -> Vec<Beginning> {
         void: BTreeSet::new(),
         state: State::behind(FOUNDED.index, FOUNDED.term),
     };
-    let hard = HardState { term: FOUNDED.term, vote: None };
+    let hard = HardState { term: FOUNDED.term, ..HardState::default() };
     founding.groups.iter().map(|id| (*id, hard, checkpoint.clone())).collect()
 }
 

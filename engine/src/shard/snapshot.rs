@@ -337,8 +337,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, arrived) in &mut self.snapshots.installing {
             let Some(group) = self.groups.get(id) else { continue };
             let at = arrived.checkpoint.at;
-            if group.held.is_some() {
-                // What is judged counts first: the state and the index must be of one entry.
+            if group.held.is_some() || self.unsaved.contains(id) {
+                // What is judged counts first: the state and the index must be of one entry. And the
+                // hard state speaks of a log that must be durable.
                 mark!("shard_snapshot_waits_for_an_apply");
                 continue;
             }

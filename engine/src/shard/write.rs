@@ -27,7 +27,7 @@ use crate::{
     limits, mark,
     packet::{Beat, Envelope, Packet},
     planted,
-    raft::{self, Durable, HardState, Input, Kind, Message, Write},
+    raft::{self, Durable, Input, Kind, Message, Write},
     runtime::{Runtime, Task},
     types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
     value::Moved,
@@ -221,8 +221,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let unsaved = mem::take(&mut group.unsaved);
             let is_kept = !planted!("shard_hard_state_not_written");
             if is_kept && (unsaved.hard.is_some() || unsaved.cut.is_some()) {
-                let hard = HardState { term: group.raft.term(), vote: group.raft.vote() };
-                checkpoint::push_hard(&mut frame, id, hard, unsaved.cut);
+                checkpoint::push_hard(&mut frame, id, group.raft.hard(), unsaved.cut);
             }
             let first = unsaved.first.unwrap_or(Index(u64::MAX));
             for (index, term, bytes) in group.window.launch(first) {
@@ -240,6 +239,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         };
         for id in anchors {
             let Some(group) = self.groups.get(&id) else { continue };
+            if self.unsaved.contains(&id) {
+                mark!("shard_anchor_waits_for_its_log");
+                self.settling.anchor([id]);
+                continue;
+            }
             let now = checkpoint::of(group);
             checkpoint::push_both(&mut frame, id, group, &now);
             flight.anchors.push((id, now.at.index));

@@ -42,6 +42,10 @@ const PLANTED: &[(&str, &str)] = &[
     ("raft_two_changes_at_once", "a change is taken before the last one is applied"),
     ("raft_change_before_own_commit", "a new leader takes a change before it has committed"),
     ("raft_campaign_with_unapplied_change", "a replica campaigns by a membership that is over"),
+    (
+        "raft_committed_change_forgotten",
+        "a crash forgets that a change is committed, and its membership campaigns again",
+    ),
     ("raft_removed_leader_stays", "a leader that was removed goes on"),
     ("raft_ids_are_reused", "a removed replica's id joins again"),
     ("raft_old_snapshot_is_installed", "a snapshot replaces what is newer"),

@@ -166,7 +166,7 @@ impl World {
     /// A replica with an empty directory: a founder, or one that joins.
     pub(super) fn add(&mut self, id: ReplicaId, config: Config, base: EntryId, of: Membership) {
         let state = State { at: base, digest: 0, membership: of };
-        let hard = HardState { term: base.term, vote: None };
+        let hard = HardState { term: base.term, ..HardState::default() };
         let disk = Disk { hard, base, entries: BTreeMap::new(), state: state.clone() };
         let now = self.nodes.first().map_or(0, |node| node.now);
         self.nodes.push(Node {
@@ -378,8 +378,9 @@ impl World {
                     };
                     let vote =
                         |hard: HardState| hard.vote.map_or(String::new(), |v| format!(" vote {v}"));
-                    let hard =
-                        hard.map_or(String::new(), |h| format!(" term {}{}", h.term, vote(h)));
+                    let hard = hard.map_or(String::new(), |h| {
+                        format!(" term {}{} commit {}", h.term, vote(h), h.commit)
+                    });
                     format!("{id}: disk has{hard}{entries}")
                 });
                 if told {
