@@ -38,7 +38,8 @@ pub(super) struct Found {
     /// The index of the first entry of `log`.
     first: Index,
     log: Vec<Line>,
-    /// Entries that a snapshot took the place of. Those that were applied before it still count.
+    /// Entries before the log: those that a snapshot took the place of, of which the applied ones
+    /// still count, and copies of settled ones that were damaged.
     past: BTreeMap<Index, Line>,
     /// Derived records behind the checkpoint: of which entries, and their keys.
     pub(super) uncounted: Vec<(Index, Vec<u8>)>,
@@ -193,11 +194,18 @@ impl Found {
         if self.log.is_empty() && index > self.first {
             self.first = index;
         }
-        if index < self.first || index > self.last().next() {
-            // An entry that was repaired in place, below what the tail has of the log.
-            mark!("shard_entry_outside_the_tail");
-            settling.died(line.extent);
+        if index < self.first {
+            self.put_mended(index, line, settling);
             return;
+        }
+        if index > self.last().next() {
+            // A log has no gaps: what came before it were mended entries.
+            mark!("shard_log_behind_mended_entries");
+            let before = core::mem::take(&mut self.log);
+            for (index, line) in (self.first.0..).map(Index).zip(before) {
+                self.put_mended(index, line, settling);
+            }
+            self.first = index;
         }
         let nth = (index.0 - self.first.0) as usize;
         match self.log.get_mut(nth) {
@@ -210,6 +218,15 @@ impl Found {
                 self.cut(index, settling);
                 self.log.push(line);
             }
+        }
+    }
+
+    /// An entry from before what the tail has of the log: it was damaged where it lay, and this copy
+    /// counts in its place.
+    fn put_mended(&mut self, index: Index, line: Line, settling: &mut Settling) {
+        mark!("shard_entry_outside_the_tail");
+        if let Some(older) = self.past.insert(index, line) {
+            settling.died(older.extent);
         }
     }
 

@@ -312,12 +312,26 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     /// An entry was damaged and is written again: what its old records were the values of lies in
-    /// the new ones.
+    /// the new ones. If it was applied and nothing points at it, it has no effect any more or never
+    /// had one, and the new copy must not get one.
     fn point_at_mended(&mut self, id: GroupId, index: Index, extent: Extent, old: SegmentId) {
-        let Some(slot) = self.groups.get(&id).and_then(|group| group.window.slot(index)) else {
-            return;
-        };
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Some(slot) = group.window.slot(index) else { return };
         let Some(Ok(entry)) = slot.bytes().map(|bytes| Entry::parse(bytes)) else { return };
+        let tree = self.engine.tree(id);
+        let counts = |record: &Record<'_>| {
+            let place = tree.and_then(|tree| tree.get(record.key));
+            match record.kind {
+                RecordKind::Tombstone => place.is_none(),
+                _ => place.is_some_and(|place| place.version == record.version),
+            }
+        };
+        let counts = entry.records().any(|(.., record)| counts(&record));
+        if index <= group.state.applied() && !counts {
+            mark!("shard_mended_entry_without_effect");
+            group.void.insert(index, extent);
+            return;
+        }
         for (offset, len, record) in entry.records().filter(|(.., record)| !record.key.is_empty()) {
             let to = Some(extent.loc_of(offset, len));
             let moved = Moved { group: id, key: record.key, version: record.version, to };
