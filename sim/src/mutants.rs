@@ -150,7 +150,7 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"raft_own_copy_before_durable"`, `"raft_own_vote_before_durable"`,
 /// `"raft_probe_waits_forever"`, `"raft_quiet_follower_sleeps_on"`, `"raft_quorum_is_half"`,
 /// `"raft_quorum_of_unsorted_values"`, `"raft_read_before_own_commit"`,
-/// `"raft_read_by_any_answer"`, `"raft_read_without_a_round"`, `"raft_refusal_teaches_nothing"`,
+/// `"raft_read_by_any_answer"`, `"raft_read_without_a_round"`, `"raft_refusal_hides_the_commit"`, `"raft_refusal_teaches_nothing"`,
 /// `"raft_removed_leader_stays"`, `"raft_stale_completion_believed"`,
 /// `"raft_stale_rejection_believed"`, `"raft_transfer_before_caught_up"`,
 /// `"raft_two_changes_at_once"`, `"raft_vote_before_durable"`, `"raft_vote_for_any_log"`,

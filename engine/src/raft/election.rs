@@ -299,6 +299,7 @@ impl Raft {
             return;
         }
         match body {
+            Body::Committed { id } => return self.on_committed(id),
             Body::PreVote { last } => return self.on_pre_vote(from, term, last, fx),
             Body::PreVoteReply { asked, granted } => {
                 return self.on_pre_vote_reply(from, term, asked, granted, fx);
@@ -348,7 +349,10 @@ impl Raft {
             Body::Repair { id } => self.on_repair(id, heads),
             Body::NeverHad { id } => self.on_never_had(from, id),
             // Both have done their work by their term, or before.
-            Body::Deposed | Body::PreVote { .. } | Body::PreVoteReply { .. } => {}
+            Body::Deposed
+            | Body::PreVote { .. }
+            | Body::PreVoteReply { .. }
+            | Body::Committed { .. } => {}
         }
     }
 
@@ -368,8 +372,30 @@ impl Raft {
     fn on_pre_vote(&mut self, from: ReplicaId, term: Term, last: EntryId, fx: &mut Effects) {
         // Whom we take for the leader and who campaigns is no leader any more.
         let trusts = self.trusts_its_leader() && self.leader() != Some(from);
-        let granted = !trusts && term >= self.term && self.would_elect(last);
+        let electable = self.would_elect(last);
+        let granted = !trusts && term >= self.term && electable;
         self.say(fx, from, Body::PreVoteReply { asked: term, granted });
+        if !trusts && !electable {
+            let known = self.log.id_at(self.commit.min(last.index));
+            fx.send.extend(known.map(|id| Message {
+                from: self.id,
+                to: from,
+                term: self.term,
+                body: Body::Committed { id },
+            }));
+        }
+    }
+
+    /// Somebody who would not vote for this replica knows what is committed. It may be what makes
+    /// this one the only voter: those with the longer logs cannot campaign any more then, and this
+    /// one need not ask them.
+    fn on_committed(&mut self, id: EntryId) {
+        let is_news = id.index > self.commit && self.log.has(id);
+        let leads = matches!(self.state, State::Leader(_));
+        if is_news && !leads && !planted!("raft_refusal_hides_the_commit") {
+            mark!("raft_refusal_teaches_the_commit");
+            self.learn_commit(id.index);
+        }
     }
 
     fn on_pre_vote_reply(

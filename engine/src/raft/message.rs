@@ -123,6 +123,11 @@ pub enum Body {
         /// The entry.
         id: EntryId,
     },
+    /// To one whose log is too old to be elected: up to this entry everything is committed.
+    Committed {
+        /// The last entry that both may have.
+        id: EntryId,
+    },
     /// I certainly never had it, and in the term of this message nobody will give it to me.
     NeverHad {
         /// The entry.

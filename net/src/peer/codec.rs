@@ -48,7 +48,7 @@ struct Said {
 }
 
 /// Of each tag: how many numbers, whether the flag means something, whether entries follow.
-const SHAPES: [(usize, bool, bool); 17] = [
+const SHAPES: [(usize, bool, bool); 18] = [
     (2, false, false), // PreVote
     (1, true, false),  // PreVoteReply
     (2, true, false),  // Vote
@@ -66,6 +66,7 @@ const SHAPES: [(usize, bool, bool); 17] = [
     (2, false, false), // RepairAsk
     (2, false, true),  // Repair
     (2, false, false), // NeverHad
+    (2, false, false), // Committed
 ];
 
 fn say(body: &Body) -> Said {
@@ -93,6 +94,7 @@ fn say(body: &Body) -> Said {
         Body::RepairAsk { id: of } => id(14, of),
         Body::Repair { id: of } => id(15, of),
         Body::NeverHad { id: of } => id(16, of),
+        Body::Committed { id: of } => id(17, of),
     }
 }
 
@@ -117,6 +119,7 @@ fn hear(said: &Said) -> Option<Body> {
         14 => Body::RepairAsk { id },
         15 => Body::Repair { id },
         16 => Body::NeverHad { id },
+        17 => Body::Committed { id },
         _ => return None,
     })
 }
@@ -326,7 +329,7 @@ mod tests {
     fn bodies() -> impl Strategy<Value = Body> {
         let number = 0..=NUMBER_MAX;
         let numbers = (number.clone(), number.clone(), number.clone(), number);
-        (0..17_u8, any::<bool>(), numbers).prop_map(|(what, flag, (a, b, c, d))| {
+        (0..18_u8, any::<bool>(), numbers).prop_map(|(what, flag, (a, b, c, d))| {
             let (count, has_flag, _) = SHAPES[usize::from(what)];
             let mut numbers = [a, b, c, d];
             numbers[count..].fill(0);
@@ -413,7 +416,7 @@ mod tests {
         #[test]
         fn there_is_one_way_to_write_what_is_read(kind in 0..5_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
-                (body[4], body[5]) = (body[4] % 18, body[5] % 2);
+                (body[4], body[5]) = (body[4] % 19, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
             }
             let kinds = [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats, Kind::Seat];

@@ -13,7 +13,10 @@ use std::{
     collections::BTreeMap,
     future::pending,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -48,6 +51,12 @@ const RESTART: Duration = Duration::from_millis(200);
 /// One life in so many is ended in order, within this time after it began.
 const STOPPED_ONE_IN: u64 = 6;
 const STOPPED_WITHIN_MS: u64 = 4000;
+/// How much later than planned a client may be done.
+const LATE: Duration = Duration::from_secs(40);
+/// How often the onlooker asks whether they are.
+const LOOKS: Duration = Duration::from_millis(50);
+/// How long replicas may take to hear of the last operation.
+const SETTLES: Duration = Duration::from_millis(2500);
 /// How long a client tries.
 const PATIENCE: Duration = Duration::from_millis(3000);
 /// Where nodes listen.
@@ -147,7 +156,9 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let looked: Looked = Arc::default();
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
+    let busy = Arc::new(AtomicU32::new(drawn.shape.clients));
     for client in 0..drawn.shape.clients {
+        let busy = Arc::clone(&busy);
         let plan: Arc<[Planned]> =
             drawn.load.iter().filter(|one| one.client == client).copied().collect();
         let recorder = recorder.clone();
@@ -162,22 +173,24 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
                 recorder: recorder.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
+            let busy = Arc::clone(&busy);
             async move {
                 cluster_client::run(runtime, setup).await;
+                busy.fetch_sub(1, Ordering::Relaxed);
                 // Whoever looks after machines would start it once more, plan and all.
                 pending::<()>().await;
             }
         });
     }
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
+    let theirs = Arc::clone(&busy);
     world.add("onlooker", NodeOptions::default(), move |runtime| {
-        cluster_client::look(
-            runtime,
-            Arc::clone(&nodes),
-            groups,
-            Duration::from_millis(end),
-            look.clone(),
-        )
+        let (nodes, look, busy) = (Arc::clone(&nodes), look.clone(), Arc::clone(&theirs));
+        async move {
+            let from = Duration::from_millis(end);
+            quiet(&runtime, from, &busy).await;
+            cluster_client::look(runtime, nodes, groups, Duration::ZERO, look).await;
+        }
     });
     world.add("operator", NodeOptions::default(), move |runtime| {
         cluster_operator::run(runtime, desk.clone())
@@ -188,6 +201,10 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     settle(&mut world, time.chaos_ms, time.settle_ms);
     // The onlooker looks when everybody else is done.
     world.run_until(Duration::from_millis(end + cluster_client::LOOK_MS));
+    if busy.load(Ordering::Relaxed) > 0 {
+        mark!("cluster: the onlooker waits for a client");
+        world.run_for(LATE);
+    }
     let replicas = looked.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let finally: BTreeMap<Key, Value> = replicas.values().next().cloned().unwrap_or_default();
     let behind = glass.behind();
@@ -200,6 +217,21 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     };
     drop(behind);
     (world, evidence)
+}
+
+/// Waits until the clients are done, and the replicas have had time to hear of it.
+async fn quiet(rt: &SimRuntime, from: Duration, busy: &AtomicU32) {
+    let clock = rt.clock();
+    let began = clock.now();
+    clock.sleep_until(began + from).await;
+    let mut was_busy = false;
+    while busy.load(Ordering::Relaxed) > 0 && clock.now() < began + from + LATE / 2 {
+        was_busy = true;
+        clock.sleep_until(clock.now() + LOOKS).await;
+    }
+    if was_busy {
+        clock.sleep_until(clock.now() + SETTLES).await;
+    }
 }
 
 /// Adds the nodes. A supervisor of the machine starts the process again when it ends by itself.

@@ -61,5 +61,5 @@ fn change(luck: &mut impl Rng, nodes: u32) -> ChangeOfMembers {
             steps.push(if luck.chance(2, 5) { Step::Demote(id) } else { Step::Promote(id) });
         }
     }
-    ChangeOfMembers { change: Change { steps, leaves_alone: luck.chance(2, 3) }, nodes: vec![] }
+    ChangeOfMembers { change: Change { steps, leaves_alone: luck.chance(2, 3) }, seats: vec![] }
 }

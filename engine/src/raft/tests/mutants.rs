@@ -46,6 +46,10 @@ const PLANTED: &[(&str, &str)] = &[
         "raft_committed_change_forgotten",
         "a crash forgets that a change is committed, and its membership campaigns again",
     ),
+    (
+        "raft_refusal_hides_the_commit",
+        "the only voter left never hears that it is, and nobody can be elected",
+    ),
     ("raft_removed_leader_stays", "a leader that was removed goes on"),
     ("raft_ids_are_reused", "a removed replica's id joins again"),
     ("raft_old_snapshot_is_installed", "a snapshot replaces what is newer"),

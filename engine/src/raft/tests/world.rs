@@ -569,6 +569,7 @@ pub(super) fn shown_message(message: &Message) -> String {
         Body::RepairAsk { id } => format!("RepairAsk {id}"),
         Body::Repair { id } => format!("Repair {id}"),
         Body::NeverHad { id } => format!("NeverHad {id}"),
+        Body::Committed { id } => format!("Committed {id}"),
     };
     format!("{from}->{to} t{term} {body}")
 }
