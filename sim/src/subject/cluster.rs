@@ -201,7 +201,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     settle(&mut world, time.chaos_ms, time.settle_ms);
     // The onlooker looks when everybody else is done.
     world.run_until(Duration::from_millis(end + cluster_client::LOOK_MS));
-    if busy.load(Ordering::Relaxed) > 0 {
+    if looked.lock().unwrap_or_else(PoisonError::into_inner).len() < drawn.nodes as usize {
         mark!("cluster: the onlooker waits for a client");
         world.run_for(LATE);
     }
