@@ -51,7 +51,7 @@ impl World {
             id,
             incarnation: 1,
             config: Config { quiet_after: None, ..Config::default() },
-            hard: HardState { term: Term(1), vote: None },
+            hard: HardState { term: Term(1), ..HardState::default() },
             base: EntryId::new(1, 1),
             heads: &[],
             faulty: &[],

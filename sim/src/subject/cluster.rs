@@ -156,32 +156,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let looked: Looked = Arc::default();
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
-    let busy = Arc::new(AtomicU32::new(drawn.shape.clients));
-    for client in 0..drawn.shape.clients {
-        let busy = Arc::clone(&busy);
-        let plan: Arc<[Planned]> =
-            drawn.load.iter().filter(|one| one.client == client).copied().collect();
-        let recorder = recorder.clone();
-        let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
-        world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
-            let clock = runtime.clone();
-            let setup = cluster_client::Setup {
-                client,
-                nodes: Arc::clone(&nodes),
-                plan: Arc::clone(&plan),
-                patience: PATIENCE,
-                recorder: recorder.clone(),
-                world_ns: Arc::new(move || clock.true_time_ns()),
-            };
-            let busy = Arc::clone(&busy);
-            async move {
-                cluster_client::run(runtime, setup).await;
-                busy.fetch_sub(1, Ordering::Relaxed);
-                // Whoever looks after machines would start it once more, plan and all.
-                pending::<()>().await;
-            }
-        });
-    }
+    let busy = add_clients(&mut world, drawn, &recorder);
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
     let theirs = Arc::clone(&busy);
     world.add("onlooker", NodeOptions::default(), move |runtime| {
@@ -217,6 +192,37 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     };
     drop(behind);
     (world, evidence)
+}
+
+/// Adds the clients. Answers how many are not done.
+fn add_clients(world: &mut World, drawn: &Drawn, recorder: &Recorder) -> Arc<AtomicU32> {
+    let busy = Arc::new(AtomicU32::new(drawn.shape.clients));
+    for client in 0..drawn.shape.clients {
+        let busy = Arc::clone(&busy);
+        let plan: Arc<[Planned]> =
+            drawn.load.iter().filter(|one| one.client == client).copied().collect();
+        let recorder = recorder.clone();
+        let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+        world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
+            let clock = runtime.clone();
+            let setup = cluster_client::Setup {
+                client,
+                nodes: Arc::clone(&nodes),
+                plan: Arc::clone(&plan),
+                patience: PATIENCE,
+                recorder: recorder.clone(),
+                world_ns: Arc::new(move || clock.true_time_ns()),
+            };
+            let busy = Arc::clone(&busy);
+            async move {
+                cluster_client::run(runtime, setup).await;
+                busy.fetch_sub(1, Ordering::Relaxed);
+                // Whoever looks after machines would start it once more, plan and all.
+                pending::<()>().await;
+            }
+        });
+    }
+    busy
 }
 
 /// Waits until the clients are done, and the replicas have had time to hear of it.
