@@ -13,7 +13,7 @@
 //! Not here: one node alone (`bench.rs`).
 
 use clap::{Args, ValueEnum};
-use std::{env, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{env, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 use trilith_net::os::{Os, run_core};
 
 use super::{Scratch, load::Values};
@@ -120,10 +120,26 @@ struct Measured {
     happened: events::Rows,
 }
 
-/// A cluster that runs, and who leads it.
+/// A cluster that runs, and who has led it.
 struct Running {
     members: Members,
-    leader: usize,
+    leaders: Vec<usize>,
+}
+
+impl Running {
+    /// Before each lap: a leader that was replaced is not asked any more.
+    fn led_by(&mut self, leader: usize) -> SocketAddr {
+        if self.leaders.last() != Some(&leader) {
+            self.leaders.push(leader);
+        }
+        self.members.addresses[leader]
+    }
+
+    /// The members that led, in turn.
+    fn places(&self) -> String {
+        let numbers: Vec<String> = self.leaders.iter().map(|at| (at + 1).to_string()).collect();
+        numbers.join(", then ")
+    }
 }
 
 /// Measures.
@@ -181,25 +197,23 @@ impl Cluster {
         }
         let shape = Shape { groups: self.groups, lease: self.lease };
         let members = ours::start(&scratch.path.join("ours"), &shape).map_err(starting)?;
-        let leader = ours::leader(os, &members, &super::load::key(0)).await.map_err(failed)?;
-        let ours = Running { members, leader };
+        let mut ours = Running { members, leaders: Vec::new() };
         let mut theirs = None;
         if with_etcd {
             let (members, _) = etcd::start(&scratch.path.join("etcd")).map_err(starting)?;
-            let leader = etcd::leader(os, &members).await.map_err(failed)?;
-            theirs = Some(Running { members, leader });
+            theirs = Some(Running { members, leaders: Vec::new() });
         }
         let mut progress = Progress::new("measuring", (cases.len() * self.rounds) as u64);
         for _ in 0..self.rounds {
             for case in &mut cases {
-                self.round(os, case, &ours, theirs.as_ref()).await?;
+                self.round(os, case, &mut ours, theirs.as_mut()).await?;
                 progress.step();
             }
         }
         progress.finish();
-        let mut places = format!("our leader: node {}", ours.leader + 1);
+        let mut places = format!("our leader: node {}", ours.places());
         if let Some(theirs) = &theirs {
-            places.push_str(&format!("; etcd's: member {}", theirs.leader + 1));
+            places.push_str(&format!("; etcd's: member {}", theirs.places()));
         }
         places.push_str("; every request was sent to a leader, none was passed on");
         Ok((cases, places))
@@ -232,8 +246,8 @@ impl Cluster {
         &self,
         os: &Os,
         case: &mut Case,
-        ours: &Running,
-        theirs: Option<&Running>,
+        ours: &mut Running,
+        theirs: Option<&mut Running>,
     ) -> Outcome {
         let load = Load {
             ask: case.ask,
@@ -246,13 +260,15 @@ impl Cluster {
             Lines::Four => SHARED_CONNECTIONS.min(case.in_flight),
             Lines::Own => case.in_flight,
         };
-        let at = ours.members.addresses[ours.leader];
+        let leader = ours::leader(os, &ours.members, &super::load::key(0)).await.map_err(failed)?;
+        let at = ours.led_by(leader);
         let nodes = if self.groups == 1 { vec![at] } else { ours.members.addresses.clone() };
         let target = Ours::connect(os, &nodes, connections);
         case.ours.push(race::lap(os, &target, &ours.members, &load).await);
         drop(target);
         if let Some(theirs) = theirs {
-            let at = theirs.members.addresses[theirs.leader];
+            let leader = etcd::leader(os, &theirs.members).await.map_err(failed)?;
+            let at = theirs.led_by(leader);
             let target = Etcd::connect(os, at, connections).await.map_err(failed)?;
             case.theirs.push(race::lap(os, &target, &theirs.members, &load).await);
         }

@@ -51,7 +51,8 @@ pub(super) fn start_one(
     let named = addresses.iter().enumerate();
     let members: Vec<String> = named.map(|(at, address)| format!("{}={address}", at + 1)).collect();
     let mut command = Command::new(env::current_exe()?);
-    command.args(["server", "--node", &(at + 1).to_string(), "--members", &members.join(",")]);
+    command.args(["--log", "error", "server", "--node", &(at + 1).to_string()]);
+    command.args(["--members", &members.join(",")]);
     command.args(["--groups", &shape.groups.to_string(), "--cluster", "bench"]);
     command.arg("--data").arg(dir.join(format!("n{}", at + 1)));
     if shape.lease {
