@@ -9,8 +9,8 @@
 use trilith_engine::{
     codec,
     journal::{
-        Journal, JournalError, JournalOptions, OpenError, OpenReport, Origin, ReadError, Record,
-        RecordKind, SegmentKind, Sync, Verdict,
+        Journal, JournalError, JournalOptions, OpenError, OpenReport, Origin, Owner, ReadError,
+        Record, RecordKind, SegmentKind, Sync, Verdict,
         files::segment_name,
         footer::FOOTER_MAGIC,
         format::{FRAME_ALIGN, FRAME_MAGIC, FrameHeader, Seed, SegmentHeader},
@@ -18,7 +18,7 @@ use trilith_engine::{
     },
     lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
     runtime::{DiskErrorKind, Runtime as _},
-    types::{GroupId, SegmentId, Term, Version},
+    types::{GroupId, NodeId, SegmentId, Term, Uuid, Version},
     value::View as _,
 };
 use trilith_sim::{
@@ -122,6 +122,32 @@ fn find_value(disk: &Platter, number: u8, byte: u8) -> (String, u64) {
         }
     }
     panic!("key {number} is nowhere");
+}
+
+#[test]
+fn a_directory_is_refused_to_whoever_it_does_not_belong_to() {
+    let of = |cluster: u8, name, number| {
+        let owner = Owner { cluster: Uuid([cluster; 16]), name, number: NodeId(number) };
+        JournalOptions { owner: Some(owner), ..tiny() }
+    };
+    let still = Still::with_seed(Platter::default(), 1);
+    let (store, report) = open_with(&still, of(1, 7, 3)).expect("an empty disk");
+    assert_eq!(report.owner, of(1, 7, 3).owner);
+    drop(store);
+    let disk = still.after_death(2).platter().clone();
+    let before = disk.fingerprint();
+    let own = "node's own directory";
+    for (other, word) in [(of(1, 7, 4), own), (of(1, 8, 3), own), (tiny(), "lone store")] {
+        let still = boot(disk.clone());
+        let Err(StoreError::Open(error)) = open_with(&still, other) else { panic!("it opened") };
+        assert!(matches!(*error, OpenError::OtherOwner { .. }) && !error.is_retryable());
+        let said = error.to_string();
+        assert!(said.contains("node 3") && said.contains(word), "{said}");
+        assert_eq!(still.after_death(1).platter().fingerprint(), before, "it changed something");
+    }
+    // Members may change, and with them what the cluster would be called if it were founded now.
+    let (_, report) = open_with(&boot(disk), of(2, 7, 3)).expect("its own");
+    assert_eq!(report.owner, of(1, 7, 3).owner, "what it was founded with stays");
 }
 
 #[test]
