@@ -20,6 +20,7 @@ use core::time::Duration;
 
 use super::{Done, Outbox, Shard, Stopped, group::Group};
 use crate::{
+    always,
     journal::{DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
     mark, planted,
     raft::{Input, Moment},
@@ -164,6 +165,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Drops what was moved.
     fn drop_victims(&mut self, compacted: Box<Compacted<R>>) -> Stage<R> {
+        let ledger = self.engine.ledger();
+        let lines = compacted.victims.iter().filter_map(|id| ledger.line(*id));
+        let is_done_with = lines.into_iter().all(|line| line.live_bytes == 0);
+        if !always!(is_done_with, "what is dropped holds nothing live") {
+            return Stage::Held(self.now() + HOLD);
+        }
         let drop = compacted.victims.clone();
         let edit = ManifestEdit { drop, ..ManifestEdit::default() };
         match self.tell(edit, Told::Dropped(compacted)) {

@@ -45,7 +45,7 @@ use super::{
 use crate::{
     journal::{
         DataSegment, DataWriter, Expect, Files, HintRef, HintSource, Origin, ReadError, Record,
-        RecordKind, SegmentHints, data::DataError,
+        RecordKind, data::DataError,
     },
     mark, planted,
     runtime::{Clock, Instant, Runtime, Task},
@@ -371,6 +371,7 @@ impl<R: Runtime> Job<R> {
             trees: self.trees,
             victims: self.victims,
             oldest_outside: self.oldest_outside,
+            seen: self.seen.iter().copied().collect(),
             now_ms: self.now_ms,
         };
         match work.run(&self.sources, &mut out).await {
@@ -402,10 +403,21 @@ struct Work<R: Runtime> {
     trees: BTreeMap<GroupId, Tree>,
     victims: Vec<SegmentId>,
     oldest_outside: Option<Version>,
+    seen: BTreeMap<GroupId, Version>,
     now_ms: BTreeMap<GroupId, u64>,
 }
 
 impl<R: Runtime> Work<R> {
+    /// Whether the index has seen what a record says. One that it has not does not count: a life
+    /// that ended before its snapshot did has left it. It must not hide the record that does.
+    fn counts(&self, hint: &HintRef<'_>) -> bool {
+        let counts = self.seen.get(&hint.group).is_none_or(|seen| hint.version <= *seen);
+        if !counts {
+            mark!("value: a record from ahead of the index");
+        }
+        counts
+    }
+
     async fn run(
         &self,
         sources: &[HintSource<R>],
@@ -420,7 +432,8 @@ impl<R: Runtime> Work<R> {
         }
         let (mut copied, mut expired) = (Copied::new(), Expired::new());
         let mut builder: Option<(GroupId, Builder)> = None;
-        for hint in Merge::new(hints.iter().map(SegmentHints::iter).collect()) {
+        let lists = hints.iter().map(|list| list.iter().filter(|hint| self.counts(hint)));
+        for hint in Merge::new(lists.collect()) {
             let indexed = self.trees.get(&hint.group).and_then(|tree| tree.get(hint.key));
             let now_ms = self.now_ms.get(&hint.group).copied().unwrap_or(0);
             let fate = fate(&hint, indexed, self.oldest_outside, now_ms);
