@@ -199,6 +199,9 @@ pub enum Refusal {
     SessionsFull,
     /// The request says it was made at a time that is far ahead of the group's.
     FromTheFuture,
+    /// The group does not know the client any more. This time nothing happened; whether it did when
+    /// the request was sent before, if it was, nobody can say.
+    Forgotten,
 }
 
 impl Refusal {
@@ -220,6 +223,7 @@ impl Refusal {
             Self::Damaged => 14,
             Self::SessionsFull => 15,
             Self::FromTheFuture => 16,
+            Self::Forgotten => 17,
         }
     }
 
@@ -241,6 +245,7 @@ impl Refusal {
             14 => Self::Damaged,
             15 => Self::SessionsFull,
             16 => Self::FromTheFuture,
+            17 => Self::Forgotten,
             _ => return None,
         })
     }
@@ -265,6 +270,7 @@ impl Refusal {
             Self::Damaged => "DAMAGED",
             Self::SessionsFull => "SESSIONS_FULL",
             Self::FromTheFuture => "FROM_THE_FUTURE",
+            Self::Forgotten => "FORGOTTEN",
         }
     }
 
@@ -287,7 +293,8 @@ impl Refusal {
             | Self::TooStale
             | Self::Damaged
             | Self::SessionsFull
-            | Self::FromTheFuture => true,
+            | Self::FromTheFuture
+            | Self::Forgotten => true,
         }
     }
 }
@@ -315,6 +322,9 @@ impl fmt::Display for Refusal {
             Self::SessionsFull => "all client sessions are in use; close some, or wait a minute",
             Self::FromTheFuture => {
                 "the request is from a time far ahead of the group's; set the clocks right"
+            }
+            Self::Forgotten => {
+                "the group has forgotten this client; ask anew, unless it was asked before"
             }
         })
     }

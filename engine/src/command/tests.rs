@@ -271,6 +271,7 @@ const REFUSALS: &[Refusal] = &[
     Refusal::Damaged,
     Refusal::SessionsFull,
     Refusal::FromTheFuture,
+    Refusal::Forgotten,
 ];
 
 fn response() -> impl Strategy<Value = Response> {

@@ -308,6 +308,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 if stopped != Stopped::Asked {
                     tracing::error!(why = %stopped, "the shard stops");
                 }
+                self.end_work().await;
                 return stopped;
             }
             if self.has_more() {
@@ -320,6 +321,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 Some(Arrival::News(news)) => self.take_news(news),
                 Some(Arrival::Time) => {}
                 None => return Stopped::Unreachable,
+            }
+        }
+    }
+
+    /// Waits for what the journal's tasks have begun. A write that lands later would fall into what
+    /// the next life has there.
+    async fn end_work(&mut self) {
+        while self.working.is_some() || self.chore.is_some() {
+            match self.done.1.recv().await {
+                Ok(done) => self.take_done(done),
+                Err(_) => return,
             }
         }
     }

@@ -25,10 +25,12 @@
 //! - `touched` of a client is at least the `since` of each request that was executed for it;
 //! - `forgotten` is at least `touched` of every client that was forgotten;
 //! - a client that comes (again) notes `forgotten` as `strange`; a request of it that is not newer
-//!   (`since <= strange`) and has no reply here may have been executed before, and is *unknown*.
+//!   (`since <= strange`) and has no reply here may have been executed before, and is refused as
+//!   *forgotten*: whoever never sent it before knows that nothing happened, and to everybody else
+//!   it is unknown.
 //!
-//! No clock needs to be right for this. Clocks that are wrong make fresh requests unknown, and one
-//! that is far ahead is refused before it can do that to others.
+//! No clock needs to be right for this. Clocks that are wrong make fresh requests look forgotten, and
+//! one that is far ahead is refused before it can do that to others.
 //!
 //! A client that closes its session leaves a floor above all numbers, which goes like any other.
 //!
@@ -249,7 +251,9 @@ impl Client {
         }
         if self.strange > Stamp(0) && session.since <= self.strange {
             mark!("store_request_of_a_forgotten_client");
-            return Some(doubt);
+            let is_told_wrong = planted!("store_forgotten_is_refused");
+            let refusal = if is_told_wrong { Refusal::TooLate } else { Refusal::Forgotten };
+            return Some(Outcome::Refused(refusal));
         }
         None
     }

@@ -365,6 +365,14 @@ impl<R: Runtime> Client<R> {
                 if is_ahead && self.go_back(progress, response.told.stamp) {
                     return None;
                 }
+                if refusal == Refusal::Forgotten {
+                    if progress.maybe {
+                        return Some(local(numbered.number, Outcome::Unknown));
+                    }
+                    // It was never sent before: it goes out as one that is made now.
+                    mark!("client: a forgotten client asks anew");
+                    progress.since = progress.since.max(response.told.stamp);
+                }
                 if self.follow(progress.target, line, refusal) {
                     return None;
                 }
@@ -478,6 +486,7 @@ const fn may_change(refusal: Refusal) -> bool {
         | Refusal::TooStale
         | Refusal::Damaged
         | Refusal::SessionsFull
+        | Refusal::Forgotten
         | Refusal::TooLate => true,
         Refusal::Malformed
         | Refusal::KeyTooLong

@@ -12,8 +12,8 @@
 use super::world::{World, session, text};
 use crate::{
     command::{
-        Body, Check, Command, Condition, Expiry, Failure, Found, Old, Only, Outcome, Reply,
-        Session, Transaction, Write,
+        Body, Check, Command, Condition, Expiry, Failure, Found, Old, Only, Outcome, Refusal,
+        Reply, Session, Transaction, Write,
     },
     limits::SESSION_IDLE_MS,
     types::{Index, Stamp, Version},
@@ -231,7 +231,7 @@ impl Naive {
         let may_be_unknown = sequence < *floor || was_silent;
         if let Some(told) = self.told.get(&(client, sequence)) {
             return match outcome {
-                Outcome::Unknown if may_be_unknown => Ok(()),
+                outcome if is_doubtful(outcome) && may_be_unknown => Ok(()),
                 // Only a client that was forgotten has a floor that is not the highest.
                 outcome if sequence >= *floor || was_silent => {
                     same(&Outcome::Ok(told.clone()), outcome)
@@ -239,7 +239,7 @@ impl Naive {
                 outcome => same(&Outcome::Unknown, outcome),
             };
         }
-        if *outcome == Outcome::Unknown && may_be_unknown {
+        if is_doubtful(outcome) && may_be_unknown {
             return Ok(());
         }
         if sequence < *floor && !was_silent {
@@ -249,6 +249,11 @@ impl Naive {
         self.told.insert((client, sequence), reply.clone());
         same(&Outcome::Ok(reply), outcome)
     }
+}
+
+/// Whether it says that the request may have been executed before.
+const fn is_doubtful(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Unknown | Outcome::Refused(Refusal::Forgotten))
 }
 
 fn same(expect: &Outcome, outcome: &Outcome) -> Result<(), String> {

@@ -69,6 +69,7 @@ fn failed(failure: Failure, write: u32) -> Outcome {
     Outcome::Ok(Reply::Failed { failure, write })
 }
 
+const FORGOTTEN: Outcome = Outcome::Refused(Refusal::Forgotten);
 const FULL: Outcome = Outcome::Refused(Refusal::SessionsFull);
 
 #[test]
@@ -138,10 +139,10 @@ fn a_forgotten_client_is_not_taken_for_a_new_one() {
     assert_eq!(world.state.sessions(), 0, "an hour is long");
     world.restart();
     // The repetition was first sent before the client was forgotten, whenever it arrives.
-    assert_eq!(world.at(later, session(7, 1, 1, 900), add("n", 1)), Outcome::Unknown);
+    assert_eq!(world.at(later, session(7, 1, 1, 900), add("n", 1)), FORGOTTEN);
     // What is new was first sent afterwards, and that cannot have been executed.
     assert_eq!(world.at(later, session(7, 2, 1, later), add("n", 1)), number(2, 4));
-    assert_eq!(world.at(later, session(7, 1, 1, 900), add("n", 1)), Outcome::Unknown);
+    assert_eq!(world.at(later, session(7, 1, 1, 900), add("n", 1)), FORGOTTEN);
     assert_eq!(world.get("n"), Some(b"2".as_slice()));
 }
 
@@ -161,7 +162,7 @@ fn a_busy_client_is_not_forgotten_for_a_new_one() {
     let outcome = world.at(late, one_more, add("n", 1));
     assert!(matches!(outcome, Outcome::Ok(Reply::Number { .. })), "a quiet one makes room");
     assert_eq!(world.at(late, heard, add("n", 1)), number(1, 1), "not one that was heard of");
-    assert_eq!(world.at(late, silent, add("n", 1)), Outcome::Unknown);
+    assert_eq!(world.at(late, silent, add("n", 1)), FORGOTTEN);
 }
 
 #[test]
