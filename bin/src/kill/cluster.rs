@@ -251,7 +251,7 @@ impl Drawn {
             asked
         })?;
         if self.wipe {
-            nodes = nodes.into_iter().map(wiped).collect::<Outcome<_>>()?;
+            nodes = wiped(nodes)?;
         }
         let calm_ns = self.elapsed_ns();
         let calm = self.shape.calm_from_ns..u64::MAX;
@@ -338,8 +338,10 @@ impl Drawn {
     }
 }
 
-/// The node again, without its memory: only to see whether anybody notices.
-fn wiped((running, keeper): (Running, Keeper)) -> Outcome<(Running, Keeper)> {
-    running.end()?;
-    Ok((keeper.wiped()?, keeper))
+/// The nodes again, without their memory: only to see whether anybody notices. One after the other
+/// would be refused by those that remember.
+fn wiped(nodes: Vec<(Running, Keeper)>) -> Outcome<Vec<(Running, Keeper)>> {
+    let end = |(running, keeper): (Running, Keeper)| running.end().map(|()| keeper);
+    let keepers = nodes.into_iter().map(end).collect::<Outcome<Vec<_>>>()?;
+    keepers.into_iter().map(|keeper| Ok((keeper.wiped()?, keeper))).collect()
 }
