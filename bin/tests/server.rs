@@ -114,13 +114,16 @@ fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
     start("1", &cluster.members, &fresh, &["--listen", "0.0.0.0:0"]).failed(2, "TR-E501");
     start("1", "1=192.0.2.1:7381", &fresh, &["--insecure"]).failed(1, "TR-E502");
     assert_eq!(start("1", "1=nowhere", &fresh, &[]).code, Some(2));
-    let node = cluster.start(1);
+    let nodes = [1, 2, 3].map(|node| cluster.start(node));
+    cluster.ask(&["set", "hello", "world"]).ok();
     start("1", &cluster.members, &fresh, &[]).failed(5, "TR-E503");
     assert!(!Path::new(&fresh).exists(), "a wrong start made {fresh}");
     // Another address, yet the directory of a node that runs.
     let data = cluster.scratch.path("n1");
+    let [first, second, third] = nodes;
+    drop(second);
     start("1", &cluster.members, &data, &["--listen", &at[1]]).failed(5, "TR-E102");
-    drop(node);
+    drop((first, third));
     let foreign = cluster.scratch.path("foreign");
     fs::create_dir(&foreign).expect("scratch can be written");
     fs::write(format!("{foreign}/holiday.jpg"), b"not ours").expect("scratch can be written");
@@ -135,8 +138,10 @@ fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
 #[test]
 fn strangers_are_refused_and_harm_nobody() {
     let cluster = Three::new("strangers_are_refused_and_harm_nobody");
-    let nodes = [cluster.start(1), cluster.start(2)];
+    let [first, second, third] = [1, 2, 3].map(|node| cluster.start(node));
     cluster.ask(&["set", "hello", "world"]).ok();
+    drop(third);
+    let nodes = [first, second];
     let stranger = |name: &str, node: &str, more: &[&str]| {
         let data = cluster.scratch.path(name);
         let usual = ["--node", node, "--members", &cluster.members, "--data", &data];
@@ -146,7 +151,7 @@ fn strangers_are_refused_and_harm_nobody() {
     let go_on = || (0..20).for_each(|_| drop(cluster.ask(&["incr", "sum"]).ok()));
     // The third member, of a cluster of another name and with other groups.
     for more in [["--cluster", "another"], ["--groups", "2"]] {
-        let alien = stranger("alien", "3", &more);
+        let alien = stranger(more[1], "3", &more);
         go_on();
         let said = alien.end("-TERM");
         assert!(said.err.contains("correct the address, or the cluster's name"), "{said:?}");

@@ -42,7 +42,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return self.refuse(asked, Refusal::Stopping);
         }
         let Some(group) = self.groups.get_mut(&id) else {
-            return self.refuse(asked, Refusal::NoGroup);
+            // One that is to be here is not founded yet, or comes as a snapshot.
+            let is_ours = self.slotted.contains(&id);
+            let refusal = if is_ours { Refusal::NotLeader(None) } else { Refusal::NoGroup };
+            return self.refuse(asked, refusal);
         };
         if group.pending() >= limits::SHARD_PENDING_MAX {
             mark!("shard_overloaded");
