@@ -91,7 +91,7 @@ fn every_planted_bug_is_noticed() {
     assert_eq!(with("", || hunt(20)), None, "without a bug nothing is wrong");
     let mut missed = Vec::new();
     for (name, breaks) in PLANTED {
-        let found = with(name, || hunt(300));
+        let found = with(name, || hunt(6000));
         let who = found.clone().unwrap_or_else(|| "NOBODY".into());
         eprintln!("{name} | {breaks} | {}", who.chars().take(110).collect::<String>());
         if found.is_none() {
