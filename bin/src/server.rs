@@ -179,6 +179,11 @@ impl Server {
         match why {
             Stopped::Journal(JournalError::NoSpace) => self.full(why),
             Stopped::Journal(_) => Failure::new(&DISK, why, "see the system's log: dmesg"),
+            Stopped::Diverged { .. } => {
+                let data = self.data.display();
+                let next = format!("mv {data} {data}.diverged, and start it again");
+                Failure::new(&CORRUPT, format!("{data}: {why}"), next)
+            }
             Stopped::Damaged(_) => {
                 let next = format!("trilith inspect {}", self.data.display());
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)

@@ -197,6 +197,10 @@ pub const SHARD_STOP_WITHIN_MS: u64 = 4000;
 /// else are welcomed by it, and somebody may seat it meanwhile.
 pub const SHARD_OUTCAST_STAYS_MS: u64 = 1000;
 
+/// Points of each replica at which digests are compared: a replica that is farther behind than four
+/// periods is compared when it has caught up.
+pub const SHARD_POINTS_KEPT: usize = 4;
+
 /// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
 /// is looked after are smaller, and what is larger is a mistake of somebody's.
 pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;

@@ -10,7 +10,7 @@
 
 use crate::{
     raft::{EntryId, Message},
-    types::{GroupId, NodeId, ReplicaId, Uuid},
+    types::{GroupId, Index, NodeId, ReplicaId, Uuid},
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -54,6 +54,17 @@ pub enum Packet {
         replica: ReplicaId,
         /// The directory.
         directory: Uuid,
+    },
+    /// What the digest of a replica's state was behind an entry, so that others compare theirs.
+    Digest {
+        /// The group.
+        group: GroupId,
+        /// The replica.
+        replica: ReplicaId,
+        /// The entry.
+        at: Index,
+        /// The digest.
+        digest: u64,
     },
 }
 

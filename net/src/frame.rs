@@ -64,6 +64,8 @@ pub enum Kind {
     Beats = 35,
     /// Where a new replica sits.
     Seat = 36,
+    /// What a replica's state was.
+    Digest = 37,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -72,7 +74,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -84,6 +86,7 @@ impl Kind {
         Self::ChunkAck,
         Self::Beats,
         Self::Seat,
+        Self::Digest,
         Self::Request,
         Self::Response,
     ];

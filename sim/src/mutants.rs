@@ -105,6 +105,13 @@ const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
 /// The scenarios that hunt what shows only when nodes lose their directories.
 const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
+/// Who hunts what shows when replicas differ.
+const PARTING: &[&str] = &["replicas_compare_their_states"];
+
+const fn parting(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "shard", breaks, hunts: PARTING }
+}
+
 const fn replacing(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunts: REPLACING }
 }
@@ -278,6 +285,8 @@ const PLANTED: &[Mutant] = &[
         "shard",
         "entries are taken whatever place they name",
     ),
+    clustered("shard_applies_blindly", "shard", "one node applies as if no key were there"),
+    parting("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ"),
     replacing(
         "shard_founds_unwelcomed",
         "shard",

@@ -19,7 +19,9 @@ use trilith_engine::runtime::Rng;
 
 use crate::{
     check::{
-        Verdict, Violation, alive, beliefs, converged, durable, linearizable, once, phantom, raft,
+        Verdict, Violation, alive, beliefs, converged, durable, linearizable, once,
+        parted::Sides,
+        phantom, raft,
         resources::{self, Gauges},
         serial::{self, Order},
     },
@@ -233,6 +235,8 @@ pub struct Evidence {
     pub broken: Vec<(String, String)>,
     /// What was seen of Raft and cannot be true.
     pub raft: Option<Violation>,
+    /// What was seen of the replicas' states.
+    pub sides: Sides,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -269,6 +273,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
             .and(|| once::check_log(&seen.history, &seen.order.writes)),
         "converged" => converged::check(&seen.replicas),
         "raft" => raft::check(seen.raft.as_ref()),
+        "parted" => seen.sides.check(drawn.nodes as usize),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;
             let calm = drawn.load.iter().filter(|one| one.at_ns >= from).count();

@@ -32,7 +32,7 @@ use crate::{
     raft::{EntryId, Input, Message},
     runtime::Runtime,
     store::{Effect, Seen, Sight, needs},
-    types::{GroupId, Index, Loc, Version},
+    types::{GroupId, Index, Loc, NodeId, Version},
     value::{self, Change, Engine, Found, Tree, View},
 };
 
@@ -149,8 +149,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 break;
             }
             let read = self.read_for(id, &entry, &batch).await?;
-            let tree = self.engine.tree(id);
+            let blind = self.node == NodeId(1)
+                && (planted!("shard_applies_blindly") || planted!("shard_odd_one_goes_on"));
+            let tree = self.engine.tree(id).filter(|_| !blind);
             let Some(group) = self.groups.get_mut(&id) else { return Ok(None) };
+            let before = group.state.stamp();
             let glance = Glance { held: &batch.seen, tree, read: &read };
             let effect = group.state.apply(&entry, &glance);
             let at = EntryId { term: entry.place.term, index };
@@ -159,6 +162,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if is_void && entry.records().next().is_some() {
                 group.void.insert(index, extent);
             }
+            self.reach(id, before);
             if batch.take(&entry, effect, extent) {
                 self.edit_by(id, &entry, extent);
             }

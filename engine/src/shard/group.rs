@@ -11,6 +11,7 @@ use core::ops::Range;
 
 use super::{
     Caller,
+    compare::Compared,
     members::Seat,
     settle::Anchor,
     window::{Extent, Window},
@@ -40,6 +41,9 @@ pub(super) struct Group {
     /// Keys of derived records that were found behind the state, by their entry: a life that ended
     /// had applied that, and this one has not yet.
     pub(super) uncounted: Vec<(Index, Vec<u8>)>,
+
+    /// What replicas have said of their states.
+    pub(super) compared: Compared,
 
     /// Damaged entries that are being written again, and where their records lay.
     pub(super) mended: BTreeMap<Index, SegmentId>,

@@ -48,6 +48,7 @@
 mod apply;
 mod checkpoint;
 mod compaction;
+mod compare;
 mod found;
 mod group;
 mod members;
@@ -173,6 +174,15 @@ pub enum Stopped {
     Journal(JournalError),
     /// What it applied before is damaged on its disk, or contradicts itself.
     Damaged(&'static str),
+    /// What it has applied is not what most replicas of a group have.
+    Diverged {
+        /// The node.
+        node: NodeId,
+        /// The group.
+        group: GroupId,
+        /// The entry behind which they differ.
+        at: Index,
+    },
     /// The others know another directory of this node.
     Outcast {
         /// The node.
@@ -193,6 +203,13 @@ impl fmt::Display for Stopped {
             Self::Asked => f.write_str("the shard was asked to stop"),
             Self::Journal(error) => error.fmt(f),
             Self::Damaged(what) => f.write_str(what),
+            Self::Diverged { node, group, at } => write!(
+                f,
+                "what node {node} has applied in group {group} differs from what most of its \
+                 replicas have, behind entry {at}: do not use this directory again; keep it for who \
+                 looks into it, start the node with an empty one, and replace the node: trilith ctl \
+                 replace"
+            ),
             Self::Outcast { node, ours, known, is_new: true } => write!(
                 f,
                 "the other members know node {node} by its directory {known}, and this one is \
@@ -429,6 +446,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Packet::Chunk(chunk) => self.take_chunk(from, chunk),
             Packet::ChunkAck(ack) => self.take_chunk_ack(ack),
             Packet::Seat { group, replica, directory } => self.take_seat(group, replica, directory),
+            Packet::Digest { group, replica, at, digest } => {
+                self.take_digest(from, group, (replica, at, digest));
+            }
         }
     }
 

@@ -9,11 +9,12 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
-use core::fmt;
+use core::{fmt, time::Duration};
 
 use super::{
     Outbox, Shard,
     checkpoint::{Checkpoint, Unreadable},
+    compare::Compared,
     group::{Group, Offered, Unsaved},
     peers::Peers,
     recover::{self, Found},
@@ -49,6 +50,9 @@ pub struct ShardOptions {
     pub retain_bytes: u64,
     /// How many bytes of applied entries a group keeps in memory for its followers.
     pub cache_bytes: u64,
+    /// How often replicas compare their states, in a group's own time. The same for all nodes: the
+    /// points at which they compare follow from it.
+    pub compare_every: Duration,
 }
 
 impl Default for ShardOptions {
@@ -64,6 +68,7 @@ impl Default for ShardOptions {
             compaction_bytes_per_second: 128 << 20,
             retain_bytes: 64 << 20,
             cache_bytes: 4 << 20,
+            compare_every: Duration::from_secs(10),
         }
     }
 }
@@ -242,6 +247,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             stamp: recovered.stamp,
             void: recovered.void,
             uncounted,
+            compared: Compared::default(),
             mended: BTreeMap::new(),
             unsaved: Unsaved::default(),
             gathered: Vec::new(),

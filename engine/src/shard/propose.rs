@@ -13,7 +13,7 @@ use bytes::BytesMut;
 use core::time::Duration;
 
 use super::{
-    Caller, Outbox, Shard,
+    Caller, Outbox, Shard, Stopped,
     group::{Asked, Gathered, Offered, Reading, Waiting},
 };
 use crate::{
@@ -100,6 +100,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// An answer. What was promised is at least what was asked.
     pub(super) fn answer(&mut self, asked: Asked, told: Told, outcome: Outcome) {
+        if matches!(self.stopped, Some(Stopped::Diverged { .. })) {
+            // The node ends now, and its callers know that they have no answer.
+            mark!("shard_diverged_answers_nothing");
+            return;
+        }
         let told = Told { level: asked.level.max(told.level), ..told };
         let response = Response { sequence: asked.sequence, told, outcome };
         self.outbox.respond(asked.caller, response);

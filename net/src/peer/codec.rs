@@ -8,6 +8,7 @@
 //!             | sending u64 | offset u64 | crc u32 | 0 u32 | the piece |
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
 //!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
+//!   Digest    | group u32 | 0 0 0 0 | replica u64 | index u64 | digest u64 |
 //! ```
 //! Entries travel as the journal has them: encoded once by the leader, copied once into the buffer
 //! that goes to the socket, and taken by the receiver as a slice of what was read.
@@ -156,6 +157,11 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             out.put_u64_le(replica.0);
             out.put_slice(&directory.0);
         }),
+        Packet::Digest { group, replica, at, digest } => frame::encode(out, Kind::Digest, |out| {
+            out.put_u32_le(group.0);
+            out.put_u32_le(0);
+            [replica.0, at.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
+        }),
     }
 }
 
@@ -195,6 +201,7 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::Chunk => take_chunk(frame.body),
         Kind::ChunkAck => take_chunk_ack(&frame.body),
         Kind::Seat => take_seat(&frame.body),
+        Kind::Digest => take_digest(&frame.body),
         Kind::Hello
         | Kind::Welcome
         | Kind::Ready
@@ -317,6 +324,19 @@ fn take_seat(body: &[u8]) -> Result<Packet, BadFrame> {
     Ok(Packet::Seat { group, replica, directory })
 }
 
+fn take_digest(body: &[u8]) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(body);
+    let group = GroupId(reader.u32()?);
+    zeros(reader.take(4)?)?;
+    let (replica, at) = (ReplicaId(number(&mut reader)?), Index(number(&mut reader)?));
+    // Any number is a digest.
+    let digest = reader.u64()?;
+    if !reader.rest().is_empty() {
+        return Err(BadFrame::Body("something follows a digest"));
+    }
+    Ok(Packet::Digest { group, replica, at, digest })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -384,7 +404,14 @@ mod tests {
             replica: ReplicaId(replica),
             directory: Uuid(directory),
         });
-        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat]
+        let digest = (any::<u32>(), 0..=NUMBER_MAX, any::<u64>());
+        let digest = digest.prop_map(|(group, replica, digest)| Packet::Digest {
+            group: GroupId(group),
+            replica: ReplicaId(replica),
+            at: Index(replica / 2),
+            digest,
+        });
+        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest]
     }
 
     fn framed(packet: &Packet) -> Frame {
@@ -414,12 +441,13 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..5_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..6_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 19, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
             }
-            let kinds = [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats, Kind::Seat];
+            let kinds =
+                [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats, Kind::Seat, Kind::Digest];
             let kind = kinds[kind];
             let frame = Frame { kind, body: body.clone().into() };
             if let Ok(packet) = decode(frame) {

@@ -17,6 +17,7 @@
 //! | `once` | each request is executed at most once |
 //! | `converged` | after quiet, all replicas hold the same |
 //! | `raft` | no two replicas disagree on what is committed, ever |
+//! | `parted` | a replica whose state is not its peers' stops, and no other does |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `links` | what arrives over a link is what was said, in order, without a silent gap |
@@ -38,6 +39,7 @@ pub mod durable;
 pub mod linearizable;
 pub mod links;
 pub mod once;
+pub mod parted;
 pub mod phantom;
 pub mod raft;
 pub mod resources;
@@ -147,6 +149,7 @@ pub const fn judges() -> &'static [Judge] {
         once::JUDGE,
         converged::JUDGE,
         raft::JUDGE,
+        parted::JUDGE,
         store::JUDGE,
         damage::JUDGE,
         links::JUDGE,

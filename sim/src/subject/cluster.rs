@@ -37,7 +37,7 @@ use super::{
     toy_run::settle,
 };
 use crate::{
-    check::raft::Notes,
+    check::{parted::Sides, raft::Notes},
     history::{Key, Recorder, Value},
     load::Planned,
     os::SimRuntime,
@@ -81,6 +81,7 @@ pub struct Glass(Arc<Mutex<Behind>>);
 #[derive(Debug, Default)]
 struct Behind {
     notes: Notes,
+    sides: Sides,
     stopped: BTreeMap<u32, String>,
 }
 
@@ -118,7 +119,10 @@ impl Watch for Shown {
                 let notes = &mut self.glass.behind().notes;
                 beats.iter().for_each(|beat| notes.said(beat.group, &beat.message));
             }
-            Packet::Chunk(_) | Packet::ChunkAck(_) | Packet::Seat { .. } => {}
+            Packet::Chunk(_)
+            | Packet::ChunkAck(_)
+            | Packet::Seat { .. }
+            | Packet::Digest { .. } => {}
         }
     }
 
@@ -131,7 +135,9 @@ impl Watch for Shown {
     }
 
     fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {
-        self.glass.behind().notes.applied(self.node, group, entry, digest);
+        let mut behind = self.glass.behind();
+        behind.notes.applied(self.node, group, entry, digest);
+        behind.sides.applied(self.node, group, entry.index, digest);
     }
 }
 
@@ -188,6 +194,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         finally,
         replicas: replicas.into_iter().map(|(node, held)| (format!("n{node}"), held)).collect(),
         raft: behind.notes.violation().cloned(),
+        sides: behind.sides.clone(),
         ..Evidence::default()
     };
     drop(behind);
@@ -276,6 +283,9 @@ fn add_nodes(
 /// Clocks may differ by as much as the faults make them; a lease ends well before an election.
 const LEASE: LeaseConfig = LeaseConfig { duration: Duration::from_millis(200), drift_ppm: 500_000 };
 
+/// Many points in a run.
+const COMPARE_EVERY: Duration = Duration::from_millis(400);
+
 fn options(leases: bool) -> ShardOptions {
     let mut options = ShardOptions {
         raft: Config {
@@ -287,6 +297,7 @@ fn options(leases: bool) -> ShardOptions {
         },
         retain_bytes: 32 << 10,
         cache_bytes: 4 << 10,
+        compare_every: COMPARE_EVERY,
         ..ShardOptions::default()
     };
     options.journal.first_segment_bytes = 16 << 10;
@@ -305,7 +316,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let options = Options { shard: options(leases), ..Options::new(own, cluster) };
-    let shown = Shown { node: own, life, glass };
+    let shown = Shown { node: own, life, glass: glass.clone() };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
         wipe(&rt).await;
@@ -340,6 +351,9 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     match race(started.run(), race(stop, govern)).await {
         Either::Left(why) => {
             desk.ended(own, &why);
+            if let Stopped::Diverged { group, .. } = why {
+                glass.behind().sides.stopped(own, group);
+            }
             if why == Stopped::Asked {
                 mark!("cluster: a node was stopped in order");
             }

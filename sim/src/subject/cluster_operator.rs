@@ -91,7 +91,7 @@ impl Desk {
             Stopped::Outcast { ours, is_new: true, .. } => {
                 self.papers().outcasts.insert(node, *ours);
             }
-            Stopped::Outcast { .. } | Stopped::Damaged(_) => {
+            Stopped::Outcast { .. } | Stopped::Damaged(_) | Stopped::Diverged { .. } => {
                 if self.expects_damage {
                     self.papers().replaced.insert(node);
                 }

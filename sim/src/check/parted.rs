@@ -1,0 +1,112 @@
+//! Parted: a replica whose state is not its peers' stops, and no other does.
+//!
+//! Replicas compare what they have applied by themselves (`trilith_engine`, `shard/compare.rs`). The
+//! nodes of a cluster show every digest to a [`Sides`], which sees all of them, and is shown who has
+//! stopped because of a comparison. At the end:
+//! - where all replicas of a group stand at one entry and a majority has the same state, whoever has
+//!   another one has stopped before;
+//! - nobody has stopped over a group whose replicas never differed.
+//!
+//! Not here: that replicas never differ (`raft`); this is about what happens when they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use trilith_engine::types::{GroupId, Index, NodeId};
+
+use super::{Judge, Verdict, Violation};
+
+const NAME: &str = "parted";
+
+/// This judge.
+pub const JUDGE: Judge = Judge {
+    name: NAME,
+    demands: "a replica whose state is not its peers' stops, and no other does",
+    canary,
+};
+
+/// What has been seen of states, and who has stopped over them.
+#[derive(Clone, Debug, Default)]
+pub struct Sides {
+    /// The first digest behind each entry.
+    first: BTreeMap<(GroupId, Index), u64>,
+    /// Groups whose replicas have differed.
+    differed: BTreeSet<GroupId>,
+    /// How far each replica is, and its digest there.
+    newest: BTreeMap<GroupId, BTreeMap<NodeId, (Index, u64)>>,
+    stopped: BTreeSet<(NodeId, GroupId)>,
+}
+
+impl Sides {
+    /// An entry is applied; the digest is that of the state behind it.
+    pub fn applied(&mut self, node: NodeId, group: GroupId, at: Index, digest: u64) {
+        if *self.first.entry((group, at)).or_insert(digest) != digest {
+            self.differed.insert(group);
+        }
+        self.newest.entry(group).or_default().insert(node, (at, digest));
+    }
+
+    /// A node has stopped because its state of a group is not its peers'.
+    pub fn stopped(&mut self, node: NodeId, group: GroupId) {
+        self.stopped.insert((node, group));
+    }
+
+    /// Judges, at the end of a run of so many nodes.
+    #[must_use]
+    pub fn check(&self, nodes: usize) -> Verdict {
+        if let Some((node, group)) = self.stopped.iter().find(|(_, of)| !self.differed.contains(of))
+        {
+            let told = format!("node {node}, group {group}");
+            return Verdict::violated(NAME, "a replica stopped though none differed", told);
+        }
+        for (group, newest) in &self.newest {
+            let mut sides: BTreeMap<(Index, u64), Vec<NodeId>> = BTreeMap::new();
+            for (node, state) in newest {
+                sides.entry(*state).or_default().push(*node);
+            }
+            let entries: BTreeSet<Index> = sides.keys().map(|(at, _)| *at).collect();
+            let most = sides.values().any(|side| side.len() > nodes / 2);
+            if newest.len() < nodes || entries.len() > 1 || !most {
+                continue;
+            }
+            let few = sides.values().filter(|side| side.len() <= nodes / 2).flatten();
+            for node in few {
+                if !self.stopped.iter().any(|(stopped, _)| stopped == node) {
+                    let told = format!("node {node}, group {group}: {sides:x?}");
+                    let symptom = "a replica that differs from most goes on";
+                    return Verdict::Violated(Violation::new(NAME, symptom, told));
+                }
+            }
+        }
+        Verdict::Holds
+    }
+}
+
+fn canary() -> Verdict {
+    sides(&[(1, 5), (2, 5), (3, 6)]).check(3)
+}
+
+fn sides(digests: &[(u64, u64)]) -> Sides {
+    let mut sides = Sides::default();
+    for (node, digest) in digests {
+        sides.applied(NodeId(*node), GroupId(1), Index(7), *digest);
+    }
+    sides
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_differs_from_most_must_have_stopped_and_nobody_else() {
+        assert_eq!(sides(&[(1, 5), (2, 5), (3, 5)]).check(3), Verdict::Holds);
+        assert_eq!(sides(&[(1, 5), (2, 6), (3, 7)]).check(3), Verdict::Holds);
+        let mut parted = sides(&[(1, 5), (2, 5), (3, 6)]);
+        assert!(parted.check(3).violation().is_some());
+        parted.stopped(NodeId(3), GroupId(1));
+        assert_eq!(parted.check(3), Verdict::Holds);
+        let mut same = sides(&[(1, 5), (2, 5), (3, 5)]);
+        same.stopped(NodeId(3), GroupId(1));
+        assert!(same.check(3).violation().is_some());
+    }
+}
