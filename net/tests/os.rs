@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -236,6 +236,27 @@ fn a_writer_waits_for_a_reader_that_does_not_read() {
             }
             assert!(taken < 256 << 20, "no back-pressure after {taken} bytes");
         }
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_computation_keeps_no_task_waiting() {
+    run_core("", async |os| {
+        let flag = Arc::new(AtomicBool::new(false));
+        let (inner, raised) = (os.clone(), Arc::clone(&flag));
+        let _task = os.task().spawn("flag", async move {
+            inner.clock().sleep_until(within(&inner, 5)).await;
+            raised.store(true, Ordering::Release);
+        });
+        // It ends early only if the task gets its turn meanwhile.
+        let saw_it = os.task().compute(move || {
+            (0..1_000).any(|_| {
+                thread::sleep(Duration::from_millis(5));
+                flag.load(Ordering::Acquire)
+            })
+        });
+        assert!(saw_it.await, "the task had to wait for the computation");
     })
     .unwrap();
 }

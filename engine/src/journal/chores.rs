@@ -25,7 +25,7 @@ use super::{
     format::{Seed, SegmentKind},
     manifest::remove_quietly,
     report::{JournalError, JournalOptions},
-    sealed::{HintSource, ScrubReport, walk_sealed},
+    sealed::{HintSource, ScrubReport, WalkedSegment, walk_sealed},
     verdict::Damage,
     write::{Journal, Retired, Spare, has_room, prepare_file},
 };
@@ -51,7 +51,7 @@ pub(super) struct Busy {
 
 /// Work that needs no journal while it runs.
 pub struct Chore<R: Runtime> {
-    disk: R::Disk,
+    rt: R,
     work: Work<R>,
 }
 
@@ -140,14 +140,14 @@ impl<R: Runtime> Journal<R> {
         }
         let work =
             self.plan_prepare().or_else(|| self.plan_seal()).or_else(|| self.plan_reclaim())?;
-        Some(Chore { disk: self.rt.disk().clone(), work })
+        Some(Chore { rt: self.rt.clone(), work })
     }
 
     /// Reading one sealed segment from end to end, uncached.
     #[must_use]
     pub fn plan_scrub(&self, id: SegmentId) -> Option<Chore<R>> {
         let work = Work::Scrub(Box::new(self.source(id)?));
-        Some(Chore { disk: self.rt.disk().clone(), work })
+        Some(Chore { rt: self.rt.clone(), work })
     }
 
     /// Where to get a settled segment's hints from. One that is not settled has none yet: which of
@@ -163,7 +163,8 @@ impl<R: Runtime> Journal<R> {
         let sealed = self.sealed_of(&listed)?.clone();
         let segment = self.files.get(id)?.clone();
         let footer_is_truth = has_dead_records(&listed, &self.options);
-        Some(HintSource { segment, listed, sealed, node: self.node, footer_is_truth })
+        let (rt, node) = (self.rt.clone(), self.node);
+        Some(HintSource { rt, segment, listed, sealed, node, footer_is_truth })
     }
 
     fn plan_prepare(&mut self) -> Option<Work<R>> {
@@ -315,7 +316,7 @@ impl<R: Runtime> Journal<R> {
         self.rotate().await?;
         self.busy = Busy::default();
         while let Some(work) = self.plan_seal() {
-            let chore = Chore { disk: self.rt.disk().clone(), work };
+            let chore = Chore { rt: self.rt.clone(), work };
             let done = chore.run().await;
             if let Installed::NotSealed(id) = self.install(done).await? {
                 self.busy.unsealable.push(id);
@@ -357,20 +358,20 @@ fn is_unread<R: Runtime>(segment: &Arc<SegmentFile<R>>) -> bool {
 impl<R: Runtime> Chore<R> {
     /// Does the work.
     pub async fn run(self) -> Done<R> {
-        let disk = self.disk;
+        let (disk, task) = (self.rt.disk(), self.rt.task());
         Done(match self.work {
             Work::Prepare { id, uuid, bytes, reserve_bytes, recycle } => {
                 Outcome::Prepared(match recycle {
-                    Some(old) => recycle_file(&disk, old, id, uuid).await,
-                    None => prepare_spare::<R>(&disk, id, uuid, bytes, reserve_bytes).await,
+                    Some(old) => recycle_file(disk, old, id, uuid).await,
+                    None => prepare_spare::<R>(disk, id, uuid, bytes, reserve_bytes).await,
                 })
             }
             Work::Seal(work) => {
                 let SealWork { segment, listed, sealed, dead } = *work;
-                let result = write_footer(&segment, &listed, sealed, &dead).await;
+                let result = write_footer(task, &segment, &listed, sealed, dead).await;
                 Outcome::Sealed(listed.id, result)
             }
-            Work::Reclaim { files } => reclaim(&disk, files).await,
+            Work::Reclaim { files } => reclaim(disk, files).await,
             Work::Scrub(source) => Outcome::Scrubbed(source.scrub().await),
         })
     }
@@ -427,23 +428,26 @@ async fn recycle_file<R: Runtime>(
 }
 
 async fn write_footer<R: Runtime>(
+    task: &R::Task,
     segment: &SegmentFile<R>,
     listed: &Listed,
     sealed: Sealed,
-    dead: &[u32],
+    dead: Vec<u32>,
 ) -> Result<(u64, Sealed), SealError> {
-    let walked = walk_sealed(&segment.file, listed, &sealed, ReadMode::Cached).await;
-    let walked = walked.map_err(SealError::Read)?;
-    if let Some(damage) = walked.damages.into_iter().next() {
-        return Err(SealError::Damaged(damage));
-    }
-    let offset = footer::footer_offset(sealed.frames_end);
-    let is_dead = |loc: Loc| {
-        dead.binary_search(&loc.offset_words).is_ok() && !planted!("dead_record_in_hints")
+    let (id, seed, offset) =
+        (listed.id, Seed::of(listed.uuid), footer::footer_offset(sealed.frames_end));
+    let hints = move |walked: WalkedSegment| {
+        let is_dead = |loc: Loc| {
+            dead.binary_search(&loc.offset_words).is_ok() && !planted!("dead_record_in_hints")
+        };
+        if let Some(damage) = walked.damages.into_iter().next() {
+            return Err(SealError::Damaged(damage));
+        }
+        let builder = footer::build_kept(id, &walked.bytes, &walked.frames, |loc, _| !is_dead(loc));
+        Ok(builder.finish(id, seed, offset))
     };
-    let builder =
-        footer::build_kept(listed.id, &walked.bytes, &walked.frames, |loc, _| !is_dead(loc));
-    let bytes = builder.finish(listed.id, Seed::of(listed.uuid), offset);
+    let made = walk_sealed(task, &segment.file, listed, &sealed, ReadMode::Cached, hints).await;
+    let bytes = made.map_err(SealError::Read)??;
     let footer = FooterRef { offset, bytes: bytes.len() as u64 };
     let end = offset + footer.bytes;
     segment.file.write_at(offset, Bytes::from(bytes)).await.map_err(SealError::Write)?;

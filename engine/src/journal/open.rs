@@ -97,7 +97,7 @@ impl<R: Runtime> Journal<R> {
             is_store = has(&disk.list("").await?, CURRENT);
         }
         let found = if is_store {
-            recover::<R>(&disk, &mut rng, &options).await?
+            recover(rt, &mut rng, &options).await?
         } else {
             create::<R>(&disk, &mut rng, &options).await?
         };
@@ -314,6 +314,7 @@ fn whole() -> OpenReport {
 /// Recovery in progress.
 struct Recovery<'a, R: Runtime> {
     disk: &'a R::Disk,
+    task: &'a R::Task,
     options: &'a JournalOptions,
     node: Uuid,
     state: ManifestState,
@@ -333,10 +334,11 @@ struct Recovery<'a, R: Runtime> {
 }
 
 async fn recover<R: Runtime>(
-    disk: &R::Disk,
+    rt: &R,
     rng: &mut R::Rng,
     options: &JournalOptions,
 ) -> Result<Found<R>, OpenError> {
+    let disk = rt.disk();
     let file = read_identity(disk, NODE, NodeFile::decode).await?;
     check_owner(&file, options)?;
     let NodeFile { node, owner } = file;
@@ -352,6 +354,7 @@ async fn recover<R: Runtime>(
     };
     let mut recovery = Recovery {
         disk,
+        task: rt.task(),
         options,
         node,
         state: loaded.state,
@@ -428,10 +431,12 @@ impl<R: Runtime> Recovery<'_, R> {
             self.report.headers_damaged.push(listed.id);
         }
         self.files = self.files.with(segment.clone());
+        let task = self.task;
         if sealed.footer.is_some() {
             // From the cache: the manifest lists a footer only after its sync succeeded, so the
             // cache cannot hold what the device does not.
-            let loaded = load_footer(&segment.file, &listed, &sealed, ReadMode::Cached).await?;
+            let loaded =
+                load_footer(task, &segment.file, &listed, &sealed, ReadMode::Cached).await?;
             match loaded {
                 Ok(hints) => {
                     self.report.segments_hinted += 1;
@@ -450,7 +455,11 @@ impl<R: Runtime> Recovery<'_, R> {
             true => &Sealed { lost: Vec::new(), ..sealed.clone() },
             false => &sealed,
         };
-        let walked = walk_sealed(&segment.file, &listed, believed, ReadMode::Uncached).await?;
+        let walked =
+            walk_sealed(task, &segment.file, &listed, believed, ReadMode::Uncached, |walked| {
+                walked
+            })
+            .await?;
         self.report.segments_walked += 1;
         self.report.bytes_read += walked.bytes.len() as u64;
         if has_dead_records(&listed, self.options) {

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     limits, mark, planted,
-    runtime::{DiskError, DiskResult, File, ReadMode, Runtime},
+    runtime::{DiskError, DiskResult, File, ReadMode, Runtime, Task},
     types::{Lsn, SegmentId, Uuid},
 };
 
@@ -40,6 +40,7 @@ pub(super) struct WalkedSegment {
 
 /// Loads a footer.
 pub(super) async fn load_footer<F: File>(
+    task: &impl Task,
     file: &F,
     listed: &Listed,
     sealed: &Sealed,
@@ -48,22 +49,26 @@ pub(super) async fn load_footer<F: File>(
     let Some(footer) = sealed.footer else { return Ok(Err(FormatError::Truncated)) };
     let end = footer.offset.saturating_add(footer.bytes).min(limits::SEGMENT_FILE_BYTES_MAX);
     let bytes = read_range(file, footer.offset, end, mode).await?;
-    Ok(SegmentHints::decode(bytes, listed.id, Seed::of(listed.uuid), footer.offset))
+    let (id, seed) = (listed.id, Seed::of(listed.uuid));
+    Ok(task.compute(move || SegmentHints::decode(bytes, id, seed, footer.offset)).await)
 }
 
-/// Walks the frames of a sealed segment.
-pub(super) async fn walk_sealed<F: File>(
+/// Walks the frames of a sealed segment, and makes something of what that gave.
+pub(super) async fn walk_sealed<F: File, T: Send + 'static>(
+    task: &impl Task,
     file: &F,
     listed: &Listed,
     sealed: &Sealed,
     mode: ReadMode,
-) -> DiskResult<WalkedSegment> {
+    make: impl FnOnce(WalkedSegment) -> T + Send + 'static,
+) -> DiskResult<T> {
     let end = sealed.frames_end.min(limits::SEGMENT_FILE_BYTES_MAX);
     let bytes = read_range(file, 0, end, mode).await?;
-    Ok(walk_bytes(bytes, listed, sealed))
+    let (listed, sealed) = (listed.clone(), sealed.clone());
+    Ok(task.compute(move || make(walk_bytes(bytes, &listed, &sealed))).await)
 }
 
-/// The same for bytes that are there already.
+/// Walks the frames of a sealed segment whose bytes are these.
 pub(super) fn walk_bytes(bytes: Vec<u8>, listed: &Listed, sealed: &Sealed) -> WalkedSegment {
     let decision = judge_sealed(&bytes, listed, sealed);
     let mut frames = Vec::new();
@@ -150,6 +155,7 @@ pub(super) enum FrontError {
 /// hold it.
 #[derive(Debug)]
 pub struct HintSource<R: Runtime> {
+    pub(super) rt: R,
     pub(super) segment: Arc<SegmentFile<R>>,
     pub(super) listed: Listed,
     pub(super) sealed: Sealed,
@@ -173,7 +179,8 @@ impl<R: Runtime> HintSource<R> {
 
     /// Reads the whole segment, uncached, and goes on behind every damage.
     pub async fn scrub(&self) -> ScrubReport {
-        let report = scrub(&self.segment.file, &self.listed, &self.sealed, self.node).await;
+        let report =
+            scrub(self.rt.task(), &self.segment.file, &self.listed, &self.sealed, self.node).await;
         if !report.damages.is_empty() {
             mark!("journal_scrub_found_damage");
         }
@@ -185,9 +192,9 @@ impl<R: Runtime> HintSource<R> {
     /// # Errors
     /// [`ReadError::Damaged`] when frames are damaged and nobody accepted their loss.
     pub async fn load(&self) -> Result<SegmentHints, ReadError> {
-        let file = &self.segment.file;
+        let (task, file, mode) = (self.rt.task(), &self.segment.file, ReadMode::Cached);
         if let Some(footer) = self.sealed.footer {
-            let loaded = load_footer(file, &self.listed, &self.sealed, ReadMode::Cached).await;
+            let loaded = load_footer(task, file, &self.listed, &self.sealed, mode).await;
             match loaded.map_err(ReadError::Disk)? {
                 Ok(hints) => return Ok(hints),
                 Err(why) if self.footer_is_truth => {
@@ -197,13 +204,15 @@ impl<R: Runtime> HintSource<R> {
                 Err(_) => {}
             }
         }
-        let walked = walk_sealed(file, &self.listed, &self.sealed, ReadMode::Cached).await;
-        let walked = walked.map_err(ReadError::Disk)?;
-        if let Some(damage) = walked.damages.first() {
-            let (segment, offset, why) = (damage.segment, damage.offset, damage.why);
-            return Err(ReadError::Damaged { segment, offset, why });
-        }
-        Ok(SegmentHints::of_frames(self.listed.id, &walked.bytes, &walked.frames))
+        let id = self.listed.id;
+        let hints = move |walked: WalkedSegment| match walked.damages.first() {
+            None => Ok(SegmentHints::of_frames(id, &walked.bytes, &walked.frames)),
+            Some(&Damage { segment, offset, why, .. }) => {
+                Err(ReadError::Damaged { segment, offset, why })
+            }
+        };
+        let walked = walk_sealed(task, file, &self.listed, &self.sealed, mode, hints).await;
+        walked.map_err(ReadError::Disk)?
     }
 }
 
@@ -234,7 +243,14 @@ impl ScrubReport {
     }
 }
 
-async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) -> ScrubReport {
+async fn scrub<F: File>(
+    task: &impl Task,
+    file: &F,
+    listed: &Listed,
+    sealed: &Sealed,
+    node: Uuid,
+) -> ScrubReport {
+    let mode = ReadMode::Uncached;
     let mut report = ScrubReport {
         segment: listed.id,
         bytes: 0,
@@ -242,7 +258,7 @@ async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) 
         edges: Vec::new(),
         failed: None,
     };
-    let walked = match walk_sealed(file, listed, sealed, ReadMode::Uncached).await {
+    let walked = match walk_sealed(task, file, listed, sealed, mode, |walked| walked).await {
         Ok(walked) => walked,
         Err(error) => {
             report.damages.push(whole_file(listed, Verdict::Rot, FormatError::Truncated));
@@ -260,7 +276,7 @@ async fn scrub<F: File>(file: &F, listed: &Listed, sealed: &Sealed, node: Uuid) 
         });
     }
     if let Some(footer) = sealed.footer {
-        match load_footer(file, listed, sealed, ReadMode::Uncached).await {
+        match load_footer(task, file, listed, sealed, mode).await {
             Ok(Ok(_)) => report.bytes += footer.bytes,
             Ok(Err(why)) => report.edges.push(why),
             Err(error) => report.failed = Some(error),

@@ -17,6 +17,19 @@ pub trait Task: Clone + Send + Sync + 'static {
 
     /// Lets the other ready tasks of this core run first.
     fn yield_now(&self) -> impl Future<Output = ()> + Send;
+
+    /// Computes something that takes milliseconds or more, in a place where it keeps no other task of
+    /// this core waiting, if the machine has one. What is begun runs to its end, also when nobody
+    /// waits for it any more.
+    fn compute<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> impl Future<Output = T> + Send {
+        async move {
+            self.yield_now().await;
+            work()
+        }
+    }
 }
 
 /// A running task. Dropping the handle cancels the task at its next await.

@@ -277,6 +277,8 @@ impl<R: Runtime> Compacted<R> {
 
 /// Bytes between two looks at the clock, and chances for others.
 const BREATH_BYTES: u64 = 256 << 10;
+/// Keys between two chances for others: most of them are only looked up, and copy nothing.
+const BREATH_KEYS: usize = 1 << 10;
 
 /// What is being written.
 struct Output<R: Runtime> {
@@ -433,7 +435,10 @@ impl<R: Runtime> Work<R> {
         let (mut copied, mut expired) = (Copied::new(), Expired::new());
         let mut builder: Option<(GroupId, Builder)> = None;
         let lists = hints.iter().map(|list| list.iter().filter(|hint| self.counts(hint)));
-        for hint in Merge::new(lists.collect()) {
+        for (nth, hint) in Merge::new(lists.collect()).enumerate() {
+            if nth % BREATH_KEYS == BREATH_KEYS - 1 {
+                out.rt.task().yield_now().await;
+            }
             let indexed = self.trees.get(&hint.group).and_then(|tree| tree.get(hint.key));
             let now_ms = self.now_ms.get(&hint.group).copied().unwrap_or(0);
             let fate = fate(&hint, indexed, self.oldest_outside, now_ms);

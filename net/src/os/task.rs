@@ -3,11 +3,17 @@
 //! tokio lets a task run on when its handle is dropped, ours is cancelled then: what nobody holds
 //! must not act.
 //!
+//! Long computations go to tokio's blocking threads: a walk over a segment of 64 MiB would stop
+//! heartbeats and answers for a tenth of a second.
+//!
 //! Not here: bounded queues between tasks and cores (`trilith_engine::runtime`).
 
 #![expect(clippy::disallowed_methods, reason = "a door: this is where tasks come in")]
 
-use std::future::Future;
+use std::{
+    future::{Future, pending},
+    panic::resume_unwind,
+};
 
 use tokio::{runtime, task::JoinHandle};
 use trilith_engine::runtime::{Handle, Task};
@@ -35,6 +41,17 @@ impl Task for OsTask {
 
     async fn yield_now(&self) {
         tokio::task::yield_now().await;
+    }
+
+    async fn compute<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        match self.0.spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(lost) => match lost.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The core is being torn down, and whoever waits here with it.
+                Err(_cancelled) => pending().await,
+            },
+        }
     }
 }
 

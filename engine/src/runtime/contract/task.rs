@@ -19,6 +19,7 @@ pub async fn task<R: Runtime>(rt: &R) -> Report {
     report.check(rt, "a task may start tasks", nested(rt)).await;
     report.check(rt, "many tasks all end", many(rt)).await;
     report.check(rt, "yielding lets others run", yields(rt)).await;
+    report.check(rt, "a computation comes back with its result", computes(rt)).await;
     report.check(rt, "tasks of a core never run at once", alone(rt)).await;
     report.check(rt, "a full queue refuses and gives back", full(rt)).await;
     report.check(rt, "a queue keeps its order between tasks", order(rt)).await;
@@ -43,6 +44,15 @@ async fn detached<R: Runtime>(rt: &R) -> Outcome {
     });
     task.detach();
     demand!(eventually(rt, || done.load(Ordering::SeqCst)).await, "it never ended");
+    Ok(())
+}
+
+async fn computes<R: Runtime>(rt: &R) -> Outcome {
+    let (mut parts, task) = (Vec::new(), rt.task());
+    for upto in [10_u64, 1_000] {
+        parts.push(task.compute(move || (1..=upto).sum::<u64>()).await);
+    }
+    demand!(parts == [55, 500_500], "another result: {parts:?}");
     Ok(())
 }
 
