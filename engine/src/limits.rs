@@ -201,6 +201,21 @@ pub const SHARD_OUTCAST_STAYS_MS: u64 = 1000;
 /// periods is compared when it has caught up.
 pub const SHARD_POINTS_KEPT: usize = 4;
 
+/// Durations that a node remembers of its writes: enough that two hiccups say nothing, few enough
+/// that a disk that has become slow shows within three writes.
+pub const SHARD_PACE_SAMPLES: usize = 9;
+
+/// A node that takes so many times as long as the best is slow: disks of one kind differ by less
+/// under the same load.
+pub const SHARD_PACE_SLOW_TIMES: u64 = 8;
+
+/// A node that takes at most so many times as long as the best is fit: far enough below what is slow
+/// that noise does not lead from one to the other.
+pub const SHARD_PACE_FIT_TIMES: u64 = 3;
+
+/// How eagerly a slow node campaigns: almost an election timeout later than it would.
+pub const SHARD_PACE_SLOW_PRIORITY: u8 = 1;
+
 /// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
 /// is looked after are smaller, and what is larger is a mistake of somebody's.
 pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;

@@ -66,6 +66,11 @@ pub enum Packet {
         /// The digest.
         digest: u64,
     },
+    /// How long writes take at the sender, in microseconds: said with signs of life.
+    Pace {
+        /// That long.
+        micros: u64,
+    },
 }
 
 /// A group's sign of life: a heartbeat or its answer.

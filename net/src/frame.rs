@@ -66,6 +66,8 @@ pub enum Kind {
     Seat = 36,
     /// What a replica's state was.
     Digest = 37,
+    /// How long writes take at a node.
+    Pace = 38,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -74,7 +76,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -87,6 +89,7 @@ impl Kind {
         Self::Beats,
         Self::Seat,
         Self::Digest,
+        Self::Pace,
         Self::Request,
         Self::Response,
     ];

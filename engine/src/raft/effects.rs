@@ -102,6 +102,12 @@ pub enum Input<'a> {
     },
     /// An operator, or a test, wants an election here and now.
     Campaign,
+    /// This replica campaigns more or less eagerly from now on; see
+    /// [`Config::priority`](super::Config::priority).
+    Priority {
+        /// How eagerly.
+        priority: u8,
+    },
 }
 
 /// What must happen outside because of a step.

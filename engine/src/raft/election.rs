@@ -162,10 +162,22 @@ impl Raft {
     pub(super) fn restart_patience(&mut self) {
         let election = nanos(self.config.election);
         let drawn = if election == 0 { 0 } else { self.luck % election };
-        let late = election / 100 * u64::from(100_u8.saturating_sub(self.config.priority));
-        self.standing.patience = Duration::from_nanos(election + drawn + late);
+        self.standing.patience = Duration::from_nanos(election + drawn) + self.reluctance();
         self.standing.heard_at = self.now;
         self.standing.quiet = false;
+    }
+
+    /// How much longer it waits than who campaigns most eagerly.
+    fn reluctance(&self) -> Duration {
+        let late = u64::from(100_u8.saturating_sub(self.config.priority));
+        Duration::from_nanos(nanos(self.config.election) / 100 * late)
+    }
+
+    /// It campaigns more or less eagerly from now on, also where it waits already.
+    pub(super) fn on_priority(&mut self, priority: u8) {
+        let drawn = self.standing.patience.saturating_sub(self.reluctance());
+        self.config.priority = priority;
+        self.standing.patience = drawn + self.reluctance();
     }
 
     /// Whether this replica may lead: it votes, nothing it must know is missing, and no membership

@@ -346,6 +346,7 @@ impl Raft {
             Input::Transfer { to } => self.on_transfer(to, fx),
             Input::Peer { id, alive } => self.on_peer(id, alive, fx),
             Input::Campaign => self.on_campaign(fx),
+            Input::Priority { priority } => self.on_priority(priority),
         }
     }
 

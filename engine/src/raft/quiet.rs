@@ -32,9 +32,11 @@ impl Raft {
         let wakes = match input {
             Input::Message { message, .. } => !matches!(message.body, Body::HeartbeatAck { .. }),
             Input::Peer { alive, .. } => *alive,
-            Input::Due | Input::Persisted(_) | Input::Applied { .. } | Input::Compacted { .. } => {
-                false
-            }
+            Input::Due
+            | Input::Persisted(_)
+            | Input::Applied { .. }
+            | Input::Compacted { .. }
+            | Input::Priority { .. } => false,
             _ => true,
         };
         match &mut self.state {

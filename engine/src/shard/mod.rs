@@ -54,6 +54,7 @@ mod group;
 mod members;
 mod offer;
 mod open;
+mod pace;
 mod peers;
 mod propose;
 mod read;
@@ -67,6 +68,7 @@ mod write;
 
 pub use members::{ChangeOfMembers, Seat};
 pub use open::{Founding, OpenError, ShardOptions};
+pub use pace::PaceOptions;
 pub use peers::{Admission, Greeting, Standing};
 
 use alloc::{
@@ -159,6 +161,8 @@ pub trait Outbox: Send + 'static {
     fn respond(&mut self, caller: Caller, response: Response);
     /// A group's core has taken a step: for judges and metrics.
     fn saw_step(&mut self, _group: GroupId, _raft: &Raft) {}
+    /// This node counts as slow from now on, or not any more.
+    fn saw_pace(&mut self, _is_slow: bool) {}
     /// A group's state has taken an entry; what its digest is then.
     fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
 }
@@ -274,6 +278,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     /// Signs of life that this turn has for other nodes.
     beats: BTreeMap<NodeId, Vec<Beat>>,
     flight: write::Flight,
+    pace: pace::Pace,
     settling: settle::Settling,
     /// Wall time and the monotonic clock when this life began.
     began: (u64, Instant),
@@ -305,6 +310,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         loop {
             self.take_arrivals(&mut inbox);
             self.fire_timers();
+            self.keep_pace();
             self.found().await;
             self.greet();
             self.settle();
@@ -449,6 +455,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Packet::Digest { group, replica, at, digest } => {
                 self.take_digest(from, group, (replica, at, digest));
             }
+            Packet::Pace { micros } => self.take_pace(from, micros),
         }
     }
 
@@ -533,6 +540,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     fn fire_timers(&mut self) {
         let now = self.now();
+        if let Some(due) = self.timers.next().filter(|due| *due <= now) {
+            self.pace.late(due, now);
+        }
         while let Some(group) = self.timers.due(now) {
             if let Some(group) = self.groups.get_mut(&group) {
                 group.deadline = None;

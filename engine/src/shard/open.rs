@@ -16,6 +16,7 @@ use super::{
     checkpoint::{Checkpoint, Unreadable},
     compare::Compared,
     group::{Group, Offered, Unsaved},
+    pace::{Pace, PaceOptions},
     peers::Peers,
     recover::{self, Found},
     settle::{Anchor, Settling},
@@ -53,6 +54,8 @@ pub struct ShardOptions {
     /// How often replicas compare their states, in a group's own time. The same for all nodes: the
     /// points at which they compare follow from it.
     pub compare_every: Duration,
+    /// When this node counts as slow and does not lead while others could.
+    pub pace: PaceOptions,
 }
 
 impl Default for ShardOptions {
@@ -69,6 +72,7 @@ impl Default for ShardOptions {
             retain_bytes: 64 << 20,
             cache_bytes: 4 << 20,
             compare_every: Duration::from_secs(10),
+            pace: PaceOptions::default(),
         }
     }
 }
@@ -165,6 +169,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let to_found = known.is_empty().then(|| founding.clone());
         let mut shard = Self {
             rng: rt.rng("shard"),
+            pace: Pace::new(options.pace),
             options,
             node,
             outbox,
@@ -226,7 +231,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             id: replica,
             // No other life had it, as far as luck goes; and read positions above it stay below 2^63.
             incarnation: (self.rng.next_u64() >> 33) as u32,
-            config: self.options.raft,
+            config: raft::Config {
+                priority: self.pace.priority(self.options.raft.priority),
+                ..self.options.raft
+            },
             hard,
             base: recovered.base,
             heads: &recovered.heads,

@@ -35,7 +35,7 @@ impl Stopping {
 }
 
 /// The voters that could lead instead of us, the furthest first.
-fn successors(group: &Group) -> Vec<ReplicaId> {
+pub(super) fn successors(group: &Group) -> Vec<ReplicaId> {
     if group.raft.role() != Role::Leader {
         return Vec::new();
     }

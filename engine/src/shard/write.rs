@@ -170,6 +170,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn send_beats(&mut self) {
         while let Some((to, beats)) = self.beats.pop_first() {
             self.outbox.send(Envelope { to, packet: Packet::Beats(beats) });
+            self.say_pace(to);
         }
     }
 
@@ -201,6 +202,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.journal = Some(journal);
             return;
         }
+        self.pace.begin(self.now());
         let done = self.done.0.clone();
         self.working = Some(self.rt.task().spawn("journal", async move {
             let how = if planted!("shard_frame_not_synced") { Sync::Later } else { Sync::Now };
@@ -257,6 +259,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// The disk has answered.
     pub(super) fn landed(&mut self, journal: Journal<R>, result: Result<Persisted, JournalError>) {
         self.working = None;
+        self.pace.end(self.now());
         self.engine.set_files(journal.files());
         let flight = mem::take(&mut self.flight);
         match result {

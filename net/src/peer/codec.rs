@@ -9,6 +9,7 @@
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
 //!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
 //!   Digest    | group u32 | 0 0 0 0 | replica u64 | index u64 | digest u64 |
+//!   Pace      | microseconds u64 |
 //! ```
 //! Entries travel as the journal has them: encoded once by the leader, copied once into the buffer
 //! that goes to the socket, and taken by the receiver as a slice of what was read.
@@ -162,6 +163,7 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             out.put_u32_le(0);
             [replica.0, at.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
         }),
+        Packet::Pace { micros } => frame::encode(out, Kind::Pace, |out| out.put_u64_le(*micros)),
     }
 }
 
@@ -202,6 +204,7 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::ChunkAck => take_chunk_ack(&frame.body),
         Kind::Seat => take_seat(&frame.body),
         Kind::Digest => take_digest(&frame.body),
+        Kind::Pace => take_pace(&frame.body),
         Kind::Hello
         | Kind::Welcome
         | Kind::Ready
@@ -337,6 +340,15 @@ fn take_digest(body: &[u8]) -> Result<Packet, BadFrame> {
     Ok(Packet::Digest { group, replica, at, digest })
 }
 
+fn take_pace(body: &[u8]) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(body);
+    let micros = number(&mut reader)?;
+    if !reader.rest().is_empty() {
+        return Err(BadFrame::Body("something follows a pace"));
+    }
+    Ok(Packet::Pace { micros })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -411,7 +423,8 @@ mod tests {
             at: Index(replica / 2),
             digest,
         });
-        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest]
+        let pace = (0..=NUMBER_MAX).prop_map(|micros| Packet::Pace { micros });
+        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest, 1 => pace]
     }
 
     fn framed(packet: &Packet) -> Frame {
@@ -441,13 +454,20 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..6_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..7_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 19, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
             }
-            let kinds =
-                [Kind::Raft, Kind::Chunk, Kind::ChunkAck, Kind::Beats, Kind::Seat, Kind::Digest];
+            let kinds = [
+                Kind::Raft,
+                Kind::Chunk,
+                Kind::ChunkAck,
+                Kind::Beats,
+                Kind::Seat,
+                Kind::Digest,
+                Kind::Pace,
+            ];
             let kind = kinds[kind];
             let frame = Frame { kind, body: body.clone().into() };
             if let Ok(packet) = decode(frame) {
