@@ -102,15 +102,22 @@ const OPENING_HUNTS: &[&str] = &["the_power_goes_again_while_a_store_opens"];
 /// Who hunts what shows only when much that was not synced is lost.
 const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
 
-/// The scenarios that hunt what shows only when nodes lose their directories.
-const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
-
 /// Who hunts what shows when replicas differ.
 const PARTING: &[&str] = &["replicas_compare_their_states"];
 
 const fn parting(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunts: PARTING }
 }
+
+/// Who hunts what shows when a disk is slow.
+const PACING: &[&str] = &["a_slow_disk_does_not_lead"];
+
+const fn pacing(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "shard", breaks, hunts: PACING }
+}
+
+/// The scenarios that hunt what shows only when nodes lose their directories.
+const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
 const fn replacing(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunts: REPLACING }
@@ -287,6 +294,8 @@ const PLANTED: &[Mutant] = &[
     ),
     clustered("shard_applies_blindly", "shard", "one node applies as if no key were there"),
     parting("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ"),
+    pacing("shard_never_slow", "a node never finds itself slow"),
+    pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),
     replacing(
         "shard_founds_unwelcomed",
         "shard",

@@ -49,6 +49,8 @@ pub struct Weather {
     pub damaged_max: u32,
     /// The node that loses its disk, once, at a bad moment. It is all the damage there is then.
     pub lose_disk: Option<u32>,
+    /// The node whose disk is slow, once, for longer than anybody should put up with.
+    pub slow_disk: Option<u32>,
 }
 
 impl Default for Weather {
@@ -63,6 +65,7 @@ impl Default for Weather {
             disk_ops: 1000,
             damaged_max: 1,
             lose_disk: None,
+            slow_disk: None,
         }
     }
 }
@@ -113,6 +116,9 @@ impl Weather {
         }
         if let Some(node) = self.lose_disk {
             self.lose(node, &mut luck, &mut entries);
+        }
+        if let Some(node) = self.slow_disk {
+            entries.push(self.slow(node, &mut luck));
         }
         Drawn { families, damaged, plan: FaultPlan { entries } }
     }
@@ -307,6 +313,18 @@ impl Weather {
         }
     }
 
+    /// A disk that is slow for a good part of the time, or answers nothing at all.
+    fn slow(&self, node: u32, luck: &mut Luck) -> Fault {
+        let when = When::AtMs(luck.range(self.span_ms / 5..self.span_ms / 3 + 1));
+        let for_ms = luck.range(self.span_ms / 3..self.span_ms / 2 + 1);
+        let what = if luck.chance(1, 4) {
+            FaultKind::Stall { node, for_ms }
+        } else {
+            FaultKind::SlowDisk { node, times: luck.range(50..300) as u32, for_ms }
+        };
+        Fault { when, what }
+    }
+
     /// The one disk that the budget lets go, at a bad moment: others have lost their power or are
     /// cut off, and what was acknowledged a moment ago exists where it had to be, and only there.
     fn lose(&self, node: u32, luck: &mut Luck, entries: &mut Vec<Fault>) {
@@ -405,6 +423,16 @@ mod tests {
         }
         let kills = Weather { families: vec![Family::Kill], ..Weather::of_nodes(3) };
         assert!(kills.draw(3).plan.entries.iter().all(|one| one.what.name() == "kill"));
+    }
+
+    #[test]
+    fn a_disk_that_may_be_slow_is_slow_once_and_for_long() {
+        let weather = Weather { slow_disk: Some(1), families: vec![], ..Weather::of_nodes(3) };
+        for seed in 0..100 {
+            let [fault] = &weather.draw(seed).plan.entries[..] else { panic!("one fault") };
+            assert_eq!(fault.what.nodes(), [1]);
+            assert!(matches!(fault.what.name(), "slow_disk" | "stall"), "{}", fault.what.name());
+        }
     }
 
     #[test]

@@ -19,7 +19,9 @@ use trilith_engine::runtime::Rng;
 
 use crate::{
     check::{
-        Verdict, Violation, alive, beliefs, converged, durable, linearizable, once,
+        Verdict, Violation, alive, beliefs, converged, durable,
+        led::Reigns,
+        linearizable, once,
         parted::Sides,
         phantom, raft,
         resources::{self, Gauges},
@@ -128,6 +130,8 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         // Mostly the first node's, which has most to lose.
         if luck.chance(3, 4) { 0 } else { luck.range(0..u64::from(nodes)) as u32 }
     });
+    let slow_disk =
+        scenario.faults.slow_a_disk.then(|| luck.range(0..u64::from(nodes.max(1))) as u32);
     let weather = Weather {
         nodes,
         clients: match scenario.subject {
@@ -142,6 +146,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         // A node alone may be damaged where a scenario says so: it is asked to refuse then.
         damaged_max: if nodes == 1 { 1 } else { (nodes - 1) / 2 },
         lose_disk,
+        slow_disk,
     };
     let plan::Drawn { families, plan: drawn, .. } = weather.draw(seed);
     let fixed = &scenario.fixed;
@@ -237,6 +242,8 @@ pub struct Evidence {
     pub raft: Option<Violation>,
     /// What was seen of the replicas' states.
     pub sides: Sides,
+    /// Who led when.
+    pub reigns: Reigns,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -274,6 +281,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "converged" => converged::check(&seen.replicas),
         "raft" => raft::check(seen.raft.as_ref()),
         "parted" => seen.sides.check(drawn.nodes as usize),
+        "led" => seen.reigns.check(&drawn.faults, cluster::number),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;
             let calm = drawn.load.iter().filter(|one| one.at_ns >= from).count();

@@ -255,6 +255,8 @@ pub struct FaultRange {
     pub count: Draw,
     /// Whether one disk may be lost, as the subject's budget allows.
     pub lose_a_disk: bool,
+    /// Whether one disk is slow for long.
+    pub slow_a_disk: bool,
     /// Latency and weather of the network are drawn too.
     pub weather: bool,
 }
@@ -499,6 +501,7 @@ impl Scenario {
             families: allowed,
             count: section.draw("count", Draw::Between(2, 10))?,
             lose_a_disk: section.flag("lose_a_disk", false)?,
+            slow_a_disk: section.flag("slow_a_disk", false)?,
             weather: section.flag("weather", true)?,
         };
         section.end()?;

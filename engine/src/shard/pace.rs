@@ -176,17 +176,14 @@ impl Pace {
             None => false,
             Some(best) if self.is_slow => !self.is_fit(own, best),
             Some(_) if planted!("shard_slow_without_patience") => own >= self.floor() / 4,
-            Some(best) => {
-                own >= self.floor() && own >= best.saturating_mul(SHARD_PACE_SLOW_TIMES)
-            }
+            Some(best) => own >= self.floor() && own >= best.saturating_mul(SHARD_PACE_SLOW_TIMES),
         };
         if looks_slow == self.is_slow || planted!("shard_never_slow") {
             self.doubted = None;
             return None;
         }
         let since = *self.doubted.get_or_insert(now);
-        let patience =
-            if self.is_slow { self.options.fit_after } else { self.options.slow_after };
+        let patience = if self.is_slow { self.options.fit_after } else { self.options.slow_after };
         if now < since + patience && !planted!("shard_slow_without_patience") {
             return None;
         }
@@ -196,7 +193,11 @@ impl Pace {
     }
 
     /// Which of the replicas that could lead is to lead instead of a slow one.
-    fn successor(&self, now: Moment, fit: impl Iterator<Item = (ReplicaId, NodeId)>) -> Option<ReplicaId> {
+    fn successor(
+        &self,
+        now: Moment,
+        fit: impl Iterator<Item = (ReplicaId, NodeId)>,
+    ) -> Option<ReplicaId> {
         let own = self.own(now);
         let best = self.best_other(now)?.min(own);
         let paces: BTreeMap<NodeId, u64> = self.others(now).collect();

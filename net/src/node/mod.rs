@@ -117,6 +117,8 @@ pub trait Watch: Send + 'static {
     fn saw_lost_answer(&mut self) {}
     /// A group's core has taken a step.
     fn saw_step(&mut self, _group: GroupId, _raft: &Raft) {}
+    /// The node counts as slow from now on, or not any more.
+    fn saw_pace(&mut self, _is_slow: bool) {}
     /// A group's state has taken an entry; what its digest is then.
     fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
 }
@@ -149,6 +151,10 @@ impl<R: Runtime, W: Watch> Outbox for Wire<R, W> {
 
     fn saw_step(&mut self, group: GroupId, raft: &Raft) {
         self.watch.saw_step(group, raft);
+    }
+
+    fn saw_pace(&mut self, is_slow: bool) {
+        self.watch.saw_pace(is_slow);
     }
 
     fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {

@@ -18,6 +18,7 @@
 //! | `converged` | after quiet, all replicas hold the same |
 //! | `raft` | no two replicas disagree on what is committed, ever |
 //! | `parted` | a replica whose state is not its peers' stops, and no other does |
+//! | `led` | a node with a slow disk hands over what it leads, and leaders do not come and go |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `links` | what arrives over a link is what was said, in order, without a silent gap |
@@ -36,6 +37,7 @@ pub mod converged;
 pub mod cycles;
 pub mod damage;
 pub mod durable;
+pub mod led;
 pub mod linearizable;
 pub mod links;
 pub mod once;
@@ -150,6 +152,7 @@ pub const fn judges() -> &'static [Judge] {
         converged::JUDGE,
         raft::JUDGE,
         parted::JUDGE,
+        led::JUDGE,
         store::JUDGE,
         damage::JUDGE,
         links::JUDGE,

@@ -23,9 +23,9 @@ use std::{
 use trilith_engine::{
     mark,
     packet::{Envelope, Packet},
-    raft::{Config, EntryId, LeaseConfig, Raft},
+    raft::{Config, EntryId, LeaseConfig, Raft, Role},
     runtime::{Clock, Either, Rng, Runtime, race},
-    shard::{ShardOptions, Stopped},
+    shard::{PaceOptions, ShardOptions, Stopped},
     types::{GroupId, NodeId},
 };
 use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
@@ -37,7 +37,7 @@ use super::{
     toy_run::settle,
 };
 use crate::{
-    check::{parted::Sides, raft::Notes},
+    check::{led::Reigns, parted::Sides, raft::Notes},
     history::{Key, Recorder, Value},
     load::Planned,
     os::SimRuntime,
@@ -82,6 +82,7 @@ pub struct Glass(Arc<Mutex<Behind>>);
 struct Behind {
     notes: Notes,
     sides: Sides,
+    reigns: Reigns,
     stopped: BTreeMap<u32, String>,
 }
 
@@ -108,6 +109,7 @@ struct Setup {
 struct Shown {
     node: NodeId,
     life: u32,
+    rt: SimRuntime,
     glass: Glass,
 }
 
@@ -122,7 +124,8 @@ impl Watch for Shown {
             Packet::Chunk(_)
             | Packet::ChunkAck(_)
             | Packet::Seat { .. }
-            | Packet::Digest { .. } => {}
+            | Packet::Digest { .. }
+            | Packet::Pace { .. } => {}
         }
     }
 
@@ -131,7 +134,11 @@ impl Watch for Shown {
     }
 
     fn saw_step(&mut self, group: GroupId, raft: &Raft) {
-        self.glass.behind().notes.stepped(self.node, self.life, group, raft);
+        let mut behind = self.glass.behind();
+        behind.notes.stepped(self.node, self.life, group, raft);
+        if raft.role() == Role::Leader {
+            behind.reigns.leads(self.rt.true_time_ns(), group, raft.term(), self.node);
+        }
     }
 
     fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {
@@ -195,6 +202,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         replicas: replicas.into_iter().map(|(node, held)| (format!("n{node}"), held)).collect(),
         raft: behind.notes.violation().cloned(),
         sides: behind.sides.clone(),
+        reigns: behind.reigns.clone(),
         ..Evidence::default()
     };
     drop(behind);
@@ -286,6 +294,14 @@ const LEASE: LeaseConfig = LeaseConfig { duration: Duration::from_millis(200), d
 /// Many points in a run.
 const COMPARE_EVERY: Duration = Duration::from_millis(400);
 
+/// A run is a few seconds long, and a good disk here takes less than a millisecond.
+const PACE: PaceOptions = PaceOptions {
+    floor: Duration::from_millis(6),
+    slow_after: Duration::from_millis(400),
+    fit_after: Duration::from_millis(1500),
+    rest: Duration::from_millis(500),
+};
+
 fn options(leases: bool) -> ShardOptions {
     let mut options = ShardOptions {
         raft: Config {
@@ -298,6 +314,7 @@ fn options(leases: bool) -> ShardOptions {
         retain_bytes: 32 << 10,
         cache_bytes: 4 << 10,
         compare_every: COMPARE_EVERY,
+        pace: PACE,
         ..ShardOptions::default()
     };
     options.journal.first_segment_bytes = 16 << 10;
@@ -316,7 +333,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let options = Options { shard: options(leases), ..Options::new(own, cluster) };
-    let shown = Shown { node: own, life, glass: glass.clone() };
+    let shown = Shown { node: own, life, rt: rt.clone(), glass: glass.clone() };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
         wipe(&rt).await;
@@ -351,6 +368,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     match race(started.run(), race(stop, govern)).await {
         Either::Left(why) => {
             desk.ended(own, &why);
+            glass.behind().reigns.ends();
             if let Stopped::Diverged { group, .. } = why {
                 glass.behind().sides.stopped(own, group);
             }
