@@ -197,6 +197,10 @@ pub const SHARD_STOP_WITHIN_MS: u64 = 4000;
 /// else are welcomed by it, and somebody may seat it meanwhile.
 pub const SHARD_OUTCAST_STAYS_MS: u64 = 1000;
 
+/// Questions of a group's readers that are remembered with their moments: the newest are worth most,
+/// and a round answers all of them.
+pub const SHARD_QUESTIONS_MAX: usize = 16;
+
 /// Points of each replica at which digests are compared: a replica that is farther behind than four
 /// periods is compared when it has caught up.
 pub const SHARD_POINTS_KEPT: usize = 4;

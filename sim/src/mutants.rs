@@ -116,6 +116,13 @@ const fn pacing(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunts: PACING }
 }
 
+/// Who hunts what shows when whoever reads is told how old it is.
+const GLANCING: &[&str] = &["readers_are_told_how_old_it_is"];
+
+const fn glancing(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "shard", breaks, hunts: GLANCING }
+}
+
 /// The scenarios that hunt what shows only when nodes lose their directories.
 const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
@@ -294,6 +301,8 @@ const PLANTED: &[Mutant] = &[
     ),
     clustered("shard_applies_blindly", "shard", "one node applies as if no key were there"),
     parting("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ"),
+    glancing("shard_staleness_not_told", "every state is said to be current"),
+    glancing("shard_fresh_before_applied", "a state counts as new before it has what makes it so"),
     pacing("shard_never_slow", "a node never finds itself slow"),
     pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),
     replacing(

@@ -19,7 +19,7 @@ use trilith_engine::runtime::Rng;
 
 use crate::{
     check::{
-        Verdict, Violation, alive, beliefs, converged, durable,
+        Verdict, Violation, alive, beliefs, converged, durable, fresh,
         led::Reigns,
         linearizable, once,
         parted::Sides,
@@ -244,6 +244,8 @@ pub struct Evidence {
     pub sides: Sides,
     /// Who led when.
     pub reigns: Reigns,
+    /// What readers were told of how old it is.
+    pub glances: fresh::Notes,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -281,6 +283,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "converged" => converged::check(&seen.replicas),
         "raft" => raft::check(seen.raft.as_ref()),
         "parted" => seen.sides.check(drawn.nodes as usize),
+        "fresh" => seen.glances.check(),
         "led" => seen.reigns.check(&drawn.faults, cluster::number),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;

@@ -32,7 +32,7 @@ use std::{
 use trilith_engine::runtime::{Handle, Runtime, Task};
 use trilith_net::os::{Os, run_core};
 use trilith_sim::{
-    check::{Verdict, alive, converged, durable, linearizable, once, phantom},
+    check::{Verdict, alive, converged, durable, fresh::Notes, linearizable, once, phantom},
     history::{History, Recorder},
     load::{self, Mix, Planned, Shape},
     subject::cluster_client::{self, Looked, Setup},
@@ -288,6 +288,7 @@ impl Drawn {
                 plan: plan.collect(),
                 patience,
                 recorder,
+                notes: Notes::default(),
                 world_ns: Arc::new(move || began.elapsed().as_nanos() as u64),
             };
             os.task().spawn("client", cluster_client::run(os.clone(), setup))

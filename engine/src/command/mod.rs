@@ -37,7 +37,9 @@ mod verb;
 mod tests;
 
 pub use entry::{Body, Entry, EntryKind, Place, encode, encoded_bytes};
-pub use reply::{Failure, Found, Old, Outcome, Refusal, Reply, Response, Told};
+pub use reply::{
+    Failure, Found, Old, Outcome, Refusal, Reply, Response, STALENESS_UNKNOWN_MS, Told,
+};
 pub use request::{Level, Op, Request, Scan};
 pub use verb::{Check, Command, Condition, Expiry, Only, Transaction, Write};
 

@@ -343,12 +343,17 @@ pub enum Outcome {
     Unknown,
 }
 
+/// The staleness of an answer of which nobody can say how old it is.
+pub const STALENESS_UNKNOWN_MS: u32 = u32::MAX;
+
 /// What an answer is worth.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Told {
     /// The level that it holds; at least what was asked.
     pub level: Level,
-    /// How old the state may have been, in milliseconds; 0 when it was current.
+    /// How old the state may have been when the request arrived, in milliseconds: everything that
+    /// was acknowledged so long before is in it. 0 when it was current,
+    /// [`STALENESS_UNKNOWN_MS`] when nobody can say.
     pub staleness_ms: u32,
     /// The version up to which the replica that answered had applied its group's log.
     pub applied: Version,

@@ -130,7 +130,8 @@ pub struct Request {
     pub level: Level,
     /// How long the client waits, in milliseconds. What cannot be begun by then is refused.
     pub patience_ms: u32,
-    /// How old an eventual answer may be, in milliseconds.
+    /// How old an eventual answer may be, in milliseconds; 0 for however old. A replica that is
+    /// older asks the leader first.
     pub staleness_ms: u32,
     /// What is asked.
     pub op: Op,

@@ -12,6 +12,7 @@ use core::ops::Range;
 use super::{
     Caller,
     compare::Compared,
+    fresh::Freshness,
     members::Seat,
     settle::Anchor,
     window::{Extent, Window},
@@ -57,6 +58,8 @@ pub(super) struct Group {
     /// Reads that wait for the core, and those that wait for the state.
     pub(super) asked: VecDeque<(Position, Reading)>,
     pub(super) confirmed: VecDeque<(Index, Reading)>,
+    /// How old the state may be.
+    pub(super) fresh: Freshness,
     /// The last entry that may be applied.
     pub(super) committed: Index,
     /// An apply that waits for its derived records.
@@ -142,6 +145,8 @@ pub(super) struct Waiting {
 #[derive(Debug)]
 pub(super) struct Reading {
     pub(super) asked: Asked,
+    /// When it arrived.
+    pub(super) at: Moment,
     pub(super) op: Op,
 }
 

@@ -50,6 +50,7 @@ mod checkpoint;
 mod compaction;
 mod compare;
 mod found;
+mod fresh;
 mod group;
 mod members;
 mod offer;
@@ -601,6 +602,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.committed.insert(id);
         }
         if let Some(ready) = fx.reads {
+            group.fresh.answer(ready.upto, ready.index);
             while group.asked.front().is_some_and(|(position, _)| *position <= ready.upto) {
                 let Some((_, reading)) = group.asked.pop_front() else { break };
                 group.confirmed.push_back((ready.index, reading));

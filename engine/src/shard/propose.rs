@@ -24,15 +24,16 @@ use crate::{
     raft::{self, Input, Role},
     runtime::Runtime,
     store::slots,
-    types::{GroupId, Index},
+    types::GroupId,
 };
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A request arrives. Whatever cannot be done at all is refused here.
     pub(super) fn admit(&mut self, caller: Caller, request: Request) {
         let patience = Duration::from_millis(request.patience_ms.into());
-        let until = self.now() + patience;
-        let Request { session, level, op, .. } = request;
+        let at = self.now();
+        let until = at + patience;
+        let Request { session, level, staleness_ms, op, .. } = request;
         let asked = Asked { caller, sequence: session.sequence, level, until };
         let id = match self.route(&op) {
             Ok(id) => id,
@@ -66,13 +67,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             op if asked.level == Level::Eventual => {
-                group.confirmed.push_front((Index(0), Reading { asked, op }));
-                self.readable.insert(id);
+                self.glance(id, Reading { asked, at, op }, staleness_ms);
             }
             _ if asked.level == Level::Strong && !is_leader => {
                 self.refuse(asked, Refusal::NotLeader(leader));
             }
-            op => self.ask(id, Reading { asked, op }),
+            op => self.ask(id, Reading { asked, at, op }),
         }
     }
 

@@ -8,30 +8,61 @@
 //! the wall clock of this node does. A leader's clock that runs ahead cannot bring a key back,
 //! because the stamp of the next entry is at least the one that a read here went by.
 //!
-//! Not here: rounds and leases (`raft`).
+//! Not here: rounds and leases (`raft`), how old a state may be (`fresh.rs`).
 
 use alloc::vec::Vec;
 use bytes::Bytes;
 use core::num::NonZeroU64;
 
-use super::{Outbox, Shard, group::Reading};
+use super::{Outbox, Shard, fresh::staleness_ms, group::Reading};
 use crate::{
     command::{Found, Level, Op, Outcome, Refusal, Reply, Told},
     journal::ReadError,
     limits, mark, planted,
     raft::Input,
     runtime::Runtime,
-    types::{GroupId, Stamp, Version},
+    types::{GroupId, Index, Stamp, Version},
     value::{self, IndexView, View},
 };
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// A read of whatever is here, if that is new enough; otherwise it is asked for.
+    pub(super) fn glance(&mut self, id: GroupId, reading: Reading, allowed_ms: u32) {
+        self.leave_a_question(id);
+        let drift_ppm = self.drift_ppm();
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let age = group.fresh.age(group.raft.applied(), reading.at);
+        if allowed_ms > 0 && staleness_ms(age, drift_ppm) > allowed_ms {
+            mark!("shard_state_too_old_for_a_read");
+            return self.ask(id, reading);
+        }
+        group.confirmed.push_front((Index(0), reading));
+        self.readable.insert(id);
+    }
+
+    /// A question that nobody waits for, so that later readers can be told how old the state is.
+    fn leave_a_question(&mut self, id: GroupId) {
+        let (now, every) = (self.now(), self.options.raft.heartbeat);
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        if group.fresh.wants(now, every) {
+            group.fresh.ask(group.raft.next_read(), now);
+            self.step(id, Input::Read);
+        }
+    }
+
+    /// How slow this node's clock may be.
+    fn drift_ppm(&self) -> u32 {
+        self.options.raft.lease.map_or(0, |lease| lease.drift_ppm)
+    }
+
     /// A read that must see everything acknowledged before it.
     pub(super) fn ask(&mut self, id: GroupId, reading: Reading) {
         self.forget_late_reads(id);
+        let now = self.now();
         // The answer may come with the step, so the read must be in its queue before.
         let Some(group) = self.groups.get_mut(&id) else { return };
         let position = group.raft.next_read();
+        group.fresh.ask(position, now);
         group.asked.push_back((position, reading));
         self.step(id, Input::Read);
     }
@@ -47,7 +78,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         for asked in late {
             mark!("shard_read_too_late");
-            self.refuse(asked, Refusal::TooLate);
+            let is_bound = asked.level == Level::Eventual;
+            self.refuse(asked, if is_bound { Refusal::TooStale } else { Refusal::TooLate });
         }
     }
 
@@ -71,7 +103,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     async fn serve(&mut self, id: GroupId, reading: &Reading) -> (Told, Outcome) {
-        let wall_ms = self.wall_ms();
+        let (wall_ms, drift_ppm) = (self.wall_ms(), self.drift_ppm());
         let view = self.view(id);
         let Some(group) = self.groups.get_mut(&id) else {
             return (Told::default(), Outcome::Refused(Refusal::NoGroup));
@@ -82,7 +114,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let stamp = group.state.stamp();
         let now_ms = stamp.ms().max(wall_ms);
         let applied = Version(group.raft.applied().0);
-        let told = Told { level: reading.asked.level, staleness_ms: 0, applied, stamp };
+        let level = reading.asked.level;
+        let is_current = level > Level::Eventual || planted!("shard_staleness_not_told");
+        let staleness_ms = if is_current {
+            0
+        } else {
+            staleness_ms(group.fresh.age(group.raft.applied(), reading.at), drift_ppm)
+        };
+        let told = Told { level, staleness_ms, applied, stamp };
         match read(&view, &reading.op, now_ms).await {
             Ok(reply) => (told, Outcome::Ok(reply)),
             Err(error) => {

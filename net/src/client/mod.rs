@@ -96,7 +96,7 @@ impl Default for ClientOptions {
 pub struct Wish {
     /// What the answer must hold at least.
     pub level: Level,
-    /// How old an eventual answer may be, in milliseconds.
+    /// How old an eventual answer may be, in milliseconds; 0 for however old.
     pub staleness_ms: u32,
     /// When the call ends at the latest.
     pub within: Duration,

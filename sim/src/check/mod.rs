@@ -19,6 +19,7 @@
 //! | `raft` | no two replicas disagree on what is committed, ever |
 //! | `parted` | a replica whose state is not its peers' stops, and no other does |
 //! | `led` | a node with a slow disk hands over what it leads, and leaders do not come and go |
+//! | `fresh` | a read that says how old it may be is no older |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `links` | what arrives over a link is what was said, in order, without a silent gap |
@@ -37,6 +38,7 @@ pub mod converged;
 pub mod cycles;
 pub mod damage;
 pub mod durable;
+pub mod fresh;
 pub mod led;
 pub mod linearizable;
 pub mod links;
@@ -153,6 +155,7 @@ pub const fn judges() -> &'static [Judge] {
         raft::JUDGE,
         parted::JUDGE,
         led::JUDGE,
+        fresh::JUDGE,
         store::JUDGE,
         damage::JUDGE,
         links::JUDGE,

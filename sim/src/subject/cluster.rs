@@ -34,10 +34,11 @@ use super::{
     cluster_client::{self, Looked},
     cluster_governor,
     cluster_operator::{self, Desk, wipe},
+    cluster_reader,
     toy_run::settle,
 };
 use crate::{
-    check::{led::Reigns, parted::Sides, raft::Notes},
+    check::{fresh, led::Reigns, parted::Sides, raft::Notes},
     history::{Key, Recorder, Value},
     load::Planned,
     os::SimRuntime,
@@ -169,7 +170,8 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let looked: Looked = Arc::default();
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
-    let busy = add_clients(&mut world, drawn, &recorder);
+    let notes = fresh::Notes::default();
+    let busy = add_clients(&mut world, drawn, &recorder, &notes);
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
     let theirs = Arc::clone(&busy);
     world.add("onlooker", NodeOptions::default(), move |runtime| {
@@ -183,6 +185,10 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     world.add("operator", NodeOptions::default(), move |runtime| {
         cluster_operator::run(runtime, desk.clone())
     });
+    // Whoever reads keeps groups awake, so only who wants to know is read.
+    if scenario.judges.iter().any(|judge| judge == "fresh") {
+        add_reader(&mut world, drawn, end - time.bound_ms, &notes);
+    }
     world.start_all();
     world.play(&drawn.faults);
     world.run_until(Duration::from_millis(time.chaos_ms));
@@ -203,6 +209,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         raft: behind.notes.violation().cloned(),
         sides: behind.sides.clone(),
         reigns: behind.reigns.clone(),
+        glances: notes,
         ..Evidence::default()
     };
     drop(behind);
@@ -210,13 +217,18 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
 }
 
 /// Adds the clients. Answers how many are not done.
-fn add_clients(world: &mut World, drawn: &Drawn, recorder: &Recorder) -> Arc<AtomicU32> {
+fn add_clients(
+    world: &mut World,
+    drawn: &Drawn,
+    recorder: &Recorder,
+    notes: &fresh::Notes,
+) -> Arc<AtomicU32> {
     let busy = Arc::new(AtomicU32::new(drawn.shape.clients));
     for client in 0..drawn.shape.clients {
         let busy = Arc::clone(&busy);
         let plan: Arc<[Planned]> =
             drawn.load.iter().filter(|one| one.client == client).copied().collect();
-        let recorder = recorder.clone();
+        let (recorder, notes) = (recorder.clone(), notes.clone());
         let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
@@ -226,6 +238,7 @@ fn add_clients(world: &mut World, drawn: &Drawn, recorder: &Recorder) -> Arc<Ato
                 plan: Arc::clone(&plan),
                 patience: PATIENCE,
                 recorder: recorder.clone(),
+                notes: notes.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
             let busy = Arc::clone(&busy);
@@ -238,6 +251,18 @@ fn add_clients(world: &mut World, drawn: &Drawn, recorder: &Recorder) -> Arc<Ato
         });
     }
     busy
+}
+
+/// Adds somebody who reads whatever each node has.
+fn add_reader(world: &mut World, drawn: &Drawn, until_ms: u64, notes: &fresh::Notes) {
+    let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+    let keys = drawn.load.iter().map(|one| one.key).collect::<Arc<[_]>>();
+    let notes = notes.clone();
+    world.add("reader", NodeOptions::default(), move |runtime| {
+        let (nodes, keys) = (Arc::clone(&nodes), Arc::clone(&keys));
+        let until = Duration::from_millis(until_ms);
+        cluster_reader::run(runtime, nodes, keys, notes.clone(), until)
+    });
 }
 
 /// Waits until the clients are done, and the replicas have had time to hear of it.

@@ -23,6 +23,7 @@ use trilith_engine::{
 use trilith_net::client::{Client, ClientOptions, Wish};
 
 use crate::{
+    check::fresh::Notes,
     history::{Answer, Call, Key, Outcome, Recorder, Value},
     load::{Ask, Planned},
 };
@@ -48,6 +49,8 @@ pub struct Setup {
     pub patience: Duration,
     /// Where it writes down what it saw.
     pub recorder: Recorder,
+    /// Where it writes down which versions were acknowledged.
+    pub notes: Notes,
     /// What the history's moments are taken from.
     pub world_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -69,7 +72,7 @@ fn value_of(bytes: &[u8]) -> Option<Value> {
     std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
-fn options() -> ClientOptions {
+pub(super) fn options() -> ClientOptions {
     ClientOptions { attempt_within: Duration::from_millis(500), ..ClientOptions::default() }
 }
 
@@ -141,7 +144,12 @@ async fn operation<R: Runtime>(
             (Outcome::Unknown, None)
         }
     };
-    setup.recorder.end((setup.world_ns)(), id, outcome);
+    let now = (setup.world_ns)();
+    setup.recorder.end(now, id, outcome);
+    if let Some(version) = version.filter(|_| call.is_write() && matches!(outcome, Outcome::Ok(_)))
+    {
+        setup.notes.acknowledged(now, key, version);
+    }
     let saw = match (outcome, call) {
         (Outcome::Ok(Answer::Value(value)), _) => Some(value),
         (Outcome::Ok(Answer::Done), Call::Set(to))
