@@ -3,6 +3,8 @@
 //! `status` asks each node by itself: who it is, what it holds, what it leads. A node is asked for
 //! strong answers too, which only a leader gives, so what is shown as led is led.
 //!
+//! `replace` gives a node that has lost its directory new replicas: `ctl/replace.rs`.
+//!
 //! Not here: keys and values (`cli.rs`).
 
 use bytes::Bytes;
@@ -25,11 +27,15 @@ use crate::{
     out::{Cell, Out},
 };
 
+mod replace;
+
 /// What there is to ask.
 #[derive(Debug, Subcommand)]
 pub enum Ctl {
     /// Says of each node who it is, what it leads and how far it is.
     Status(Status),
+    /// Gives a node that has lost its directory new replicas in an empty one.
+    Replace(replace::Replace),
 }
 
 /// Where the nodes are.
@@ -59,6 +65,7 @@ struct Seen {
 pub fn run(ctl: &Ctl, out: Out) -> Outcome {
     match ctl {
         Ctl::Status(status) => status.run(out),
+        Ctl::Replace(replace) => replace.run(out),
     }
 }
 

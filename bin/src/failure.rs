@@ -71,6 +71,10 @@ codes! {
     UNANSWERED = "TR-E504", Unhealthy, "no node of the cluster could answer in time; nothing happened";
     REFUSED = "TR-E505", Failed, "the cluster refused; nothing happened";
     UNKNOWN = "TR-E506", Unknown, "the cluster did not answer in time; the write may or may not have happened";
+    SERVES = "TR-E507", Conflict, "the node serves with its own directory; there is nothing to replace";
+    NO_NODE = "TR-E508", NotFound, "there is no such node in the cluster";
+    NOT_SHOWN = "TR-E509", Unhealthy, "the node has not come with a new directory; nothing happened";
+    UNFINISHED = "TR-E510", Unknown, "the time was over before every group had its new replica; asked again, it goes on";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

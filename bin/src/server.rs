@@ -169,7 +169,7 @@ impl Server {
             }
             StartError::Open(shard::OpenError::Journal(error)) => unopenable(&self.data, error),
             StartError::Open(_) => {
-                let next = format!("trilith inspect {}", self.data.display());
+                let next = self.empty_it();
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
             }
         }
@@ -185,15 +185,27 @@ impl Server {
                 Failure::new(&CORRUPT, format!("{data}: {why}"), next)
             }
             Stopped::Damaged(_) => {
-                let next = format!("trilith inspect {}", self.data.display());
+                let next = self.empty_it();
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
             }
-            Stopped::Outcast { node, ours, .. } => {
-                let next = format!("trilith ctl replace --node {node} --directory {ours}");
+            Stopped::Outcast { is_new: false, .. } => {
+                Failure::new(&FOREIGN, format!("{}: {why}", self.data.display()), self.empty_it())
+            }
+            Stopped::Outcast { node, is_new: true, .. } => {
+                let next = format!("trilith ctl replace {node}, and start it again");
                 Failure::new(&FOREIGN, format!("{}: {why}", self.data.display()), next)
             }
             Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
         }
+    }
+
+    /// What to do about a directory that cannot be this node's any more.
+    fn empty_it(&self) -> String {
+        let (data, node) = (self.data.display(), self.node);
+        format!(
+            "trilith inspect {data} tells more; the others have what it held: move it away, start \
+             again, and trilith ctl replace {node}"
+        )
     }
 
     fn full(&self, why: &impl std::fmt::Display) -> Failure {

@@ -65,6 +65,44 @@ fn three_nodes_are_one_store() {
     assert_eq!(cluster.ask(&["get", "word", "--level", "quorum"]).ok(), "w\n");
 }
 
+/// It is refused with an empty directory, and the cluster gives it new replicas when it is asked to.
+#[test]
+fn a_node_that_lost_its_directory_is_replaced() {
+    let cluster = Three::new("a_node_that_lost_its_directory_is_replaced");
+    let mut nodes: Vec<_> = (1..=3).map(|node| cluster.start(node)).collect();
+    cluster.ask(&["set", "hello", "world"]).ok();
+    let replace = |node: &str, what: &[&str]| {
+        let usual = ["ctl", "replace", node, "--at", &cluster.at.join(",")];
+        run(&[&usual[..], what].concat())
+    };
+    replace("7", &[]).failed(4, "TR-E508");
+    replace("3", &[]).failed(5, "TR-E507");
+    nodes.pop().expect("there are three").end("-KILL");
+    replace("3", &["--timeout", "4"]).failed_after_its_log(3, "TR-E509");
+    fs::remove_dir_all(cluster.scratch.path("n3")).expect("it is there");
+    let refused = cluster.start(3).ended();
+    assert!(refused.err.contains("trilith ctl replace 3"), "{refused:?}");
+    refused.failed_after_its_log(1, "TR-E104");
+    // Seated now; what it is to hold waits until it runs.
+    replace("3", &["--timeout", "2"]).failed_after_its_log(6, "TR-E510");
+    nodes.push(cluster.start(3));
+    let done = replace("3", &[]);
+    assert_eq!(done.ok(), "node 3: 1 of 1 groups have their new replica\n");
+    assert!(replace("3", &["-o", "json"]).ok().contains("\"replaced\":1"), "once more is as good");
+    // It counts: with it, two of three go on.
+    nodes.remove(0).end("-KILL");
+    cluster.ask(&["set", "hello", "again"]).ok();
+    assert_eq!(nodes.pop().expect("it runs").end("-KILL").code, None);
+    nodes.push(cluster.start(3));
+    assert_eq!(cluster.ask(&["get", "hello"]).ok(), "again\n");
+    // One of three cannot decide that.
+    drop(nodes.pop());
+    fs::remove_dir_all(cluster.scratch.path("n1")).expect("it is there");
+    let alone = cluster.start(1).ended();
+    alone.failed_after_its_log(1, "TR-E104");
+    replace("1", &["--timeout", "2"]).failed_after_its_log(6, "TR-E510");
+}
+
 /// It ends as a follower: somebody else campaigns, and nobody waits for an election timeout.
 #[test]
 fn a_leader_that_is_ended_hands_over() {

@@ -119,6 +119,9 @@ pub const GET_KEYS_MAX: usize = 1024;
 /// Keys of one page of a scan: a page is one response, and the next one costs a round trip.
 pub const SCAN_KEYS_MAX: usize = 4096;
 
+/// Groups of which a leader tells an operator: as many as slots can be split over.
+pub const REPLACING_GROUPS_MAX: usize = 16_384;
+
 /// The values and keys of one response: the largest value, or as much in small ones, and room for
 /// what stands around them. A scan ends its page before that.
 pub const RESPONSE_BYTES_MAX: usize = 9 << 20;

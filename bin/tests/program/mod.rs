@@ -90,6 +90,13 @@ impl Answer {
         self.calm();
     }
 
+    /// The same of what tells how it goes before it fails.
+    #[track_caller]
+    pub fn failed_after_its_log(self, exit: i32, code: &str) {
+        let from = self.err.find(&format!("{code}: ")).unwrap_or_else(|| panic!("{self:?}"));
+        Self { err: self.err[from..].to_owned(), ..self }.failed(exit, code);
+    }
+
     /// However it ended, it did not panic.
     #[track_caller]
     pub fn calm(&self) {
@@ -131,10 +138,15 @@ impl Server {
     }
 
     /// Sends it a signal, waits for its end, and answers how it ended.
-    pub fn end(mut self, signal: &str) -> Answer {
+    pub fn end(self, signal: &str) -> Answer {
         let id = self.0.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status().expect("there is a kill");
         assert!(sent.success(), "kill {signal} {id}");
+        self.ended()
+    }
+
+    /// Waits until it ends by itself, and answers how it did.
+    pub fn ended(mut self) -> Answer {
         let status = self.0.wait().expect("it ends");
         let mut err = String::new();
         let mut piped = self.0.stderr.take().expect("it is piped");

@@ -22,13 +22,14 @@
 //! an entry has its stamp.
 //!
 //! Files in reading order: `verb` (commands), `entry` (their records), `reply` and `request` (the
-//! wire), `bytes` (what all of them are written with).
+//! wire), `replace` (what operators ask), `bytes` (what all of them are written with).
 //!
 //! Not here: what a command does (`store`), frames and links (`trilith-net`), Redis' words for the
 //! same things (there too), what a change of the membership says (its bytes are opaque here).
 
 mod bytes;
 mod entry;
+mod replace;
 mod reply;
 mod request;
 mod verb;
@@ -37,6 +38,7 @@ mod verb;
 mod tests;
 
 pub use entry::{Body, Entry, EntryKind, Place, encode, encoded_bytes};
+pub use replace::{Led, Replace, Replacing, Shown, Stage};
 pub use reply::{
     Failure, Found, Old, Outcome, Refusal, Reply, Response, STALENESS_UNKNOWN_MS, Told,
 };

@@ -19,6 +19,7 @@
 //!  4 length     8 │ version 8
 //!  5 committed  version 8 │ count 4 │ i64 8 …
 //!  6 failed     failure 1 │ write 4           10 conflict   check 4 │ version?
+//! 11 replacing  `replace.rs`
 //! old       0 not asked │ 1 absent │ 2 found │ 3 not kept
 //! found     version 8 │ expiry? │ blob
 //! refusal   code 1 │ for NotLeader: node?
@@ -32,6 +33,7 @@ use super::{
         Read, finish, put_blob, put_key, put_option, put_version, share, take_blob, take_bool,
         take_count, take_i64, take_key, take_option, take_version,
     },
+    replace::Replacing,
     request::Level,
 };
 use crate::{
@@ -162,6 +164,8 @@ pub enum Reply {
         /// Where to go on: behind this key. `None` when the range is exhausted.
         next: Option<Bytes>,
     },
+    /// How the replacement of a node is.
+    Replacing(Replacing),
 }
 
 /// Why nothing happened.
@@ -439,7 +443,7 @@ impl Reply {
             | Self::Committed { .. }
             | Self::Conflict { .. }
             | Self::Failed { .. } => true,
-            Self::Value(_) | Self::Values(_) | Self::Page { .. } => false,
+            Self::Value(_) | Self::Values(_) | Self::Page { .. } | Self::Replacing(_) => false,
         }
     }
 
@@ -503,6 +507,10 @@ impl Reply {
                 out.put_u32_le(*check);
                 put_version(out, *found);
             }
+            Self::Replacing(replacing) => {
+                out.put_u8(11);
+                replacing.put(out);
+            }
         }
     }
 
@@ -544,6 +552,7 @@ impl Reply {
                 Self::Page { items, next }
             }
             10 => Self::Conflict { check: reader.u32()?, found: take_version(reader)? },
+            11 => Self::Replacing(Replacing::take(reader)?),
             _ => return Err(FormatError::Field("reply")),
         })
     }

@@ -6,6 +6,7 @@
 //!  2 get many   count 4 │ key …
 //!  3 scan       group 4 │ keys 4 │ bytes 4 │ bound │ bound
 //!  4 write      the command's words, to the end
+//!  5 replace    node 8 │ directory?                of an operator: `replace.rs`
 //! bound    0 open │ 1 key, included │ 2 key, excluded
 //! ```
 //! The sequence of the session names the request on its connection, also for reads and for clients
@@ -16,6 +17,7 @@
 use super::{
     Session,
     bytes::{Read, finish, put_key, put_session, share, take_count, take_key, take_session},
+    replace::Replace,
     verb::Command,
 };
 use crate::{codec::Reader, journal::format::FormatError, limits::GET_KEYS_MAX, types::GroupId};
@@ -105,15 +107,18 @@ pub enum Op {
     Scan(Scan),
     /// A change.
     Write(Command),
+    /// An operator's: new replicas for a node. Of the node that is asked, not of a group.
+    Replace(Replace),
 }
 
 impl Op {
-    /// The keys that decide where it goes; a scan says its group itself.
+    /// The keys that decide where it goes; a scan says its group itself, and a replacement goes to
+    /// everybody.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let (keys, command): (&[Bytes], _) = match self {
             Self::Get(key) => (core::slice::from_ref(key), None),
             Self::GetMany(keys) => (keys, None),
-            Self::Scan(_) => (&[], None),
+            Self::Scan(_) | Self::Replace(_) => (&[], None),
             Self::Write(command) => (&[], Some(command)),
         };
         let read = keys.iter().map(AsRef::as_ref);
@@ -171,6 +176,10 @@ impl Request {
                 out.reserve(command.words_bytes());
                 command.put_words(out);
             }
+            Op::Replace(replace) => {
+                out.put_u8(5);
+                replace.put(out);
+            }
         }
     }
 
@@ -202,6 +211,7 @@ impl Request {
                 let words = reader.take(reader.rest().len())?;
                 Op::Write(Command::from_words(words)?.map(&share))
             }
+            5 => Op::Replace(Replace::take(&mut reader)?),
             _ => return Err(FormatError::Field("op")),
         };
         finish(&reader)?;

@@ -7,7 +7,7 @@ use crate::{
     codec,
     journal::{Record, format::FormatError},
     limits::{KEY_BYTES_MAX, TRANSACTION_WRITES_MAX, VALUE_BYTES_MAX_CLUSTER},
-    types::{GroupId, Index, NodeId, Term, Version},
+    types::{GroupId, Index, NodeId, Term, Uuid, Version},
 };
 use ::bytes::{Bytes, BytesMut};
 use core::ops::Bound;
@@ -196,6 +196,10 @@ fn bound() -> impl Strategy<Value = Bound<Bytes>> {
     ]
 }
 
+fn uuid() -> impl Strategy<Value = Uuid> {
+    any::<[u8; 16]>().prop_map(Uuid)
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let scan = (any::<u32>(), bound(), bound(), any::<u32>(), any::<u32>());
     let op = prop_oneof![
@@ -205,6 +209,9 @@ fn request() -> impl Strategy<Value = Request> {
             Op::Scan(Scan { group: GroupId(group), start, end, keys_max, bytes_max })
         }),
         command().prop_map(Op::Write),
+        (any::<u64>(), option::of(uuid())).prop_map(|(node, directory)| {
+            Op::Replace(Replace { node: NodeId(node), directory })
+        }),
     ];
     let level = prop_oneof![Just(Level::Eventual), Just(Level::Quorum), Just(Level::Strong)];
     (session(), level, any::<u32>(), any::<u32>(), op).prop_map(
@@ -226,6 +233,22 @@ fn found() -> impl Strategy<Value = Found> {
     })
 }
 
+fn replacing() -> impl Strategy<Value = Replacing> {
+    let shown = (uuid(), any::<bool>());
+    let shown = shown.prop_map(|(directory, is_known)| Shown { directory, is_known });
+    let stage = prop_oneof![
+        Just(Stage::Absent),
+        Just(Stage::Learns),
+        Just(Stage::Changes),
+        Just(Stage::Settled)
+    ];
+    let led = (any::<u32>(), uuid(), stage);
+    let led = led.prop_map(|(group, seat, stage)| Led { group: GroupId(group), seat, stage });
+    (any::<u32>(), any::<bool>(), any::<bool>(), option::of(shown), vec(led, 0..4)).prop_map(
+        |(groups, is_member, is_up, shown, led)| Replacing { groups, is_member, is_up, shown, led },
+    )
+}
+
 fn reply() -> impl Strategy<Value = Reply> {
     let old = prop_oneof![
         Just(Old::NotAsked),
@@ -236,7 +259,7 @@ fn reply() -> impl Strategy<Value = Reply> {
     let old = old.boxed();
     let failure =
         prop_oneof![Just(Failure::NotAnInteger), Just(Failure::Overflow), Just(Failure::TooLong)];
-    prop_oneof![
+    let asked = prop_oneof![
         (version(), old.clone()).prop_map(|(version, old)| Reply::Done { version, old }),
         (option::of(version()), old).prop_map(|(found, old)| Reply::Unmet { found, old }),
         (any::<i64>(), version()).prop_map(|(number, version)| Reply::Number { number, version }),
@@ -250,7 +273,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         vec(option::of(found()), 0..4).prop_map(Reply::Values),
         (vec((key(), found()), 0..4), option::of(key()))
             .prop_map(|(items, next)| Reply::Page { items, next }),
-    ]
+    ];
+    prop_oneof![10 => asked, 1 => replacing().prop_map(Reply::Replacing)]
 }
 
 const REFUSALS: &[Refusal] = &[
@@ -478,6 +502,34 @@ fn requests_and_responses_have_these_bytes() {
         hex(&response_of(&response(refused))),
         "0700000000000000 0300000000090000 00000000005f0000 0000000000010901 \
          0200000000000000"
+    );
+}
+
+#[test]
+fn the_replacement_of_a_node_has_these_bytes() {
+    let directory = Uuid([0xd3; 16]);
+    let op = Op::Replace(Replace { node: NodeId(3), directory: Some(directory) });
+    let request =
+        Request { session: SESSION, level: Level::Strong, patience_ms: 1000, staleness_ms: 0, op };
+    assert_eq!(
+        hex(&request_of(&request)),
+        "c100000000000000 0700000000000000 020000005e000000 0000000003e80300 \
+         0000000000050300 00000000000001d3 d3d3d3d3d3d3d3d3 d3d3d3d3d3d3d3"
+    );
+    let led = Led { group: GroupId(2), seat: directory, stage: Stage::Learns };
+    let reply = Reply::Replacing(Replacing {
+        groups: 4,
+        is_member: true,
+        is_up: false,
+        shown: Some(Shown { directory, is_known: false }),
+        led: [led].to_vec(),
+    });
+    let mut bytes = BytesMut::new();
+    reply.put(&mut bytes);
+    assert_eq!(
+        hex(&bytes),
+        "0b04000000010001 d3d3d3d3d3d3d3d3 d3d3d3d3d3d3d3d3 0001000000020000 \
+         00d3d3d3d3d3d3d3 d3d3d3d3d3d3d3d3 d301"
     );
 }
 

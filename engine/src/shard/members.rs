@@ -9,7 +9,7 @@
 //!
 //! # Replacing a replica
 //! A directory that is lost is replaced by an empty one, in three steps that whoever leads takes
-//! when it is asked, again and again, until nothing is left to do ([`Inbound::Replace`]):
+//! when an operator asks, again and again, until nothing is left to do ([`Replace`]):
 //!
 //! ```text
 //!   new id, learner, in the new directory ──► caught up ──► votes in the place of the old one
@@ -18,8 +18,6 @@
 //! says which directory it means. Until it has a snapshot the replica knows nothing, and is asked
 //! for nothing.
 //!
-//! [`Inbound::Replace`]: super::Inbound::Replace
-//!
 //! Not here: whether a change fits (`raft`), which directories may speak (`peers.rs`).
 
 use alloc::vec::Vec;
@@ -27,11 +25,14 @@ use bytes::Bytes;
 
 use super::{
     Outbox, Shard,
-    group::{Group, Offered},
+    group::{Asked, Group, Offered},
 };
 use crate::{
     codec::{Reader, Truncated},
-    command::{Body, Place, encode, encoded_bytes},
+    command::{
+        Body, Led, Outcome, Place, Replace, Replacing, Reply, Shown, Stage, Told, encode,
+        encoded_bytes,
+    },
     limits::{RAFT_LEARNERS_MAX, RAFT_VOTERS_MAX},
     mark,
     raft::{Change, Flow, Input, Progress, Role, Step},
@@ -136,12 +137,10 @@ impl Group {
         if self.raft.role() != Role::Leader || membership.is_joint() {
             return None;
         }
-        let sits_there =
-            |id: &ReplicaId| self.roster.get(id).is_some_and(|at| at.node == seat.node);
-        let members = membership.members();
-        let old = members.iter().filter(|id| sits_there(id) && self.roster.get(*id) != Some(&seat));
-        let mut steps: Vec<Step> = old.map(|id| Step::Remove(*id)).collect();
-        let Some(new) = members.iter().find(|id| self.roster.get(*id) == Some(&seat)) else {
+        let (new, old): (Vec<_>, Vec<_>) =
+            self.sitting_on(seat.node).partition(|id| self.roster.get(id) == Some(&seat));
+        let mut steps: Vec<Step> = old.into_iter().map(Step::Remove).collect();
+        let Some(new) = new.first() else {
             mark!("shard_replacement_begins");
             let id = membership.parts().ids_used.next();
             // A new one that was lost before it could vote is in the way of nothing but itself.
@@ -169,9 +168,63 @@ impl Group {
     }
 }
 
+impl Group {
+    /// The group's replicas that sit on a node.
+    fn sitting_on(&self, node: NodeId) -> impl Iterator<Item = ReplicaId> {
+        let sits_there =
+            move |id: &ReplicaId| self.roster.get(id).is_some_and(|at| at.node == node);
+        self.raft.membership().members().into_iter().filter(sits_there)
+    }
+
+    /// What the group has on a node, if it is led here.
+    fn led(&self, group: GroupId, node: NodeId) -> Option<Led> {
+        if self.raft.role() != Role::Leader {
+            return None;
+        }
+        let membership = self.raft.membership();
+        let Some(newest) = self.sitting_on(node).max() else {
+            return Some(Led { group, seat: Uuid::default(), stage: Stage::Absent });
+        };
+        let seat = self.roster.get(&newest).map(|seat| seat.directory).unwrap_or_default();
+        let is_alone = self.sitting_on(node).count() == 1 && !membership.is_joint();
+        let stage = match membership.is_voter(newest) {
+            false => Stage::Learns,
+            true if is_alone => Stage::Settled,
+            true => Stage::Changes,
+        };
+        Some(Led { group, seat, stage })
+    }
+}
+
 impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// An operator asks how the replacement of a node is, and may want its next steps taken.
+    pub(super) fn take_replace(&mut self, asked: Asked, wish: Replace) {
+        let Replace { node, directory } = wish;
+        let is_own = node == self.node;
+        if let Some(directory) = directory {
+            let seat = Seat { node, directory };
+            // This node would take itself out; and what a founder's directory holds is no blank.
+            if !is_own && !self.peers.has_founded(seat) {
+                self.replace(seat);
+            }
+        }
+        let led: Vec<Led> =
+            self.groups.iter().filter_map(|(id, group)| group.led(*id, node)).collect();
+        let holds = |group: &Group| group.sitting_on(node).next().is_some();
+        let is_member = is_own || self.peers.founds_with(node) || self.groups.values().any(holds);
+        let (is_up, shown) = if is_own {
+            let is_known = !self.groups.is_empty() && self.peers.leaves_at().is_none();
+            (true, Some(Shown { directory: self.peers.directory, is_known }))
+        } else {
+            (self.peers.is_up(node), self.peers.shown(node))
+        };
+        let groups = self.slotted.len() as u32;
+        let replacing = Replacing { groups, is_member, is_up, shown, led };
+        self.answer(asked, Told::default(), Outcome::Ok(Reply::Replacing(replacing)));
+    }
+
     /// Takes the next step of a replacement in each group that is led here and has one.
-    pub(super) fn replace(&mut self, seat: Seat) {
+    fn replace(&mut self, seat: Seat) {
         let step = |(id, group): (&GroupId, &Group)| Some((*id, group.replacement(seat)?));
         let steps: Vec<(GroupId, ChangeOfMembers)> = self.groups.iter().filter_map(step).collect();
         for (id, change) in steps {

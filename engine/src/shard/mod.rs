@@ -132,9 +132,6 @@ pub enum Inbound {
     Leave(GroupId),
     /// Somebody wants the shard to end, in order.
     Stop,
-    /// Somebody wants new replicas in that seat, in the place of those that the node had. To be said
-    /// to everybody, again and again until it is done: each group's leader takes the next step.
-    Replace(Seat),
     /// A member shows itself, before anything else is heard of it.
     Greets(Greeting),
     /// Another member has this directory written down.
@@ -219,13 +216,13 @@ impl fmt::Display for Stopped {
                 f,
                 "the other members know node {node} by its directory {known}, and this one is \
                  {ours}, new: what the old one promised is not in it; bring the old directory \
-                 back, or replace the node: trilith ctl replace --node {node} --directory {ours}"
+                 back, or replace the node: trilith ctl replace {node}"
             ),
             Self::Outcast { node, ours, known, is_new: false } => write!(
                 f,
                 "the other members know node {node} by its directory {known}, which took the \
                  place of this one, {ours}; bring that directory back, or begin with an empty one \
-                 and replace the node"
+                 and replace the node: trilith ctl replace {node}"
             ),
         }
     }
@@ -433,7 +430,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Inbound::Change(group, change) => self.propose_change(group, &change),
             Inbound::Leave(group) => self.step(group, Input::ProposeLeave),
             Inbound::Stop => self.begin_stop(),
-            Inbound::Replace(seat) => self.replace(seat),
             Inbound::Greets(greeting) => self.take_greeting(greeting),
             Inbound::Welcomed { by, standing } => self.take_welcome(by, standing),
             Inbound::Outcast { by, known } => self.take_refusal(by, known),
@@ -502,6 +498,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn take_link(&mut self, node: NodeId, is_up: bool) {
+        self.peers.link(node, is_up);
         let groups: Vec<(GroupId, ReplicaId)> = self
             .groups
             .iter()

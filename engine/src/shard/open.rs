@@ -112,17 +112,26 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => error.fmt(f),
-            Self::Damaged(damage) => write!(f, "{damage}; replace this replica"),
+            Self::Damaged(damage) => write!(f, "{damage}; empty it and replace the node"),
             Self::Distrusted(segment) => {
-                write!(f, "the hints of segment {segment} are damaged; replace this replica")
+                write!(
+                    f,
+                    "the hints of segment {segment} are damaged; empty it and replace the node"
+                )
             }
             Self::Lost(group) => {
-                write!(f, "the directory has lost the state of group {group}; replace this replica")
+                write!(
+                    f,
+                    "the directory has lost the state of group {group}; empty it and replace the node"
+                )
             }
             Self::Contradiction(group, error) => {
-                write!(f, "group {group} contradicts itself: {error}; replace this replica")
+                write!(
+                    f,
+                    "group {group} contradicts itself: {error}; empty it and replace the node"
+                )
             }
-            Self::Unreadable(what) => write!(f, "{what}; replace this replica"),
+            Self::Unreadable(what) => write!(f, "{what}; empty it and replace the node"),
         }
     }
 }
@@ -174,7 +183,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             options,
             node,
             outbox,
-            peers: Peers::new(recovered.report.node, to_found, others),
+            peers: Peers::new(recovered.report.node, to_found, others, journal.peers()),
             slotted: founding.groups.clone(),
             groups: BTreeMap::new(),
             engine,

@@ -35,6 +35,7 @@ use core::time::Duration;
 
 use super::{Done, Founding, Outbox, Shard, Stopped, members::Seat};
 use crate::{
+    command::Shown,
     journal::{Journal, JournalError, ManifestEdit, Peer},
     limits, mark, planted,
     raft::Moment,
@@ -88,6 +89,12 @@ pub(super) struct Peers {
     leaves_at: Option<Moment>,
     /// How many other members founded the cluster.
     others: usize,
+    /// The other members' directories, as they are written down.
+    known: BTreeMap<NodeId, Peer>,
+    /// With which directories they showed themselves last.
+    shown: BTreeMap<NodeId, Shown>,
+    /// Whom packets reach.
+    up: BTreeSet<NodeId>,
     /// Whether it was seated in the place of another one.
     is_seated: bool,
     /// Groups that are to be made here, and the replicas that they are to be.
@@ -100,7 +107,12 @@ pub(super) struct Peers {
 }
 
 impl Peers {
-    pub(super) const fn new(directory: Uuid, founding: Option<Founding>, others: usize) -> Self {
+    pub(super) fn new(
+        directory: Uuid,
+        founding: Option<Founding>,
+        others: usize,
+        known: &BTreeMap<NodeId, Peer>,
+    ) -> Self {
         Self {
             directory,
             founding,
@@ -108,6 +120,9 @@ impl Peers {
             refused: BTreeMap::new(),
             leaves_at: None,
             others,
+            known: known.clone(),
+            shown: BTreeMap::new(),
+            up: BTreeSet::new(),
             is_seated: false,
             wanted: BTreeMap::new(),
             greetings: Vec::new(),
@@ -162,6 +177,56 @@ impl Peers {
     /// More than half of the other members; nobody, when there are none.
     const fn most_others(&self) -> usize {
         if self.others == 0 { 0 } else { self.others / 2 + 1 }
+    }
+
+    /// Packets reach a member now, or do not any more.
+    pub(super) fn link(&mut self, node: NodeId, is_up: bool) {
+        if is_up {
+            self.up.insert(node);
+        } else {
+            self.up.remove(&node);
+        }
+    }
+
+    /// Whether packets reach a member.
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
+        self.up.contains(&node)
+    }
+
+    /// With which directory a member showed itself last; otherwise the one that counts.
+    pub(super) fn shown(&self, node: NodeId) -> Option<Shown> {
+        let known = |peer: &Peer| Shown { directory: peer.directory, is_known: true };
+        self.shown.get(&node).copied().or_else(|| self.known.get(&node).map(known))
+    }
+
+    /// Whether the cluster was founded with that directory: its replicas are there under the ids
+    /// that they have.
+    pub(super) fn has_founded(&self, seat: Seat) -> bool {
+        let known = self.known.get(&seat.node);
+        known.is_some_and(|peer| peer.directory == seat.directory && !peer.is_seated)
+    }
+
+    /// Whether this node was told that a member founds with it.
+    pub(super) fn founds_with(&self, node: NodeId) -> bool {
+        self.founding.as_ref().is_some_and(|founding| founding.members.contains(&node))
+    }
+
+    /// What is written down now. Whoever came with another directory than that must come again.
+    fn wrote_down(&mut self, known: &BTreeMap<NodeId, Peer>) {
+        let is_news = |node: &NodeId| self.known.get(node) != known.get(node);
+        self.shown.retain(|node, _| !is_news(node));
+        self.known.clone_from(known);
+    }
+
+    /// What a member is answered, by what is known of it.
+    fn answer(&mut self, greeting: &Greeting, known: Peer) {
+        let Greeting { node, directory, .. } = *greeting;
+        let standing = if known.is_seated { Standing::Seated } else { Standing::Founder };
+        let is_known = known.directory == directory || planted!("shard_any_directory_admitted");
+        self.shown.insert(node, Shown { directory, is_known });
+        let admission = if is_known { Ok(standing) } else { Err(known.directory) };
+        // Full or closed: nobody waits any more.
+        _ = greeting.answer.push(admission);
     }
 
     /// When it stops because it is not the one that the others know.
@@ -242,7 +307,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let is_new = peers.iter().any(|(known, _)| *known == node);
             match journal.peers().get(&node) {
                 _ if is_new => waits.push(greeting),
-                Some(peer) => answer(&greeting, *peer),
+                Some(peer) => self.peers.answer(&greeting, *peer),
                 None => {
                     peers.push((node, Peer { directory, is_seated: false }));
                     waits.push(greeting);
@@ -273,9 +338,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let mut telling = core::mem::take(&mut self.peers.telling);
         match result {
             Ok(()) => {
+                self.peers.wrote_down(journal.peers());
                 for greeting in waits {
                     if let Some(peer) = journal.peers().get(&greeting.node) {
-                        answer(&greeting, *peer);
+                        self.peers.answer(&greeting, *peer);
                     }
                 }
             }
@@ -290,12 +356,4 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.journal = Some(journal);
     }
-}
-
-fn answer(greeting: &Greeting, known: Peer) {
-    let standing = if known.is_seated { Standing::Seated } else { Standing::Founder };
-    let is_it = known.directory == greeting.directory || planted!("shard_any_directory_admitted");
-    let admission = if is_it { Ok(standing) } else { Err(known.directory) };
-    // Full or closed: nobody waits any more.
-    _ = greeting.answer.push(admission);
 }

@@ -35,6 +35,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let until = at + patience;
         let Request { session, level, staleness_ms, op, .. } = request;
         let asked = Asked { caller, sequence: session.sequence, level, until };
+        if let Op::Replace(replace) = op {
+            return self.take_replace(asked, replace);
+        }
         let id = match self.route(&op) {
             Ok(id) => id,
             Err(refusal) => return self.refuse(asked, refusal),

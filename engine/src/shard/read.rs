@@ -155,7 +155,7 @@ async fn read<R: Runtime>(view: &IndexView<R>, op: &Op, now_ms: u64) -> Result<R
             let items = page.items.into_iter().map(item).collect();
             Ok(Reply::Page { items, next: page.next.map(Bytes::from) })
         }
-        Op::Write(_) => Ok(Reply::Value(None)),
+        Op::Write(_) | Op::Replace(_) => Ok(Reply::Value(None)),
     }
 }
 

@@ -292,6 +292,7 @@ fn weight(reply: &Reply) -> usize {
             | Reply::Failed { .. }
             | Reply::Value(_)
             | Reply::Values(_)
-            | Reply::Page { .. } => 0,
+            | Reply::Page { .. }
+            | Reply::Replacing(_) => 0,
         }
 }

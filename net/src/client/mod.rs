@@ -31,8 +31,10 @@
 mod calls;
 mod greet;
 mod line;
+mod replace;
 
 pub use greet::greet;
+pub use replace::{Going, Replacement, Standing};
 
 use std::{
     collections::BTreeMap,
@@ -149,6 +151,7 @@ impl Target {
     fn of(op: &Op) -> Self {
         match op {
             Op::Scan(scan) => Self::Group(scan.group),
+            Op::Replace(_) => Self::Any,
             Op::Get(_) | Op::GetMany(_) | Op::Write(_) => {
                 op.keys().next().map_or(Self::Any, |key| Self::Slot(slot_of(key)))
             }

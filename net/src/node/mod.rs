@@ -31,8 +31,8 @@ use trilith_engine::{
     packet::Envelope,
     raft::{EntryId, Raft},
     runtime::{Listener, Net, NetError, Receiver, Runtime, Sender, queue},
-    shard::{Caller, Inbound, OpenError, Outbox, Seat, Shard, ShardOptions, Stopped},
-    types::{GroupId, NodeId, Uuid},
+    shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
+    types::{GroupId, NodeId},
 };
 
 use crate::{
@@ -232,12 +232,6 @@ impl Remote {
     /// Tells the shard, as soon as it has room. Whether somebody is there.
     pub async fn tell(&self, inbound: Inbound) -> bool {
         self.0.send(inbound).await.is_ok()
-    }
-
-    /// Wants the replicas of a node replaced by new ones in that directory. To be told to everybody,
-    /// again and again until it is done.
-    pub async fn replace(&self, node: NodeId, directory: Uuid) -> bool {
-        self.tell(Inbound::Replace(Seat { node, directory })).await
     }
 
     /// Ends the node in order: it hands its leaderships over, answers what it has begun, refuses

@@ -191,7 +191,7 @@ impl fmt::Display for Refusal {
             Self::OtherDirectory { node, directory } => write!(
                 f,
                 "it knows node {node} by its directory {directory}: bring that one back, or \
-                 replace the node"
+                 replace the node: trilith ctl replace {node}"
             ),
             Self::Unknown(reason) => {
                 write!(f, "it is newer, and has reason {reason}: read its log")

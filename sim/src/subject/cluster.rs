@@ -182,8 +182,9 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             cluster_client::look(runtime, nodes, groups, Duration::ZERO, look).await;
         }
     });
+    let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
     world.add("operator", NodeOptions::default(), move |runtime| {
-        cluster_operator::run(runtime, desk.clone())
+        cluster_operator::run(runtime, Arc::clone(&nodes), desk.clone())
     });
     // Whoever reads keeps groups awake, so only who wants to know is read.
     if scenario.judges.iter().any(|judge| judge == "fresh") {
@@ -374,7 +375,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
         }
     };
     let remote = started.remote();
-    desk.began(node, own, remote.clone());
+    desk.began(own);
     let stop = async {
         let mut luck = rt.rng("operator");
         if luck.chance(1, STOPPED_ONE_IN) {

@@ -1,26 +1,30 @@
 //! Who looks after the cluster: replaces the replicas of a node that has lost its directory.
 //!
-//! A node that begins with an empty directory is refused by the others, stops, and says which
-//! directory it has. The operator reads that, as people read logs, and asks everybody to replace that
-//! node's replicas by new ones there, again and again; whoever leads does what is to be done. A
-//! directory that is damaged beyond what its node repairs, or came back at the wrong node, is emptied:
-//! that is what its refusal says.
+//! A node that begins with an empty directory is refused by the others, stops, and says so. The
+//! operator reads that, as people read logs, and replaces the node as `trilith ctl replace` does,
+//! over the same door: everybody is asked, again and again, until it is done. Meanwhile nodes come
+//! and go, and directories are lost once more. A directory that is damaged beyond what its node
+//! repairs, or came back at the wrong node, is emptied: that is what its refusal says.
 //!
-//! Not here: when disks are lost (`plan`), what replacing is (`trilith_engine`, `shard/members`).
+//! Not here: when disks are lost (`plan`), what replacing is (`trilith_net`, `client/replace`).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use trilith_engine::{
-    journal,
-    runtime::{Clock, Disk, Runtime, timeout},
+    journal, mark,
+    runtime::{Clock, Disk, Runtime},
     shard::{OpenError, Stopped},
-    types::{NodeId, Uuid},
+    types::NodeId,
 };
-use trilith_net::node::{Remote, StartError};
+use trilith_net::{
+    client::{Replacement, Standing},
+    node::StartError,
+};
 
 use crate::fault::Family;
 
@@ -29,7 +33,7 @@ const EVERY: Duration = Duration::from_millis(300);
 /// A disk that fails so often in a row, which is longer than any fault lasts, is dead.
 const DEAD_AFTER: u32 = 20;
 /// A node that is busy for so long is asked another time.
-const PATIENCE: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_millis(300);
 
 /// What the operator knows.
 #[derive(Clone, Debug, Default)]
@@ -42,10 +46,8 @@ pub struct Desk {
 
 #[derive(Debug, Default)]
 struct Papers {
-    /// The nodes' consoles.
-    remotes: BTreeMap<u32, Remote>,
-    /// Nodes that were refused, and the directories that they have now.
-    outcasts: BTreeMap<NodeId, Uuid>,
+    /// Nodes that were refused because their directories are new.
+    outcasts: BTreeSet<NodeId>,
     /// Nodes whose directories were replaced, and are to be emptied.
     replaced: BTreeSet<NodeId>,
     /// How often in a row a node could not begin because its disk failed.
@@ -64,10 +66,8 @@ impl Desk {
     }
 
     /// A node has begun.
-    pub fn began(&self, node: u32, own: NodeId, remote: Remote) {
-        let mut papers = self.papers();
-        papers.failed.remove(&own);
-        papers.remotes.insert(node, remote);
+    pub fn began(&self, node: NodeId) {
+        self.papers().failed.remove(&node);
     }
 
     /// A node could not begin. Whether its directory is to be emptied.
@@ -88,8 +88,8 @@ impl Desk {
     /// A node has ended by itself.
     pub fn ended(&self, node: NodeId, why: &Stopped) {
         match why {
-            Stopped::Outcast { ours, is_new: true, .. } => {
-                self.papers().outcasts.insert(node, *ours);
+            Stopped::Outcast { is_new: true, .. } => {
+                self.papers().outcasts.insert(node);
             }
             Stopped::Outcast { .. } | Stopped::Damaged(_) | Stopped::Diverged { .. } => {
                 if self.expects_damage {
@@ -104,25 +104,31 @@ impl Desk {
     pub fn is_replaced(&self, node: NodeId) -> bool {
         self.papers().replaced.remove(&node)
     }
-
-    fn orders(&self) -> Vec<(Remote, NodeId, Uuid)> {
-        let papers = self.papers();
-        let pairs = papers.outcasts.iter().flat_map(|(node, directory)| {
-            papers.remotes.values().map(|remote| (remote.clone(), *node, *directory))
-        });
-        pairs.collect()
-    }
 }
 
-/// Looks after the cluster for good.
-pub async fn run<R: Runtime>(runtime: R, desk: Desk) {
+/// Looks after the cluster whose nodes listen there, for good.
+pub async fn run<R: Runtime>(runtime: R, nodes: Arc<[SocketAddr]>, desk: Desk) {
     let clock = runtime.clock();
+    let mut under_way: BTreeMap<NodeId, Replacement<R>> = BTreeMap::new();
     loop {
         clock.sleep_until(clock.now() + EVERY).await;
-        for (remote, node, directory) in desk.orders() {
-            let asked = remote.replace(node, directory);
-            let _heard = timeout(clock, clock.now() + PATIENCE, asked).await;
+        for node in std::mem::take(&mut desk.papers().outcasts) {
+            let new = || Replacement::new(&runtime, &nodes, node, None);
+            under_way.entry(node).or_insert_with(new);
         }
+        let mut over = Vec::new();
+        for (node, replacement) in &mut under_way {
+            match replacement.step(PATIENCE).await {
+                Standing::Done { .. } => over.push(*node),
+                Standing::Several(_) => mark!("cluster: a node showed several directories"),
+                Standing::Serves(_) => mark!("cluster: a node that was refused still serves"),
+                Standing::Unanswered
+                | Standing::NotAMember
+                | Standing::NotShown
+                | Standing::Going(_) => {}
+            }
+        }
+        under_way.retain(|node, _| !over.contains(node));
     }
 }
 
