@@ -189,6 +189,17 @@ pub const SHARD_CHUNK_BYTES: usize = 512 << 10;
 /// Keys that a sender of a snapshot reads at once.
 pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
 
+/// Damaged values that a shard knows of, and reads that wait for some: what else is damaged is found
+/// again by whoever reads it.
+pub const SHARD_BROKEN_MAX: usize = 1024;
+
+/// Damaged values that a shard asks for at once, and values that it sends to others in a turn: each
+/// may be of the largest size.
+pub const SHARD_MENDED_AT_ONCE: usize = 8;
+
+/// Values that others have asked for and that were not sent yet: they ask again.
+pub const SHARD_VALUES_ASKED_MAX: usize = 64;
+
 /// Segments that one snapshot may become: 16 GiB with segments of 64 MiB.
 pub const SHARD_SNAPSHOT_SEGMENTS_MAX: usize = 256;
 

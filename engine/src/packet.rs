@@ -1,7 +1,8 @@
 //! What nodes say to each other, before anybody thinks of bytes.
 //!
 //! Most of it is Raft's: a message of a few numbers and, for the two that carry entries, the
-//! entries as the journal has them. The rest moves snapshots, which are too long for one packet.
+//! entries as the journal has them. The rest moves snapshots, which are too long for one packet, and
+//! single values that somebody's disk has damaged.
 //!
 //! Any packet may be lost, repeated and overtaken: whoever sends one knows what to do when nothing
 //! comes of it.
@@ -10,7 +11,7 @@
 
 use crate::{
     raft::{EntryId, Message},
-    types::{GroupId, Index, NodeId, ReplicaId, Uuid},
+    types::{GroupId, Index, NodeId, ReplicaId, Uuid, Version},
 };
 use alloc::vec::Vec;
 use bytes::Bytes;
@@ -70,6 +71,22 @@ pub enum Packet {
     Pace {
         /// That long.
         micros: u64,
+    },
+    /// The sender cannot read this value on its own disk. Whoever has it at that version sends it.
+    ValueAsk {
+        /// The group.
+        group: GroupId,
+        /// The version.
+        version: Version,
+        /// The key.
+        key: Bytes,
+    },
+    /// A value that was asked for.
+    Value {
+        /// The group.
+        group: GroupId,
+        /// One record, as the sender would write it down.
+        record: Bytes,
     },
 }
 

@@ -68,6 +68,10 @@ pub enum Kind {
     Digest = 37,
     /// How long writes take at a node.
     Pace = 38,
+    /// A value is damaged on the sender's disk.
+    ValueAsk = 39,
+    /// The value.
+    Value = 40,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -76,7 +80,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -90,6 +94,8 @@ impl Kind {
         Self::Seat,
         Self::Digest,
         Self::Pace,
+        Self::ValueAsk,
+        Self::Value,
         Self::Request,
         Self::Response,
     ];

@@ -105,6 +105,13 @@ const POWER_HUNTS: &[&str] = &["a_small_store_loses_its_power_all_the_time"];
 /// Who hunts what shows when replicas differ.
 const PARTING: &[&str] = &["replicas_compare_their_states"];
 
+/// Who hunts what shows when disks rot under a cluster.
+const ROTTING: &[&str] = &["rotten_journals_mend_from_their_neighbours"];
+
+const fn rotting(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunts: ROTTING }
+}
+
 const fn parting(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunts: PARTING }
 }
@@ -185,6 +192,10 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"store_sessions_not_in_the_checkpoint"`, `"store_time_falls"`,
 /// `"store_transaction_by_halves"`.
 const PLANTED: &[Mutant] = &[
+    rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
+    rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
+    rotting("scan_reads_gaps", "value", "a bad sector between two values spoils both"),
+    rotting("shard_damaged_entry_counts_as_absent", "shard", "rot in the tail shortens the log"),
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
     planted("ack_before_sync", "journal", "records count as durable before their sync"),

@@ -117,7 +117,7 @@ impl From<OpenError> for KvError {
 impl From<CompactError> for KvError {
     fn from(error: CompactError) -> Self {
         match error {
-            CompactError::Read(error) => error.into(),
+            CompactError::Read(error) | CompactError::Value { why: error, .. } => error.into(),
             CompactError::Write(DataError::NoSpace) => Self::NoSpace,
             CompactError::Write(DataError::Disk(error)) => Self::Io(error),
             CompactError::Write(

@@ -467,6 +467,25 @@ pub struct DirectoryEntry {
 }
 
 impl DirectoryEntry {
+    /// Of a group that has no record yet.
+    #[must_use]
+    pub const fn of(group: GroupId) -> Self {
+        Self { group, records: 0, version_min: Version(0), version_max: Version(0), term: Term(0) }
+    }
+
+    /// One more record of the group.
+    #[inline]
+    pub fn count(&mut self, record: &Record<'_>) {
+        self.records += 1;
+        if record.kind.is_a_write() {
+            let is_first = self.version_max == Version(0);
+            let lowest = if is_first { record.version } else { self.version_min };
+            self.version_min = lowest.min(record.version);
+            self.version_max = self.version_max.max(record.version);
+        }
+        self.term = self.term.max(record.term);
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> [u8; DIRECTORY_ENTRY_BYTES] {

@@ -30,7 +30,7 @@ use crate::{
         RECORD_VALUE_BYTES_MAX,
     },
     planted,
-    types::{GroupId, Lsn, SegmentId, Term, Version},
+    types::{GroupId, Lsn, SegmentId},
 };
 
 /// Why a record cannot be part of this frame.
@@ -207,13 +207,7 @@ impl FrameBuilder {
             Some(line) => line,
             None if self.groups.len() >= FRAME_GROUPS_MAX => return Err(PushError::Full),
             None => {
-                self.groups.push(DirectoryEntry {
-                    group,
-                    records: 0,
-                    version_min: Version(0),
-                    version_max: Version(0),
-                    term: Term(0),
-                });
+                self.groups.push(DirectoryEntry::of(group));
                 self.groups.len() - 1
             }
         };
@@ -224,15 +218,7 @@ impl FrameBuilder {
     /// Counts a record in its group's line and in what the frame will need elsewhere.
     #[inline]
     fn count(&mut self, line: usize, record: &Record<'_>) {
-        let entry = &mut self.groups[line];
-        entry.records += 1;
-        if record.kind.is_a_write() {
-            let is_first = entry.version_max == Version(0);
-            let lowest = if is_first { record.version } else { entry.version_min };
-            entry.version_min = lowest.min(record.version);
-            entry.version_max = entry.version_max.max(record.version);
-        }
-        entry.term = entry.term.max(record.term);
+        self.groups[line].count(record);
         if record.kind.is_of_a_key() {
             self.hint_bytes +=
                 super::footer::entry_bytes(record.key.len(), record.expires_ms.is_some());

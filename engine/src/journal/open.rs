@@ -47,6 +47,7 @@ use super::{
         read_small, remove_quietly, write_small,
     },
     report::{JournalOptions, OnDamage, OpenError, OpenReport},
+    salvage::{DamagedFrame, salvage},
     sealed::{FrontError, WalkedSegment, check_front, load_footer, walk_sealed, whole_file},
     settle::{TailSegment, in_order},
     verdict::{Damage, Decision, Front, Kept, Scanned, Verdict, decide},
@@ -469,7 +470,8 @@ impl<R: Runtime> Recovery<'_, R> {
                 None => {
                     let (id, frames) = (listed.id, walked.frames);
                     let bytes = Bytes::from(walked.bytes);
-                    self.tail.push(TailSegment { id, base_lsn, bytes, frames });
+                    let damaged = salvage_all(id, listed.uuid, &bytes, &walked.damages);
+                    self.tail.push(TailSegment { id, base_lsn, bytes, frames, damaged });
                 }
             }
             self.damages.extend(
@@ -768,7 +770,9 @@ impl<R: Runtime> Recovery<'_, R> {
             }
             let (id, listed_bytes) = (unsealed.listed.id, unsealed.listed.bytes);
             self.changes.push(Change::Seal { id, bytes: listed_bytes, sealed });
-            self.take_in(id, kept.base_lsn, Bytes::from(bytes), proven);
+            let of_it = decision.damages.iter().filter(|damage| damage.segment == id);
+            let damaged = salvage_all(id, unsealed.listed.uuid, &bytes, of_it);
+            self.take_in(id, kept.base_lsn, Bytes::from(bytes), proven, damaged);
             self.files = self.files.with(unsealed.segment);
         }
         unproven.sort_by_key(FrameBuilder::first_lsn);
@@ -785,9 +789,17 @@ impl<R: Runtime> Recovery<'_, R> {
     }
 
     /// What a segment of the old tail holds: hints, or records for the owner to look at.
-    fn take_in(&mut self, id: SegmentId, base_lsn: Lsn, bytes: Bytes, frames: &[FrameAt]) {
+    fn take_in(
+        &mut self,
+        id: SegmentId,
+        base_lsn: Lsn,
+        bytes: Bytes,
+        frames: &[FrameAt],
+        damaged: Vec<DamagedFrame>,
+    ) {
         if self.options.settled_by_owner {
-            self.tail.push(TailSegment { id, base_lsn, bytes, frames: frames.to_vec() });
+            let frames = frames.to_vec();
+            self.tail.push(TailSegment { id, base_lsn, bytes, frames, damaged });
         } else {
             self.hints.insert(id, SegmentHints::of_frames(id, &bytes, frames));
         }
@@ -868,7 +880,7 @@ impl<R: Runtime> Recovery<'_, R> {
         };
         self.changes.push(Change::Prepare { id, uuid, bytes: len });
         self.changes.push(Change::Seal { id, bytes: len, sealed });
-        self.take_in(id, base_lsn, bytes, &placed);
+        self.take_in(id, base_lsn, bytes, &placed, Vec::new());
         let segment = SegmentFile { id, uuid, kind: SegmentKind::Journal, file };
         self.files = self.files.with(Arc::new(segment));
         Ok((uuid, last_crc))
@@ -951,6 +963,17 @@ fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> {
         (first, damage.last_lsn.map_or(first, |last| last.max(first)))
     });
     ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+}
+
+/// What the damaged frames of a segment still say.
+fn salvage_all<'a>(
+    id: SegmentId,
+    uuid: Uuid,
+    bytes: &[u8],
+    damages: impl IntoIterator<Item = &'a Damage>,
+) -> Vec<DamagedFrame> {
+    let damages = damages.into_iter();
+    damages.filter_map(|damage| salvage(id, Seed::of(uuid), bytes, damage)).collect()
 }
 
 /// Where the frames end that a damage hit: what is damaged can say whose it was.

@@ -29,6 +29,8 @@ use super::{
     edits::Listed,
     footer::SegmentHints,
     format::{Record, SegmentKind},
+    salvage::{DamagedFrame, Relic},
+    verdict::Damage,
     walk::FrameAt,
     write::Journal,
 };
@@ -46,6 +48,8 @@ pub struct TailSegment {
     pub(super) base_lsn: Lsn,
     pub(super) bytes: Bytes,
     pub(super) frames: Vec<FrameAt>,
+    /// Frames of which something is damaged, and that say what all the same.
+    pub(super) damaged: Vec<DamagedFrame>,
 }
 
 impl TailSegment {
@@ -56,6 +60,36 @@ impl TailSegment {
             let records = frame.records(self.id, &self.bytes);
             lsns.zip(records).map(|(lsn, (loc, record))| (lsn, loc, record))
         })
+    }
+
+    /// The same with what is left of damaged frames.
+    pub fn relics(&self) -> impl Iterator<Item = Relic<'_>> {
+        let mut damaged = self.damaged.iter().peekable();
+        let mut frames = self.frames.iter().peekable();
+        let offsets = core::iter::from_fn(move || {
+            let next = damaged.peek().map(|damaged| damaged.frame.offset);
+            let is_next = match (next, frames.peek()) {
+                (Some(offset), Some(frame)) => offset < frame.offset,
+                (next, _) => next.is_some(),
+            };
+            if is_next {
+                damaged.next().map(|damaged| (None, Some(damaged)))
+            } else {
+                frames.next().map(|frame| (Some(frame), None))
+            }
+        });
+        offsets.flat_map(|(frame, damaged)| {
+            let whole = frame.into_iter().flat_map(|frame| frame.records(self.id, &self.bytes));
+            let whole = whole.map(|(loc, record)| Relic::Whole(loc, record));
+            whole.chain(damaged.into_iter().flat_map(|damaged| damaged.relics(&self.bytes)))
+        })
+    }
+
+    /// Whether a damage is one of these, so that everything it hit has a name.
+    #[must_use]
+    pub fn explains(&self, damage: &Damage) -> bool {
+        let is_it = |damaged: &DamagedFrame| damaged.frame.offset == damage.offset;
+        damage.segment == self.id && self.damaged.iter().any(is_it)
     }
 
     /// What it says of keys, in the records that are to be kept: the newest of each key.

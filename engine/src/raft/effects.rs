@@ -88,6 +88,9 @@ pub enum Input<'a> {
         /// Where.
         index: Index,
     },
+    /// The state machine cannot take the next entry: something that it must see is damaged, and only
+    /// a snapshot helps.
+    Stuck,
     /// Somebody wants another leader.
     Transfer {
         /// Whom.

@@ -192,6 +192,7 @@ impl Raft {
         self.membership.is_voter(self.id)
             && !damaged
             && self.damage.tail_is_certain
+            && self.damage.stuck.is_none()
             && self.installing.is_none()
             && (!unapplied || planted!("raft_campaign_with_unapplied_change"))
     }

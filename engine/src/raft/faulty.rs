@@ -18,6 +18,11 @@
 //! leaders any more. The holder takes a new term itself to bring that about, once, and only when
 //! nobody leads.
 //!
+//! A state that lacks what the next entry must see is *stuck*: no entry helps it, only the state of
+//! somebody who has taken the entry. Its holder does not lead and applies nothing more; it tells its
+//! leader that it agrees with nothing, which makes the leader send a snapshot. It goes on voting and
+//! acknowledging, for its log is whole.
+//!
 //! An uncertain tail is damage of unknown identity: the replica may have promised more than it
 //! remembers. It follows, and its acknowledgements are true, but it does not vote, campaign or deny
 //! until it has followed a leader of a newer term than it began with into that leader's own
@@ -40,6 +45,8 @@ pub(super) struct Damage {
     asked: EntryId,
     /// Who certainly never had it.
     denials: Vec<ReplicaId>,
+    /// The entry that the state cannot take.
+    pub(super) stuck: Option<Index>,
 }
 
 impl Damage {
@@ -50,6 +57,7 @@ impl Damage {
             born_in: term,
             asked: EntryId::default(),
             denials: Vec::new(),
+            stuck: None,
         }
     }
 }
@@ -73,6 +81,33 @@ impl Raft {
             State::Candidate(_) => self.follow(self.term, None),
             State::Follower(Some(leader)) => self.report_damage(leader, fx),
             State::Follower(None) => {}
+        }
+    }
+
+    /// The state cannot take the next entry. To be said again for as long as that is so.
+    pub(super) fn on_stuck(&mut self, fx: &mut Effects) {
+        mark!("raft_state_is_stuck");
+        self.damage.stuck = Some(self.applied.next());
+        match self.state {
+            State::Leader(_) | State::Candidate(_) => self.follow(self.term, None),
+            State::Follower(Some(leader)) => self.ask_for_snapshot(leader, fx),
+            State::Follower(None) => {}
+        }
+    }
+
+    /// Tells a leader that nothing of its log will do.
+    pub(super) fn ask_for_snapshot(&self, leader: ReplicaId, fx: &mut Effects) {
+        if self.damage.stuck.is_some() && self.installing.is_none() {
+            let (at, hint) = (self.applied, EntryId::default());
+            self.say(fx, leader, Body::AppendReject { at, hint, damaged: true });
+        }
+    }
+
+    /// The state has come so far.
+    pub(super) fn is_unstuck_by(&mut self, applied: Index) {
+        if self.damage.stuck.is_some_and(|stuck| stuck <= applied) {
+            mark!("raft_state_goes_on");
+            self.damage.stuck = None;
         }
     }
 

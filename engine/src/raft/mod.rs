@@ -343,6 +343,7 @@ impl Raft {
             Input::SnapshotInstalled { at } => self.on_snapshot_installed(at),
             Input::SnapshotAbandoned { at } => self.on_snapshot_abandoned(at),
             Input::Faulty { index } => self.on_faulty(index, fx),
+            Input::Stuck => self.on_stuck(fx),
             Input::Transfer { to } => self.on_transfer(to, fx),
             Input::Peer { id, alive } => self.on_peer(id, alive, fx),
             Input::Campaign => self.on_campaign(fx),
@@ -371,6 +372,10 @@ impl Raft {
         let durable =
             if planted!("raft_apply_before_durable") { self.commit } else { self.writes.durable() };
         let end = self.commit.min(durable);
+        if self.damage.stuck.is_some() {
+            // A snapshot is taken if it covers all that was handed out.
+            return;
+        }
         if end <= self.handed || self.applying >= self.config.applying_bytes_max {
             return;
         }
@@ -390,6 +395,7 @@ impl Raft {
         let bytes = self.log.bytes(self.applied.next(), upto);
         self.applying = self.applying.saturating_sub(bytes);
         self.applied = upto;
+        self.is_unstuck_by(upto);
         self.leave_if_due(fx);
     }
 

@@ -80,7 +80,8 @@ impl Raft {
     /// Whether a follower that is told so can stop listening.
     pub(super) fn may_be_quiet(&self, commit: Index) -> bool {
         let has_all = commit == self.log.last().index && self.commit == commit;
-        has_all && self.no_read_waits() && self.log.first_faulty().is_none()
+        let is_whole = self.log.first_faulty().is_none() && self.damage.stuck.is_none();
+        has_all && self.no_read_waits() && is_whole
     }
 
     /// The leader's node died: the next one is elected after a patience of less than one timeout.

@@ -320,6 +320,7 @@ impl Raft {
         if self.log.first_faulty().is_some() {
             self.report_damage(from, fx);
         }
+        self.ask_for_snapshot(from, fx);
         self.ask_again(from, fx);
         self.standing.quiet = quiet && self.may_be_quiet(commit);
     }

@@ -44,7 +44,8 @@ impl Raft {
         }
         // It heals what is damaged and not applied, even if it is no news otherwise.
         let heals = self.log.first_faulty_from(self.applied.next());
-        let heals = heals.is_some_and(|bad| bad <= at.index) && at.index >= self.handed;
+        let bad = heals.into_iter().chain(self.damage.stuck).min();
+        let heals = bad.is_some_and(|bad| bad <= at.index) && at.index >= self.handed;
         if at.index <= self.commit && !heals && !planted!("raft_old_snapshot_is_installed") {
             mark!("raft_old_snapshot");
             return self.acknowledge_snapshot(fx);
@@ -89,6 +90,7 @@ impl Raft {
         self.commit = self.commit.max(at.index);
         self.handed = self.handed.max(at.index);
         self.applied = self.applied.max(at.index);
+        self.is_unstuck_by(self.applied);
         self.applying = self.log.bytes(self.applied.next(), self.handed);
         self.writes.attest(at.index);
         self.appended_at = self.now;

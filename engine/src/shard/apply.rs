@@ -116,7 +116,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for id in groups {
             let is_held = |group: &Group| group.held.is_some();
             let waits = self.snapshots.installing.contains_key(&id);
-            if waits || self.groups.get(&id).is_none_or(is_held) {
+            if waits || self.is_held_up(id) || self.groups.get(&id).is_none_or(is_held) {
                 continue;
             }
             match self.judge(id).await {
@@ -148,7 +148,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 // A checkpoint between judging and counting must find state and members together.
                 break;
             }
-            let read = self.read_for(id, &entry, &batch).await?;
+            let read = match self.read_for(id, &entry, &batch).await {
+                Ok(read) => read,
+                Err(damaged) => {
+                    self.apply_met_damage(id, &damaged);
+                    break;
+                }
+            };
             let blind = self.node == NodeId(1)
                 && (planted!("shard_applies_blindly") || planted!("shard_odd_one_goes_on"));
             let tree = self.engine.tree(id).filter(|_| !blind);
@@ -171,21 +177,22 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         Ok((batch.last > EntryId::default()).then_some(batch))
     }
 
-    /// The values that an entry may look at.
+    /// The values that an entry may look at; or the key of one that cannot be read.
     async fn read_for(
         &self,
         id: GroupId,
         entry: &Entry<'_>,
         batch: &Held,
-    ) -> Result<Vec<(Vec<u8>, Option<Found>)>, Stopped> {
+    ) -> Result<Vec<(Vec<u8>, Option<Found>)>, Vec<u8>> {
         let mut read = Vec::new();
         for key in needs(entry).filter(|key| !batch.seen.contains_key(*key)) {
-            let found = self.view(id).get(key, 0).await;
-            let found = found.map_err(|why| {
-                tracing::error!(%id, %why, "a value cannot be read");
-                Stopped::Damaged("a value that an entry needs is damaged; replace this replica")
-            })?;
-            read.push((key.to_owned(), found));
+            match self.view(id).get(key, 0).await {
+                Ok(found) => read.push((key.to_owned(), found)),
+                Err(why) => {
+                    tracing::error!(%id, %why, "a value that an entry needs cannot be read");
+                    return Err(key.to_owned());
+                }
+            }
         }
         Ok(read)
     }

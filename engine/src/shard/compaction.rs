@@ -141,6 +141,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 if let Some(segment) = error.faulty() {
                     self.engine.ledger_mut().line_mut(segment).is_faulty = true;
                 }
+                if let CompactError::Value { group, key, .. } = &error {
+                    mark!("shard_compaction_met_damage");
+                    self.broke(*group, key);
+                }
                 Stage::Held(self.now() + HOLD)
             }
         };

@@ -53,6 +53,7 @@ mod found;
 mod fresh;
 mod group;
 mod members;
+mod mend;
 mod offer;
 mod open;
 mod pace;
@@ -278,6 +279,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     flight: write::Flight,
     pace: pace::Pace,
     settling: settle::Settling,
+    mending: mend::Mending,
     /// Wall time and the monotonic clock when this life began.
     began: (u64, Instant),
     /// Nothing is written before this: the disk was full.
@@ -316,10 +318,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.take_in();
             self.begin_intakes();
             self.compact();
+            self.mend().await;
             self.propose();
             self.send_beats();
             self.write();
             self.send_from_disk().await;
+            self.send_values().await;
             self.apply().await;
             self.answer_reads().await;
             self.send_beats();
@@ -395,7 +399,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let waits = self.waits_for_journal();
         let held = waits.then_some(self.hold_until);
         let stopping = self.stopping.as_ref().map(stop::Stopping::next);
-        let others = stopping.into_iter().chain(self.peers.leaves_at());
+        let others = stopping.into_iter().chain(self.peers.leaves_at()).chain(self.mending.next());
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
@@ -410,6 +414,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             || !self.committed.is_empty()
             || !self.readable.is_empty()
             || !self.unfetched.is_empty()
+            || self.mending.has_more()
             || self.compaction_goes_on()
     }
 
@@ -453,6 +458,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.take_digest(from, group, (replica, at, digest));
             }
             Packet::Pace { micros } => self.take_pace(from, micros),
+            Packet::ValueAsk { group, version, key } => {
+                self.take_value_ask(from, group, version, key);
+            }
+            Packet::Value { group, record } => self.take_value(group, record),
         }
     }
 

@@ -102,6 +102,8 @@ pub enum OpenError {
     Distrusted(SegmentId),
     /// A group is listed, and its newest state is not there.
     Lost(GroupId),
+    /// A group has lost something that no other replica can give it.
+    Irreparable(GroupId, &'static str),
     /// A group's log and state contradict each other.
     Contradiction(GroupId, BootError),
     /// A record that was verified says what none can say.
@@ -112,29 +114,27 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Journal(error) => error.fmt(f),
-            Self::Damaged(damage) => write!(f, "{damage}; empty it and replace the node"),
+            Self::Damaged(damage) => write!(f, "{damage}; {REPLACE}"),
             Self::Distrusted(segment) => {
-                write!(
-                    f,
-                    "the hints of segment {segment} are damaged; empty it and replace the node"
-                )
+                write!(f, "the hints of segment {segment} are damaged; {REPLACE}")
             }
             Self::Lost(group) => {
-                write!(
-                    f,
-                    "the directory has lost the state of group {group}; empty it and replace the node"
-                )
+                write!(f, "the directory has lost the state of group {group}; {REPLACE}")
+            }
+            Self::Irreparable(group, what) => {
+                write!(f, "damage has taken from group {group} {what}; {REPLACE}")
             }
             Self::Contradiction(group, error) => {
-                write!(
-                    f,
-                    "group {group} contradicts itself: {error}; empty it and replace the node"
-                )
+                write!(f, "group {group} contradicts itself: {error}; {REPLACE}")
             }
-            Self::Unreadable(what) => write!(f, "{what}; empty it and replace the node"),
+            Self::Unreadable(what) => write!(f, "{what}; {REPLACE}"),
         }
     }
 }
+
+/// What to do about a directory that cannot be opened and cannot be repaired here.
+const REPLACE: &str = "move this directory away, start the node with an empty one, and have it \
+                       replaced: trilith ctl replace <node>";
 
 impl core::error::Error for OpenError {}
 
@@ -166,7 +166,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Founding { cluster, name, .. } = *founding;
         options.journal.owner = Some(Owner { cluster, name, number: node });
         let (journal, recovered) = Journal::open(&rt, options.journal).await?;
-        refuse_damage(&recovered.report)?;
+        refuse_damage(&recovered.report, &recovered.tail)?;
         let mut settling = Settling::default();
         let mut found = recover::scan(&recovered.tail, &mut settling)?;
         let known: BTreeSet<GroupId> = journal.groups().collect();
@@ -174,6 +174,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return Err(OpenError::Lost(*lost));
         }
         found.retain(|id, _| known.contains(id));
+        for (id, found) in &found {
+            found.check().map_err(|why| OpenError::Irreparable(*id, why.0))?;
+        }
         let engine = load(&journal, &recovered.tail, recovered.segments, &found);
         let others = founding.members.iter().filter(|member| **member != node).count();
         let to_found = known.is_empty().then(|| founding.clone());
@@ -206,6 +209,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             beats: BTreeMap::new(),
             flight: Flight::default(),
             settling,
+            mending: super::mend::Mending::default(),
             began: (rt.clock().wall().0, rt.clock().now()),
             hold_until: Moment::default(),
             stopping: None,
@@ -231,11 +235,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         certain: bool,
     ) -> Result<Group, OpenError> {
         let recovered = found.recover().ok_or(OpenError::Lost(id))?;
-        let anchor = found.anchored_at();
-        let Found { hard, checkpoint, uncounted, .. } = found;
+        let (anchor, certain) = (found.anchored_at(), certain && found.is_certain());
+        let own = found
+            .checkpoint
+            .as_ref()
+            .and_then(|checkpoint| self.peers.own_replica(self.node, &checkpoint.roster));
+        let replica = own.ok_or(OpenError::Lost(id))?;
+        let hard = found.hard(replica);
+        let Found { checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
-        let replica = self.peers.own_replica(self.node, &roster).ok_or(OpenError::Lost(id))?;
         let boot = Boot {
             group: id,
             id: replica,
@@ -248,7 +257,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             hard,
             base: recovered.base,
             heads: &recovered.heads,
-            faulty: &[],
+            faulty: &recovered.faulty,
             applied: at.index,
             membership,
             tail_is_certain: certain,
@@ -293,13 +302,18 @@ fn load<R: Runtime>(
         engine.ledger_mut().enter(hints);
     }
     for segment in tail {
-        for (_, loc, record) in segment.records() {
-            engine.ledger_mut().wrote(loc, record.kind, record.version);
+        // What is spared counts too: older than a deletion, it must not outlive it.
+        for relic in segment.relics() {
+            let record = relic.record();
+            engine.ledger_mut().wrote(relic.loc(), record.kind, record.version);
         }
         lists.push(segment.hints(|loc, record| {
             found.get(&record.group).is_some_and(|group| group.counts(loc, record))
         }));
     }
+    // Of copies of one record the first list's is taken: the newer one may be there because the
+    // older one is damaged.
+    lists.reverse();
     let until = |id| {
         let checkpoint = found.get(&id).and_then(|found| found.checkpoint.as_ref());
         Version(checkpoint.map_or(0, |checkpoint| checkpoint.at.index.0))
@@ -309,10 +323,13 @@ fn load<R: Runtime>(
     engine
 }
 
-/// What was durable and cannot be read any more must not pass for what never was.
-fn refuse_damage(report: &OpenReport) -> Result<(), OpenError> {
-    let rotten = report.damages.iter().find(|damage| damage.verdict != Verdict::Ambiguous);
-    if let Some(damage) = rotten {
+/// What was durable and cannot be read any more must not pass for what never was. Where the tail
+/// names all of it, each group says what that means for it.
+fn refuse_damage(report: &OpenReport, tail: &[TailSegment]) -> Result<(), OpenError> {
+    let is_borne = |damage: &Damage| {
+        damage.verdict == Verdict::Ambiguous || tail.iter().any(|segment| segment.explains(damage))
+    };
+    if let Some(damage) = report.damages.iter().find(|damage| !is_borne(damage)) {
         mark!("shard_opening_refused_for_damage");
         return Err(OpenError::Damaged(damage.clone()));
     }

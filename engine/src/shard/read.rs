@@ -87,8 +87,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) async fn answer_reads(&mut self) {
         for id in core::mem::take(&mut self.readable) {
             while let Some(reading) = self.next_readable(id) {
-                let (told, outcome) = self.serve(id, &reading).await;
-                self.answer(reading.asked, told, outcome);
+                match self.serve(id, &reading).await {
+                    Ok((told, outcome)) => self.answer(reading.asked, told, outcome),
+                    Err(why) => self.read_met_damage(id, reading, why).await,
+                }
             }
         }
     }
@@ -102,11 +104,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         group.confirmed.pop_front().map(|(_, reading)| reading)
     }
 
-    async fn serve(&mut self, id: GroupId, reading: &Reading) -> (Told, Outcome) {
+    async fn serve(
+        &mut self,
+        id: GroupId,
+        reading: &Reading,
+    ) -> Result<(Told, Outcome), ReadError> {
         let (wall_ms, drift_ppm) = (self.wall_ms(), self.drift_ppm());
         let view = self.view(id);
         let Some(group) = self.groups.get_mut(&id) else {
-            return (Told::default(), Outcome::Refused(Refusal::NoGroup));
+            return Ok((Told::default(), Outcome::Refused(Refusal::NoGroup)));
         };
         if reading.asked.level != Level::Eventual {
             group.stamp = group.stamp.max(Stamp::at_ms(wall_ms));
@@ -122,14 +128,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             staleness_ms(group.fresh.age(group.raft.applied(), reading.at), drift_ppm)
         };
         let told = Told { level, staleness_ms, applied, stamp };
-        match read(&view, &reading.op, now_ms).await {
-            Ok(reply) => (told, Outcome::Ok(reply)),
-            Err(error) => {
-                mark!("shard_read_met_damage");
-                tracing::error!(%id, %error, "a value cannot be read");
-                (told, Outcome::Refused(Refusal::Damaged))
-            }
-        }
+        let reply = read(&view, &reading.op, now_ms).await?;
+        Ok((told, Outcome::Ok(reply)))
     }
 }
 

@@ -9,6 +9,20 @@
 //! entries up to the checkpoint that are in the log and not void, and derived records up to there.
 //! Entries behind it are log only, and derived records behind it will be derived again.
 //!
+//! # Damage
+//! A damaged frame whose records all have names ([`Relic`]) takes nothing away that is not known to
+//! be missing:
+//! - its entries are *faulty*, those that verify too: its segment's hints will leave all of it out,
+//!   so all of it is to come again from others. What they do to the state is not known here, so none
+//!   of them may be one that the state stands behind already;
+//! - derived records of entries that will be applied again come again with them;
+//! - a hard state that no newer one follows may have said a vote and a term that were promised. The
+//!   frame names the highest term, and the vote of that term is taken for given, to nobody else;
+//! - a checkpoint that no newer one follows is the only one of its group: nothing replaces it here.
+//!
+//! A name that nothing counts may be wrong (`journal/salvage.rs`). So behind damage a log must go on
+//! without a gap and with terms that do not fall.
+//!
 //! Not here: the settled segments (`journal`), applying (`apply.rs`).
 
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -21,10 +35,10 @@ use super::{
 };
 use crate::{
     command::Entry,
-    journal::{Origin, Record, RecordKind, TailSegment},
+    journal::{Origin, Record, RecordKind, Relic, TailSegment},
     mark, planted,
     raft::{EntryId, HardState, Head, Kind},
-    types::{GroupId, Index, Loc, Stamp, Term},
+    types::{GroupId, Index, Loc, ReplicaId, Stamp, Term},
 };
 
 /// One group as the tail shows it.
@@ -43,7 +57,28 @@ pub(super) struct Found {
     past: BTreeMap<Index, Line>,
     /// Derived records behind the checkpoint: of which entries, and their keys.
     pub(super) uncounted: Vec<(Index, Vec<u8>)>,
+    /// What is damaged.
+    lost: Lost,
 }
+
+/// What a group has lost, as far as the tail shows it.
+#[derive(Debug, Default)]
+struct Lost {
+    /// Whether anything.
+    any: bool,
+    /// The highest term in frames with a hard state that is newer than the one that is known.
+    hard: Option<Term>,
+    /// A checkpoint that is newer than the one that is known.
+    checkpoint: bool,
+    /// The lowest of the derived records.
+    derived: Option<Index>,
+    /// The log goes on behind damage in a way that logs do not.
+    gap: bool,
+}
+
+/// Why a group cannot go on with what is left of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Irreparable(pub(super) &'static str);
 
 /// One entry of the log.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +87,7 @@ struct Line {
     kind: Kind,
     stamp: Stamp,
     extent: Extent,
+    is_faulty: bool,
 }
 
 /// A group's log, ready for its core.
@@ -59,6 +95,7 @@ struct Line {
 pub(super) struct Recovered {
     pub(super) base: EntryId,
     pub(super) heads: Vec<Head>,
+    pub(super) faulty: Vec<Index>,
     pub(super) window: Window,
     pub(super) stamp: Stamp,
     pub(super) void: BTreeMap<Index, Extent>,
@@ -75,6 +112,7 @@ impl Default for Found {
             log: Vec::new(),
             past: BTreeMap::new(),
             uncounted: Vec::new(),
+            lost: Lost::default(),
         }
     }
 }
@@ -88,7 +126,12 @@ pub(super) fn scan(
     for segment in tail {
         let at = settling.enter(segment.id);
         let mut open: Option<(GroupId, Index, Line)> = None;
-        for (_, loc, record) in segment.records() {
+        for relic in segment.relics() {
+            let (loc, record) = (relic.loc(), relic.record());
+            let is_whole = matches!(relic, Relic::Whole(..));
+            if !is_whole && planted!("shard_damaged_entry_counts_as_absent") {
+                continue;
+            }
             if record.origin == Origin::Part {
                 let Some((.., line)) = &mut open else {
                     return Err(Unreadable("a part of an entry stands without it"));
@@ -99,39 +142,8 @@ pub(super) fn scan(
             }
             close(&mut groups, &mut open, settling);
             let group = groups.entry(record.group).or_default();
-            match (record.kind, record.origin) {
-                (RecordKind::Hard, _) => {
-                    let (hard, cut) = checkpoint::read_hard(&record)?;
-                    group.hard = hard;
-                    group.hard_at = at;
-                    if let Some(cut) = cut {
-                        group.cut(cut, settling);
-                    }
-                }
-                (RecordKind::Checkpoint, _) => {
-                    let read = checkpoint::read(&record)?;
-                    group.checkpoint_at = at;
-                    group.stand_behind(read.at, settling);
-                    group.uncounted.retain(|(index, _)| *index > read.at.index);
-                    group.checkpoint = Some(read);
-                }
-                (_, Origin::Entry(section)) => {
-                    let (kind, stamp) = Entry::glance(section)
-                        .map_err(|_why| Unreadable("an entry's section is unreadable"))?;
-                    let extent = Extent {
-                        segment: loc.segment,
-                        offset_words: loc.offset_words,
-                        bytes: loc.padded_len() as u32,
-                    };
-                    let kind = offer::kind_of(kind);
-                    let line = Line { term: record.term, kind, stamp, extent };
-                    open = Some((record.group, Index(record.version.0), line));
-                }
-                (_, Origin::State) => {
-                    let index = Index(record.version.0);
-                    group.uncounted.push((index, record.key.to_vec()));
-                }
-                _ => {}
+            if let Some(line) = group.take(&relic, at, settling)? {
+                open = Some((record.group, Index(record.version.0), line));
             }
         }
         close(&mut groups, &mut open, settling);
@@ -150,6 +162,67 @@ fn close(
 }
 
 impl Found {
+    /// Takes the next record in. Answers the entry that it begins.
+    fn take(
+        &mut self,
+        relic: &Relic<'_>,
+        at: Sequence,
+        settling: &mut Settling,
+    ) -> Result<Option<Line>, Unreadable> {
+        let record = relic.record();
+        let is_readable = !matches!(relic, Relic::Damaged(..));
+        let is_faulty = !matches!(relic, Relic::Whole(..));
+        self.lost.any |= is_faulty;
+        match (record.kind, record.origin) {
+            (RecordKind::Hard, _) if is_readable => {
+                let (hard, cut) = checkpoint::read_hard(&record)?;
+                self.hard = hard;
+                self.hard_at = at;
+                self.lost.hard = None;
+                if let Some(cut) = cut {
+                    self.cut(cut, settling);
+                }
+            }
+            // Where its log was cut, the entries that follow it show, or nothing has to.
+            (RecordKind::Hard, _) => self.lost.hard = self.lost.hard.max(Some(record.term)),
+            (RecordKind::Checkpoint, _) if is_readable => {
+                let read = checkpoint::read(&record)?;
+                self.checkpoint_at = at;
+                self.lost.checkpoint = false;
+                self.stand_behind(read.at, settling);
+                self.uncounted.retain(|(index, _)| *index > read.at.index);
+                self.checkpoint = Some(read);
+            }
+            (RecordKind::Checkpoint, _) => self.lost.checkpoint = true,
+            (_, Origin::Entry(section)) => {
+                let (kind, stamp) = match Entry::glance(section) {
+                    Ok((kind, stamp)) if is_readable => (offer::kind_of(kind), stamp),
+                    // It may change the members: nobody leads or leaves before that is known.
+                    _ if !is_readable => (Kind::Change, Stamp::default()),
+                    _ => return Err(Unreadable("an entry's section is unreadable")),
+                };
+                let loc = relic.loc();
+                let extent = Extent {
+                    segment: loc.segment,
+                    offset_words: loc.offset_words,
+                    bytes: loc.padded_len() as u32,
+                };
+                return Ok(Some(Line { term: record.term, kind, stamp, extent, is_faulty }));
+            }
+            (_, Origin::State) => {
+                let index = Index(record.version.0);
+                if is_faulty {
+                    self.lost.derived = Some(self.lost.derived.map_or(index, |low| low.min(index)));
+                }
+                if is_readable {
+                    self.uncounted.push((index, record.key.to_vec()));
+                }
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
     /// A group that has just been founded.
     pub(super) fn founded(hard: HardState, checkpoint: Checkpoint, at: Sequence) -> Self {
         let checkpoint = Some(checkpoint);
@@ -201,6 +274,7 @@ impl Found {
         if index > self.last().next() {
             // A log has no gaps: what came before it were mended entries.
             mark!("shard_log_behind_mended_entries");
+            self.lost.gap |= self.lost.any;
             let before = core::mem::take(&mut self.log);
             for (index, line) in (self.first.0..).map(Index).zip(before) {
                 self.put_mended(index, line, settling);
@@ -210,6 +284,9 @@ impl Found {
         let nth = (index.0 - self.first.0) as usize;
         match self.log.get_mut(nth) {
             None => self.log.push(line),
+            Some(old) if old.term == line.term && line.is_faulty && !old.is_faulty => {
+                settling.died(line.extent);
+            }
             Some(old) if old.term == line.term => {
                 settling.died(old.extent);
                 *old = line;
@@ -252,6 +329,56 @@ impl Found {
         nth.and_then(|nth| self.log.get(nth)).or_else(|| self.past.get(&index))
     }
 
+    /// What is durable of term and vote. What was lost of it is bounded: the vote that may have been
+    /// given counts as given, to nobody else than this replica.
+    pub(super) fn hard(&self, own: ReplicaId) -> HardState {
+        let mut hard = self.hard;
+        match self.lost.hard {
+            Some(term) if term > hard.term => {
+                mark!("shard_lost_vote_is_given");
+                hard.term = term;
+                hard.vote = Some(own);
+            }
+            Some(term) if term == hard.term && hard.vote.is_none() => {
+                mark!("shard_lost_vote_is_given");
+                hard.vote = Some(own);
+            }
+            _ => {}
+        }
+        hard
+    }
+
+    /// Whether what the group has lost will come from others.
+    pub(super) fn check(&self) -> Result<(), Irreparable> {
+        let Some(checkpoint) = &self.checkpoint else { return Ok(()) };
+        if self.lost.checkpoint {
+            mark!("shard_newest_checkpoint_lost");
+            return Err(Irreparable("its newest checkpoint"));
+        }
+        if self.lost.gap {
+            return Err(Irreparable("entries that nothing names"));
+        }
+        let covered = checkpoint.at.index;
+        let lines = (self.first.0..).map(Index).zip(&self.log);
+        let mut lines = lines.chain(self.past.iter().map(|(index, line)| (*index, line)));
+        let derived = self.lost.derived.is_some_and(|index| index <= covered);
+        if derived || lines.any(|(index, line)| line.is_faulty && index <= covered) {
+            mark!("shard_applied_record_lost");
+            return Err(Irreparable("what its state was made of"));
+        }
+        if self.lost.derived.is_some_and(|index| index > self.last()) {
+            return Err(Irreparable("an entry that something was derived from"));
+        }
+        Ok(())
+    }
+
+    /// Whether it may lead and vote as if nothing had happened: a hard state that is lost may have
+    /// known that a change of the members is committed.
+    pub(super) fn is_certain(&self) -> bool {
+        let changes = self.log.iter().any(|line| matches!(line.kind, Kind::Change | Kind::Leave));
+        self.lost.hard.is_none() || !changes
+    }
+
     /// The log for the core. It begins behind the first entry that is known, or the checkpoint.
     pub(super) fn recover(&self) -> Option<Recovered> {
         let checkpoint = self.checkpoint.as_ref()?;
@@ -264,18 +391,23 @@ impl Found {
         };
         let mut window = Window::new(base.index);
         let mut heads = Vec::with_capacity(self.log.len());
+        let mut faulty = Vec::new();
         let mut stamp = checkpoint.state.stamp();
         let mut index = base.index.next();
         for line in self.log.iter().skip(skip) {
             window.found(index, line.term, line.extent);
             let bytes = line.extent.bytes;
             heads.push(Head { term: line.term, kind: line.kind, bytes });
+            if line.is_faulty {
+                mark!("shard_damaged_entry_found");
+                faulty.push(index);
+            }
             stamp = stamp.max(line.stamp);
             index = index.next();
         }
         let extent = |index: &Index| Some((*index, self.line(*index)?.extent));
         let void = checkpoint.void.iter().filter_map(extent).collect();
-        Some(Recovered { base, heads, window, stamp, void })
+        Some(Recovered { base, heads, faulty, window, stamp, void })
     }
 }
 
@@ -284,5 +416,46 @@ impl Line {
         let Extent { segment, offset_words, bytes } = self.extent;
         let end = offset_words + bytes.div_ceil(8);
         loc.segment == segment && (offset_words..end).contains(&loc.offset_words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(term: u64, vote: Option<u64>, lost: Option<u64>) -> Found {
+        let hard =
+            HardState { term: Term(term), vote: vote.map(ReplicaId), ..HardState::default() };
+        let lost = Lost { hard: lost.map(Term), any: true, ..Lost::default() };
+        Found { hard, lost, ..Found::default() }
+    }
+
+    #[test]
+    fn a_vote_that_may_be_lost_is_given_to_nobody_else() {
+        let own = ReplicaId(2);
+        let hard = |found: Found| (found.hard(own).term.0, found.hard(own).vote.map(|id| id.0));
+        assert_eq!(hard(found(4, Some(3), None)), (4, Some(3)));
+        assert_eq!(hard(found(4, Some(3), Some(4))), (4, Some(3)), "one vote in a term");
+        assert_eq!(hard(found(4, None, Some(4))), (4, Some(2)));
+        assert_eq!(hard(found(4, Some(3), Some(6))), (6, Some(2)));
+        assert_eq!(hard(found(4, None, Some(3))), (4, None), "terms do not fall in a journal");
+    }
+
+    #[test]
+    fn nothing_takes_the_place_of_a_lost_checkpoint() {
+        let mut found = found(4, None, None);
+        assert_eq!(found.check(), Ok(()), "what is not there is somebody else's business");
+        found.checkpoint = Some(Checkpoint {
+            at: EntryId::new(3, 9),
+            membership: crate::raft::Membership::default(),
+            roster: BTreeMap::new(),
+            void: alloc::collections::BTreeSet::new(),
+            state: crate::store::State::behind(Index(9), Term(3)),
+        });
+        assert_eq!(found.check(), Ok(()));
+        found.lost.checkpoint = true;
+        assert!(found.check().is_err());
+        found.lost = Lost { any: true, derived: Some(Index(9)), ..Lost::default() };
+        assert!(found.check().is_err(), "the state was made of it");
     }
 }

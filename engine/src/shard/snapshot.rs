@@ -60,6 +60,8 @@ pub(super) enum News<R: Runtime> {
     Arrived(Box<Arrived<R>>),
     /// An intake gave up.
     Failed(SnapshotId),
+    /// A value that was to be sent cannot be read.
+    Broke(GroupId, Vec<u8>),
 }
 
 /// A snapshot that has arrived.
@@ -258,6 +260,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     self.answer_chunk(receiving.from, id, 0, ChunkState::Refused);
                 }
             }
+            News::Broke(group, key) => self.broke(group, &key),
             News::Arrived(arrived) => {
                 self.snapshots.receiving.remove(&arrived.id.group);
                 self.snapshots.arrived.push(*arrived);
@@ -405,6 +408,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             group.committed = group.committed.max(at.index);
             group.anchor = super::settle::Anchor { at: at_segment, covers: at.index };
             self.engine.replace(id, tree, Version(at.index.0));
+            self.goes_on(id);
         }
         self.step(id, Input::SnapshotInstalled { at });
         self.committed.insert(id);
@@ -502,6 +506,9 @@ async fn stream<R: Runtime>(line: &mut Line<R>, view: &IndexView<R>, header: Vec
         // By no time at all: what has expired goes along, and everybody drops it alike.
         let Ok(page) = view.scan(scan, 0).await else {
             mark!("shard_snapshot_met_damage");
+            if let Some(key) = first_damaged(view, start).await {
+                _ = line.news.send(News::Broke(group, key)).await;
+            }
             return false;
         };
         for (key, found) in &page.items {
@@ -528,6 +535,20 @@ async fn stream<R: Runtime>(line: &mut Line<R>, view: &IndexView<R>, header: Vec
             return true;
         }
         after = page.next;
+    }
+}
+
+/// The first value from here on that cannot be read.
+async fn first_damaged<R: Runtime>(view: &IndexView<R>, start: Bound<&[u8]>) -> Option<Vec<u8>> {
+    let mut after = start.map(<[u8]>::to_vec);
+    loop {
+        let start = after.as_ref().map(|key| &**key);
+        let mut cursor = view.tree().range(start, Bound::Unbounded);
+        let key = cursor.next()?.0.to_vec();
+        if view.get(&key, 0).await.is_err() {
+            return Some(key);
+        }
+        after = Bound::Excluded(key);
     }
 }
 

@@ -48,6 +48,8 @@ pub(super) struct Flight {
     derived: Vec<(GroupId, usize)>,
     /// Groups whose snapshot counts with it.
     installs: Vec<GroupId>,
+    /// Keys whose damaged values have copies in it, and which records these are.
+    values: Vec<((GroupId, Vec<u8>), usize)>,
     /// What its records are.
     lines: Vec<(RecordKind, Version)>,
 }
@@ -71,6 +73,11 @@ pub(super) struct Load {
 impl Load {
     pub(super) const fn new(frame: FrameBuilder) -> Self {
         Self { frame, lines: Vec::new() }
+    }
+
+    /// How long its records are.
+    pub(super) fn bytes(&self) -> usize {
+        self.frame.bytes()
     }
 
     /// How many records it has.
@@ -193,6 +200,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let wants =
             !self.unsaved.is_empty() || self.settling.wants_frame() || self.snapshots.wants_frame();
+        let wants = wants || self.mending.wants_frame();
         if !wants {
             return;
         }
@@ -235,6 +243,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             flight.groups.push((id, unsaved));
         }
         self.push_derived(&mut frame, &mut flight.derived);
+        self.push_values(&mut frame, &mut flight.values);
         let anchors = match self.peers.holds_checkpoints() {
             true => BTreeSet::new(),
             false => self.settling.take_anchors(),
@@ -298,6 +307,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, record) in flight.derived {
             self.derived_landed(id, record, persisted);
         }
+        self.values_landed(flight.values, persisted);
         let at = self.settling.enter(persisted.loc(0).segment);
         for (id, covers) in flight.anchors {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -354,6 +364,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, _) in flight.derived {
             self.derived_failed(id);
         }
+        self.values_failed(flight.values);
     }
 }
 

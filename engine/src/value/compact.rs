@@ -154,8 +154,17 @@ impl<R: Runtime> fmt::Debug for Job<R> {
 /// Why a compaction gave up. Nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CompactError {
-    /// A record or a segment's hints could not be read.
+    /// A segment's hints could not be read.
     Read(ReadError),
+    /// The value that the index has of a key could not be read.
+    Value {
+        /// Whose it is.
+        group: GroupId,
+        /// The key.
+        key: Vec<u8>,
+        /// Why.
+        why: ReadError,
+    },
     /// A new segment could not be written.
     Write(DataError),
 }
@@ -165,10 +174,13 @@ impl CompactError {
     #[must_use]
     pub const fn faulty(&self) -> Option<SegmentId> {
         match self {
-            Self::Read(
-                ReadError::Damaged { segment, .. } | ReadError::Misplaced { segment, .. },
-            ) => Some(*segment),
-            Self::Read(ReadError::Disk(_) | ReadError::Unknown(_)) | Self::Write(_) => None,
+            Self::Read(why) | Self::Value { why, .. } => match why {
+                ReadError::Damaged { segment, .. } | ReadError::Misplaced { segment, .. } => {
+                    Some(*segment)
+                }
+                ReadError::Disk(_) | ReadError::Unknown(_) => None,
+            },
+            Self::Write(_) => None,
         }
     }
 }
@@ -184,7 +196,7 @@ impl CompactError {
 impl fmt::Display for CompactError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Read(error) => error.fmt(f),
+            Self::Read(error) | Self::Value { why: error, .. } => error.fmt(f),
             Self::Write(error) => error.fmt(f),
         }
     }
@@ -451,7 +463,8 @@ impl<R: Runtime> Work<R> {
                 }
                 // An earlier compaction moved it already, and stopped before its victims went.
                 Fate::Copy(_) => mark!("value: a record moved before"),
-                Fate::Keep => _ = self.copy(&hint, hint.loc, out).await?,
+                // All that a deletion says is in its hint.
+                Fate::Keep => _ = out.push(&tombstone(&hint)).await?,
                 Fate::Entomb => {
                     mark!("value: an expired value became a deletion");
                     out.push(&tombstone(&hint)).await?;
@@ -476,7 +489,12 @@ impl<R: Runtime> Work<R> {
         out: &mut Output<R>,
     ) -> Result<Loc, CompactError> {
         let expect = Expect { group: hint.group, key: hint.key, version: hint.version };
-        let read = self.files.read(from, expect).await?;
+        let read = self.files.read(from, expect).await;
+        let read = read.map_err(|why| CompactError::Value {
+            group: hint.group,
+            key: hint.key.to_vec(),
+            why,
+        })?;
         let record = read.record().map_err(DataError::Format)?;
         Ok(out.push(&record).await?)
     }

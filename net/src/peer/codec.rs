@@ -10,6 +10,8 @@
 //!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
 //!   Digest    | group u32 | 0 0 0 0 | replica u64 | index u64 | digest u64 |
 //!   Pace      | microseconds u64 |
+//!   ValueAsk  | group u32 | 0 0 0 0 | version u64 | key |
+//!   Value     | group u32 | 0 0 0 0 | one record, as in the journal |
 //! ```
 //! Entries travel as the journal has them: encoded once by the leader, copied once into the buffer
 //! that goes to the socket, and taken by the receiver as a slice of what was read.
@@ -24,10 +26,11 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use trilith_engine::{
     codec::Reader,
+    limits::KEY_BYTES_MAX,
     never,
     packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
     raft::{Body, EntryId, Message, Position},
-    types::{GroupId, Index, ReplicaId, Term, Uuid},
+    types::{GroupId, Index, ReplicaId, Term, Uuid, Version},
 };
 
 use crate::{
@@ -39,6 +42,10 @@ use crate::{
 const RAFT_BYTES: usize = 32;
 /// Of a chunk, before the piece.
 const CHUNK_BYTES: usize = 64;
+/// Before the key of a value that is asked for.
+const VALUE_ASK_BYTES: usize = 16;
+/// Before the record of a value.
+const VALUE_BYTES: usize = 8;
 /// A whole acknowledgement.
 const CHUNK_ACK_BYTES: usize = 56;
 
@@ -164,6 +171,17 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             [replica.0, at.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
         }),
         Packet::Pace { micros } => frame::encode(out, Kind::Pace, |out| out.put_u64_le(*micros)),
+        Packet::ValueAsk { group, version, key } => frame::encode(out, Kind::ValueAsk, |out| {
+            out.put_u32_le(group.0);
+            out.put_u32_le(0);
+            out.put_u64_le(version.0);
+            out.put_slice(key);
+        }),
+        Packet::Value { group, record } => frame::encode(out, Kind::Value, |out| {
+            out.put_u32_le(group.0);
+            out.put_u32_le(0);
+            out.put_slice(record);
+        }),
     }
 }
 
@@ -205,6 +223,8 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::Seat => take_seat(&frame.body),
         Kind::Digest => take_digest(&frame.body),
         Kind::Pace => take_pace(&frame.body),
+        Kind::ValueAsk => take_value_ask(frame.body),
+        Kind::Value => take_value(frame.body),
         Kind::Hello
         | Kind::Welcome
         | Kind::Ready
@@ -349,6 +369,26 @@ fn take_pace(body: &[u8]) -> Result<Packet, BadFrame> {
     Ok(Packet::Pace { micros })
 }
 
+fn take_value_ask(mut body: Bytes) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(&body);
+    let group = GroupId(reader.u32()?);
+    zeros(reader.take(4)?)?;
+    let version = Version(number(&mut reader)?);
+    body.advance(VALUE_ASK_BYTES);
+    if body.len() > KEY_BYTES_MAX {
+        return Err(BadFrame::Body("a key is too long"));
+    }
+    Ok(Packet::ValueAsk { group, version, key: body })
+}
+
+fn take_value(mut body: Bytes) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(&body);
+    let group = GroupId(reader.u32()?);
+    zeros(reader.take(4)?)?;
+    body.advance(VALUE_BYTES);
+    Ok(Packet::Value { group, record: body })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -424,7 +464,20 @@ mod tests {
             digest,
         });
         let pace = (0..=NUMBER_MAX).prop_map(|micros| Packet::Pace { micros });
-        prop_oneof![4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest, 1 => pace]
+        let ask = (any::<u32>(), 0..=NUMBER_MAX, vec(any::<u8>(), 0..40));
+        let ask = ask.prop_map(|(group, version, key)| Packet::ValueAsk {
+            group: GroupId(group),
+            version: Version(version),
+            key: key.into(),
+        });
+        let value = (any::<u32>(), vec(any::<u8>(), 0..40));
+        let value = value.prop_map(|(group, record)| Packet::Value {
+            group: GroupId(group),
+            record: record.into(),
+        });
+        prop_oneof![
+            4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest, 1 => pace, 1 => ask, 1 => value
+        ]
     }
 
     fn framed(packet: &Packet) -> Frame {
@@ -454,7 +507,7 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..7_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..9_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 19, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
@@ -467,6 +520,8 @@ mod tests {
                 Kind::Seat,
                 Kind::Digest,
                 Kind::Pace,
+                Kind::ValueAsk,
+                Kind::Value,
             ];
             let kind = kinds[kind];
             let frame = Frame { kind, body: body.clone().into() };

@@ -127,6 +127,7 @@ impl Watch for Shown {
             | Packet::Seat { .. }
             | Packet::Digest { .. }
             | Packet::Pace { .. } => {}
+            Packet::ValueAsk { .. } | Packet::Value { .. } => {}
         }
     }
 

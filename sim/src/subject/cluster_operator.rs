@@ -152,6 +152,7 @@ fn has_no_directory(why: &StartError) -> bool {
         OpenError::Damaged(_)
         | OpenError::Distrusted(_)
         | OpenError::Lost(_)
+        | OpenError::Irreparable(..)
         | OpenError::Contradiction(..)
         | OpenError::Unreadable(_) => true,
     }
