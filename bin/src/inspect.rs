@@ -332,6 +332,9 @@ fn say(change: &Change) -> String {
         Change::AddGroup { group } => format!("add group {group}"),
         Change::DropGroup { group } => format!("drop group {group}"),
         Change::Peer { node, peer } => format!("node {node} is in directory {}", peer.directory),
+        Change::GiveUp { group, at } => {
+            format!("given up: group {group} differs from what most have, behind entry {at}")
+        }
         Change::Closed => "closed cleanly".to_owned(),
         Change::Floor { next_segment, lsn } => {
             format!("numbers used up: segments below {next_segment}, LSN {lsn}")

@@ -179,12 +179,7 @@ impl Server {
         match why {
             Stopped::Journal(JournalError::NoSpace) => self.full(why),
             Stopped::Journal(_) => Failure::new(&DISK, why, "see the system's log: dmesg"),
-            Stopped::Diverged { .. } => {
-                let data = self.data.display();
-                let next = format!("mv {data} {data}.diverged, and start it again");
-                Failure::new(&CORRUPT, format!("{data}: {why}"), next)
-            }
-            Stopped::Damaged(_) => {
+            Stopped::Damaged(_) | Stopped::Diverged { .. } => {
                 let next = self.empty_it();
                 Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
             }

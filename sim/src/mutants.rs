@@ -314,6 +314,10 @@ const PLANTED: &[Mutant] = &[
     parting("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ"),
     glancing("shard_staleness_not_told", "every state is said to be current"),
     glancing("shard_fresh_before_applied", "a state counts as new before it has what makes it so"),
+    parting(
+        "shard_given_up_comes_back",
+        "the same, and it is started again with the state it was stopped for",
+    ),
     pacing("shard_never_slow", "a node never finds itself slow"),
     pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),
     replacing(

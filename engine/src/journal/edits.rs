@@ -6,7 +6,7 @@
 //!
 //! Invariants: a change that does not fit the state is an error, never a silent repair; segment
 //! numbers are never given out twice; the floor of LSNs never falls, also when every segment is
-//! gone; a dropped group never comes back.
+//! gone; a dropped group never comes back; a store that was given up stays so.
 //!
 //! Not here: the files (`manifest.rs`).
 
@@ -19,7 +19,7 @@ use super::format::{FormatError, SEGMENT_HEADER_BYTES, SegmentKind};
 use crate::{
     codec::Reader,
     limits,
-    types::{GroupId, Lsn, NodeId, SegmentId, Uuid},
+    types::{GroupId, Index, Lsn, NodeId, SegmentId, Uuid},
 };
 
 /// Where a sealed segment's footer lies.
@@ -134,6 +134,14 @@ pub enum Change {
         /// What is known.
         peer: Peer,
     },
+    /// What this store holds of a group is not what others hold, behind that entry: it is given up,
+    /// and nobody serves from it any more.
+    GiveUp {
+        /// The group.
+        group: GroupId,
+        /// The entry.
+        at: Index,
+    },
     /// The store was closed in order: prepared segments are known to be blank.
     Closed,
 }
@@ -181,6 +189,11 @@ impl Change {
                 out.extend_from_slice(&lsn.0.to_le_bytes());
             }
             Self::Closed => out.push(8),
+            Self::GiveUp { group, at } => {
+                out.push(10);
+                out.extend_from_slice(&group.0.to_le_bytes());
+                out.extend_from_slice(&at.0.to_le_bytes());
+            }
             Self::Peer { node, peer: Peer { directory, is_seated } } => {
                 out.push(9);
                 out.extend_from_slice(&node.0.to_le_bytes());
@@ -228,6 +241,7 @@ impl Change {
                 };
                 Self::Peer { node, peer: Peer { directory, is_seated } }
             }
+            10 => Self::GiveUp { group: GroupId(reader.u32()?), at: Index(reader.u64()?) },
             _ => return Err(FormatError::Field("change")),
         };
         if reader.rest().is_empty() { Ok(change) } else { Err(FormatError::Field("change length")) }
@@ -319,6 +333,8 @@ pub struct ManifestState {
     pub dropped_groups: BTreeSet<GroupId>,
     /// The directories of the other members.
     pub peers: BTreeMap<NodeId, Peer>,
+    /// Over which group it was given up, and behind which entry.
+    pub given_up: Option<(GroupId, Index)>,
     /// The number of the next segment.
     pub next_segment: SegmentId,
     /// The highest LSN ever durable in a segment that was dropped.
@@ -386,6 +402,10 @@ impl ManifestState {
                 self.peers.insert(*node, *peer);
                 Ok(())
             }
+            Change::GiveUp { group, at } => {
+                self.given_up.get_or_insert((*group, *at));
+                Ok(())
+            }
             Change::Floor { next_segment, lsn } => {
                 if *next_segment < self.next_segment || *lsn < self.floor_lsn {
                     return Err(Misfit("lowers a floor"));
@@ -428,6 +448,7 @@ impl ManifestState {
         changes.extend(self.dropped_groups.iter().map(|group| Change::DropGroup { group: *group }));
         let peers = self.peers.iter();
         changes.extend(peers.map(|(node, peer)| Change::Peer { node: *node, peer: *peer }));
+        changes.extend(self.given_up.map(|(group, at)| Change::GiveUp { group, at }));
         if self.is_closed {
             changes.push(Change::Closed);
         }

@@ -32,7 +32,7 @@ use super::{
 use crate::{
     always, limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, Rng, Runtime},
-    types::{GroupId, Loc, Lsn, NodeId, SegmentId, Uuid},
+    types::{GroupId, Index, Loc, Lsn, NodeId, SegmentId, Uuid},
 };
 
 /// A segment that frames are being written to.
@@ -156,6 +156,8 @@ pub struct ManifestEdit<R: Runtime> {
     pub drop_groups: Vec<GroupId>,
     /// What is known now of other members' directories.
     pub peers: Vec<(NodeId, Peer)>,
+    /// Over which group the store is given up, and behind which entry.
+    pub give_up: Option<(GroupId, Index)>,
 }
 
 impl<R: Runtime> Default for ManifestEdit<R> {
@@ -166,6 +168,7 @@ impl<R: Runtime> Default for ManifestEdit<R> {
             add_groups: Vec::new(),
             drop_groups: Vec::new(),
             peers: Vec::new(),
+            give_up: None,
         }
     }
 }
@@ -233,6 +236,12 @@ impl<R: Runtime> Journal<R> {
     #[must_use]
     pub const fn peers(&self) -> &BTreeMap<NodeId, Peer> {
         &self.state.peers
+    }
+
+    /// Over which group the store was given up, and behind which entry.
+    #[must_use]
+    pub const fn given_up(&self) -> Option<(GroupId, Index)> {
+        self.state.given_up
     }
 
     /// The segments that hold records, prepared ones left out.
@@ -628,6 +637,7 @@ impl<R: Runtime> Journal<R> {
         changes.extend(edit.drop_groups.iter().map(|group| Change::DropGroup { group: *group }));
         let peers = edit.peers.iter();
         changes.extend(peers.map(|(node, peer)| Change::Peer { node: *node, peer: *peer }));
+        changes.extend(edit.give_up.map(|(group, at)| Change::GiveUp { group, at }));
         if changes.is_empty() {
             return Ok(());
         }

@@ -155,8 +155,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     break;
                 }
             };
-            let blind = self.node == NodeId(1)
-                && (planted!("shard_applies_blindly") || planted!("shard_odd_one_goes_on"));
+            let blind = self.node == NodeId(1) && applies_blindly();
             let tree = self.engine.tree(id).filter(|_| !blind);
             let Some(group) = self.groups.get_mut(&id) else { return Ok(None) };
             let before = group.state.stamp();
@@ -415,6 +414,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let slot = self.groups.get(&id).and_then(|group| group.window.slot(index));
         slot.is_some_and(|slot| slot.bytes().is_none() && slot.extent().is_some())
     }
+}
+
+/// Whether a replica is to apply entries as if no key were there.
+fn applies_blindly() -> bool {
+    planted!("shard_applies_blindly")
+        || planted!("shard_odd_one_goes_on")
+        || planted!("shard_given_up_comes_back")
 }
 
 impl Held {

@@ -18,8 +18,8 @@
 //! wrong, and stopping somebody would harm as much as it helps; that is said in the log lines and
 //! nothing else.
 //!
-//! A replica that stops so has a state that cannot be repaired entry by entry. Its directory is
-//! given up, and the replica is replaced.
+//! A replica that stops so has a state that cannot be repaired entry by entry. Its directory says
+//! from then on that it is given up, so no supervisor brings it back, and the replica is replaced.
 //!
 //! Invariant: of each replica the newest few points are known, never more.
 //!
@@ -30,6 +30,7 @@ use core::time::Duration;
 
 use super::{Outbox, Shard, Stopped};
 use crate::{
+    journal::ManifestEdit,
     limits, mark,
     packet::{Envelope, Packet},
     planted,
@@ -125,6 +126,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         group.compared.note(replica, at, digest);
         self.compare(id, at);
+    }
+
+    /// Writes down that the directory is not to be used again, if that is why the shard ends.
+    pub(super) async fn give_up(&mut self, why: &Stopped) {
+        let Stopped::Diverged { group, at, .. } = *why else { return };
+        let Some(journal) = &mut self.journal else { return };
+        let edit = ManifestEdit { give_up: Some((group, at)), ..ManifestEdit::default() };
+        if let Err(error) = journal.edit(edit).await {
+            tracing::error!(%error, "nothing says of this directory that it is not to be used again");
+        }
     }
 
     fn compare(&mut self, id: GroupId, at: Index) {

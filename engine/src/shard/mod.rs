@@ -209,9 +209,8 @@ impl fmt::Display for Stopped {
             Self::Diverged { node, group, at } => write!(
                 f,
                 "what node {node} has applied in group {group} differs from what most of its \
-                 replicas have, behind entry {at}: do not use this directory again; keep it for who \
-                 looks into it, start the node with an empty one, and replace the node: trilith ctl \
-                 replace"
+                 replicas have, behind entry {at}: this directory is given up; empty it and replace \
+                 the node: trilith ctl replace {node}"
             ),
             Self::Outcast { node, ours, known, is_new: true } => write!(
                 f,
@@ -334,6 +333,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     tracing::error!(why = %stopped, "the shard stops");
                 }
                 self.end_work().await;
+                self.give_up(&stopped).await;
                 return stopped;
             }
             if self.has_more() {

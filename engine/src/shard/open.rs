@@ -30,10 +30,10 @@ use crate::{
         self, Damage, Journal, JournalOptions, OnDamage, OpenReport, Owner, SegmentHints,
         TailSegment, Verdict,
     },
-    mark,
+    mark, planted,
     raft::{self, Boot, BootError, Effects, Moment, Raft},
     runtime::{Clock, Rng, Runtime, queue},
-    types::{GroupId, NodeId, SegmentId, Uuid, Version},
+    types::{GroupId, Index, NodeId, SegmentId, Uuid, Version},
     value::{Indexed, Policy},
 };
 
@@ -106,6 +106,8 @@ pub enum OpenError {
     Irreparable(GroupId, &'static str),
     /// A group's log and state contradict each other.
     Contradiction(GroupId, BootError),
+    /// The state of a group was not what most others have, and the directory was given up for that.
+    GivenUp(GroupId, Index),
     /// A record that was verified says what none can say.
     Unreadable(&'static str),
 }
@@ -127,6 +129,11 @@ impl fmt::Display for OpenError {
             Self::Contradiction(group, error) => {
                 write!(f, "group {group} contradicts itself: {error}; {REPLACE}")
             }
+            Self::GivenUp(group, at) => write!(
+                f,
+                "this directory was given up: its state of group {group} differed from what most \
+                 replicas have, behind entry {at}; {REPLACE}"
+            ),
             Self::Unreadable(what) => write!(f, "{what}; {REPLACE}"),
         }
     }
@@ -166,6 +173,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Founding { cluster, name, .. } = *founding;
         options.journal.owner = Some(Owner { cluster, name, number: node });
         let (journal, recovered) = Journal::open(&rt, options.journal).await?;
+        let forgets = planted!("shard_given_up_comes_back");
+        if let Some((group, at)) = journal.given_up().filter(|_| !forgets) {
+            return Err(OpenError::GivenUp(group, at));
+        }
         refuse_damage(&recovered.report, &recovered.tail)?;
         let mut settling = Settling::default();
         let mut found = recover::scan(&recovered.tail, &mut settling)?;

@@ -5,7 +5,8 @@
 //! stopped because of a comparison. At the end:
 //! - where all replicas of a group stand at one entry and a majority has the same state, whoever has
 //!   another one has stopped before;
-//! - nobody has stopped over a group whose replicas never differed.
+//! - nobody has stopped over a group whose replicas never differed;
+//! - whoever has stopped so has not applied anything since, unless its directory was emptied.
 //!
 //! Not here: that replicas never differ (`raft`); this is about what happens when they do.
 
@@ -34,6 +35,8 @@ pub struct Sides {
     /// How far each replica is, and its digest there.
     newest: BTreeMap<GroupId, BTreeMap<NodeId, (Index, u64)>>,
     stopped: BTreeSet<(NodeId, GroupId)>,
+    /// Nodes with a directory that is not to be used any more, and whether they used it.
+    given_up: BTreeMap<NodeId, bool>,
 }
 
 impl Sides {
@@ -43,11 +46,20 @@ impl Sides {
             self.differed.insert(group);
         }
         self.newest.entry(group).or_default().insert(node, (at, digest));
+        if let Some(is_used) = self.given_up.get_mut(&node) {
+            *is_used = true;
+        }
     }
 
     /// A node has stopped because its state of a group is not its peers'.
     pub fn stopped(&mut self, node: NodeId, group: GroupId) {
         self.stopped.insert((node, group));
+        self.given_up.entry(node).or_default();
+    }
+
+    /// The directory of a node was emptied.
+    pub fn emptied(&mut self, node: NodeId) {
+        self.given_up.remove(&node);
     }
 
     /// Judges, at the end of a run of so many nodes.
@@ -57,6 +69,10 @@ impl Sides {
         {
             let told = format!("node {node}, group {group}");
             return Verdict::violated(NAME, "a replica stopped though none differed", told);
+        }
+        if let Some((node, _)) = self.given_up.iter().find(|(_, is_used)| **is_used) {
+            let symptom = "a replica comes back with a state that was given up";
+            return Verdict::violated(NAME, symptom, format!("node {node}"));
         }
         for (group, newest) in &self.newest {
             let mut sides: BTreeMap<(Index, u64), Vec<NodeId>> = BTreeMap::new();
@@ -105,6 +121,12 @@ mod tests {
         assert!(parted.check(3).violation().is_some());
         parted.stopped(NodeId(3), GroupId(1));
         assert_eq!(parted.check(3), Verdict::Holds);
+        let mut emptied = parted.clone();
+        parted.applied(NodeId(3), GroupId(1), Index(8), 6);
+        assert!(parted.check(3).violation().is_some());
+        emptied.emptied(NodeId(3));
+        emptied.applied(NodeId(3), GroupId(1), Index(7), 5);
+        assert_eq!(emptied.check(3), Verdict::Holds);
         let mut same = sides(&[(1, 5), (2, 5), (3, 5)]);
         same.stopped(NodeId(3), GroupId(1));
         assert!(same.check(3).violation().is_some());

@@ -364,6 +364,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
         wipe(&rt).await;
+        glass.behind().sides.emptied(own);
     }
     let started = match Node::start(&rt, options, shown).await {
         Ok(started) => started,
@@ -371,6 +372,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
             if desk.refused(own, &why) {
                 mark!("cluster: a node had no directory of its own");
                 wipe(&rt).await;
+                glass.behind().sides.emptied(own);
             }
             return Err(why.to_string());
         }

@@ -154,6 +154,7 @@ fn has_no_directory(why: &StartError) -> bool {
         | OpenError::Lost(_)
         | OpenError::Irreparable(..)
         | OpenError::Contradiction(..)
+        | OpenError::GivenUp(..)
         | OpenError::Unreadable(_) => true,
     }
 }

@@ -19,7 +19,7 @@ use crate::{
         walk::FrameAt,
     },
     limits,
-    types::{GroupId, Loc, Lsn, NodeId, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Index, Loc, Lsn, NodeId, SegmentId, Term, Uuid, Version},
 };
 
 const UUID: Uuid = Uuid([0x11; 16]);
@@ -310,6 +310,8 @@ fn any_change() -> impl Strategy<Value = Change> {
                 Change::Peer { node: NodeId(node), peer }
             }
         ),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(group, at)| { Change::GiveUp { group: GroupId(group), at: Index(at) } }),
         Just(Change::Closed),
     ]
 }

@@ -26,7 +26,7 @@ use crate::{
         walk::FrameAt,
     },
     limits,
-    types::{GroupId, Lsn, NodeId, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Index, Lsn, NodeId, SegmentId, Term, Uuid, Version},
 };
 
 pub(super) const PAGE: &str = include_str!("../../../docs/format.md");
@@ -503,6 +503,10 @@ fn changes() -> Vec<(Change, Fields)> {
         (
             Change::Peer { node: NodeId(0x33), peer: Peer { directory: UUID, is_seated: true } },
             vec![("node", le(0x33, 8)), ("directory", UUID.0.to_vec()), ("seated", le(1, 1))],
+        ),
+        (
+            Change::GiveUp { group: GroupId(5), at: Index(0x4455) },
+            vec![("group", le(5, 4)), ("index", le(0x4455, 8))],
         ),
     ]
 }
