@@ -318,6 +318,13 @@ const PLANTED: &[Mutant] = &[
         "shard_given_up_comes_back",
         "the same, and it is started again with the state it was stopped for",
     ),
+    Mutant {
+        room: "peer",
+        ..pacing(
+            "peer_hung_node_is_vouched_for",
+            "links answer for a node that hangs in a read of its disk",
+        )
+    },
     pacing("shard_never_slow", "a node never finds itself slow"),
     pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),
     replacing(

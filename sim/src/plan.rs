@@ -317,7 +317,7 @@ impl Weather {
     fn slow(&self, node: u32, luck: &mut Luck) -> Fault {
         let when = When::AtMs(luck.range(self.span_ms / 5..self.span_ms / 3 + 1));
         let for_ms = luck.range(self.span_ms / 3..self.span_ms / 2 + 1);
-        let what = if luck.chance(1, 4) {
+        let what = if luck.coin() {
             FaultKind::Stall { node, for_ms }
         } else {
             FaultKind::SlowDisk { node, times: luck.range(50..300) as u32, for_ms }

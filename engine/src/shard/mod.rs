@@ -158,6 +158,10 @@ pub trait Outbox: Send + 'static {
     fn send(&mut self, envelope: Envelope);
     /// An answer for a client of this node.
     fn respond(&mut self, caller: Caller, response: Response);
+    /// The shard has something to do, and begins with it.
+    fn turns(&mut self, _now: Moment) {}
+    /// The shard waits for something to happen.
+    fn rests(&mut self) {}
     /// A group's core has taken a step: for judges and metrics.
     fn saw_step(&mut self, _group: GroupId, _raft: &Raft) {}
     /// This node counts as slow from now on, or not any more.
@@ -307,6 +311,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub async fn run(mut self, mut inbox: Receiver<Inbound>) -> Stopped {
         self.start_timers();
         loop {
+            self.outbox.turns(self.now());
             self.take_arrivals(&mut inbox);
             self.fire_timers();
             self.keep_pace();
@@ -340,6 +345,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.rt.task().yield_now().await;
                 continue;
             }
+            self.outbox.rests();
             match self.wait(&mut inbox).await {
                 Some(Arrival::Inbound(inbound)) => self.take(inbound),
                 Some(Arrival::Done(done)) => self.take_done(*done),

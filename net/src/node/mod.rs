@@ -29,8 +29,8 @@ use trilith_engine::{
     command::Response,
     journal::OpenReport,
     packet::Envelope,
-    raft::{EntryId, Raft},
-    runtime::{Listener, Net, NetError, Receiver, Runtime, Sender, queue},
+    raft::{EntryId, Moment, Raft},
+    runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, queue},
     shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
     types::{GroupId, NodeId},
 };
@@ -146,6 +146,18 @@ impl<R: Runtime, W: Watch> Outbox for Wire<R, W> {
             && !links.answer(caller, &response)
         {
             self.watch.saw_lost_answer();
+        }
+    }
+
+    fn turns(&mut self, now: Moment) {
+        if let Some(links) = &self.links {
+            links.works(Instant(now.0));
+        }
+    }
+
+    fn rests(&mut self) {
+        if let Some(links) = &self.links {
+            links.rests();
         }
     }
 

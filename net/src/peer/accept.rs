@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   listener ──► greet ──► listen: read ─► all frames of it ─► the node's queue
-//!                  │          pong for a ping; silence, garbage or a newer connection end it
+//!                  │          pong for a ping, while the node moves; silence, garbage or a newer connection end it
 //!                  └─► refuse: say why, close
 //! ```
 //! When the node's queue is full, its connections are not read: the kernels' buffers fill, then the
@@ -234,7 +234,9 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
                 signs.seen(clock.now());
             }
         }
-        if asked {
+        if asked && self.hall.pulse.hangs(clock.now(), self.hall.options.silence / 2) {
+            mark!("peer: a node that hangs is not vouched for");
+        } else if asked {
             let mut pong = BytesMut::with_capacity(HEADER_BYTES);
             frame::put_empty(&mut pong, Kind::Pong);
             write_all(writer, &pong).await?;

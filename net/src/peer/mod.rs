@@ -17,8 +17,8 @@
 //!
 //! # Files, in reading order
 //! `codec`: packets as bytes. `hello`: who may speak with whom. `outbox`: what waits. `register`:
-//! who is connected. `stream`: reading, writing, silence. `link`: the sending side. `accept`: the
-//! receiving side. `callers`: clients, who come to the same port.
+//! who is connected. `stream`: reading, writing, silence. `pulse`: whether the node moves. `link`: the
+//! sending side. `accept`: the receiving side. `callers`: clients, who come to the same port.
 //!
 //! Not here: what packets mean (`trilith_engine`), who is a member, encryption (there is none yet).
 
@@ -29,6 +29,7 @@ mod accept;
 mod callers;
 mod link;
 mod outbox;
+mod pulse;
 mod register;
 pub(crate) mod stream;
 
@@ -38,7 +39,7 @@ use trilith_engine::{
     command::{Request, Response},
     mark,
     packet::{Envelope, Packet},
-    runtime::{Net, NetError, Push, Runtime, Sender, Task, queue},
+    runtime::{Instant, Net, NetError, Push, Runtime, Sender, Task, queue},
     shard::{Caller, Greeting, Inbound, Standing},
     types::{NodeId, Uuid},
 };
@@ -49,6 +50,7 @@ use callers::Callers;
 use hello::{Identity, Refusal};
 use link::Link;
 use outbox::Outbox;
+use pulse::Pulse;
 use register::Register;
 
 /// What links tell their node.
@@ -217,6 +219,7 @@ struct Hall<Q> {
     register: Arc<Register>,
     knocks: Vec<(NodeId, Sender<()>)>,
     callers: Arc<Callers>,
+    pulse: Arc<Pulse>,
     into: Sender<Q>,
 }
 
@@ -276,6 +279,7 @@ pub struct Links<R: Runtime> {
     /// In order of the nodes.
     outboxes: Vec<(NodeId, Arc<Outbox>)>,
     callers: Arc<Callers>,
+    pulse: Arc<Pulse>,
     _tasks: Vec<<R::Task as Task>::Handle>,
 }
 
@@ -303,7 +307,7 @@ impl<R: Runtime> Links<R> {
                 ((*node, knock), (*node, *at, knocked))
             })
             .unzip();
-        let callers = Arc::<Callers>::default();
+        let (callers, pulse) = (Arc::<Callers>::default(), Arc::<Pulse>::default());
         let hall = Arc::new(Hall {
             own,
             members: members.into_iter().map(|(node, _)| node).collect(),
@@ -311,6 +315,7 @@ impl<R: Runtime> Links<R> {
             register: Arc::default(),
             knocks,
             callers: Arc::clone(&callers),
+            pulse: Arc::clone(&pulse),
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());
@@ -322,7 +327,7 @@ impl<R: Runtime> Links<R> {
             tasks.push(runtime.task().spawn("link", link.run()));
         }
         tasks.push(runtime.task().spawn("accept", accept(runtime.clone(), hall, listener)));
-        Self { outboxes, callers, _tasks: tasks }
+        Self { outboxes, callers, pulse, _tasks: tasks }
     }
 
     /// Sends at once or drops: never waits. Answers whether a link took it; it may be lost all the
@@ -335,6 +340,17 @@ impl<R: Runtime> Links<R> {
     /// not, it asks again elsewhere.
     pub fn answer(&self, caller: Caller, response: &Response) -> bool {
         self.callers.answer(caller, response)
+    }
+
+    /// The node begins to work at something. While it works at one thing for too long the links do not
+    /// vouch for it: the others hear nothing from it.
+    pub fn works(&self, now: Instant) {
+        self.pulse.works(now);
+    }
+
+    /// The node waits for something to happen.
+    pub fn rests(&self) {
+        self.pulse.rests();
     }
 
     /// How the link to a node is; `None` for who is no other member.
