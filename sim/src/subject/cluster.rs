@@ -102,6 +102,8 @@ struct Setup {
     leases: bool,
     /// Until when the groups are governed.
     governed: Option<Duration>,
+    /// Until when nodes are ended in order.
+    stopped: Duration,
     glass: Glass,
     desk: Desk,
 }
@@ -166,11 +168,12 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     );
     let (glass, desk, groups) = (Glass::default(), Desk::new(&drawn.families), drawn.groups);
     let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
-    add_nodes(&mut world, drawn, governed, &glass, &desk);
-    let recorder = Recorder::default();
-    let looked: Looked = Arc::default();
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
+    let stopped = Duration::from_millis(end).saturating_sub(SETTLES);
+    add_nodes(&mut world, drawn, (governed, stopped), &glass, &desk);
+    let recorder = Recorder::default();
+    let looked: Looked = Arc::default();
     let notes = fresh::Notes::default();
     let busy = add_clients(&mut world, drawn, &recorder, &notes);
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
@@ -286,14 +289,14 @@ async fn quiet(rt: &SimRuntime, from: Duration, busy: &AtomicU32) {
 fn add_nodes(
     world: &mut World,
     drawn: &Drawn,
-    governed: Option<Duration>,
+    (governed, stopped): (Option<Duration>, Duration),
     glass: &Glass,
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
-        let setup = Setup { node, nodes, groups, leases, governed, glass, desk };
+        let setup = Setup { node, nodes, groups, leases, governed, stopped, glass, desk };
         world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
             let setup = setup.clone();
             async move {
@@ -354,7 +357,7 @@ fn options(leases: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, governed, glass, desk } = setup;
+    let Setup { node, nodes, groups, leases, governed, stopped, glass, desk } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
@@ -384,7 +387,10 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
         if luck.chance(1, STOPPED_ONE_IN) {
             let after = Duration::from_millis(luck.range(0..STOPPED_WITHIN_MS));
             rt.clock().sleep_until(rt.clock().now() + after).await;
-            remote.stop().await;
+            // Later it could not be back, and have heard of everything, when the onlooker looks.
+            if Duration::from_nanos(rt.true_time_ns()) < stopped {
+                remote.stop().await;
+            }
         }
         pending::<()>().await;
     };
