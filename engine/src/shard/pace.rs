@@ -7,7 +7,7 @@
 //!
 //! ```text
 //!   frames: begun ──► landed        \  the third longest of the last nine,
-//!   timers: when due ──► when fired /  and a write under way as long as it already takes
+//!   timers: when due ──► when fired /  and what the journal is busy with as long as that takes
 //!
 //!              much slower than the best, for a while                 leads: hands over, to a replica
 //!    fit ──────────────────────────────────────────────► slow  ─────►  that is fit and up to date
@@ -98,7 +98,7 @@ pub(super) struct Pace {
     lags: Recent,
     /// What the two say, kept: it is asked for in every turn.
     usual: u64,
-    /// When the write under way began.
+    /// When what the journal is busy with began.
     begun: Option<Moment>,
     /// What others said of themselves, and when.
     heard: BTreeMap<NodeId, (u64, Moment)>,
@@ -129,6 +129,16 @@ impl Pace {
     /// A write begins.
     pub(super) const fn begin(&mut self, now: Moment) {
         self.begun = Some(now);
+    }
+
+    /// The journal is away, with a frame or with something else that the next frame waits for; or it
+    /// is not.
+    pub(super) const fn watch(&mut self, is_away: bool, now: Moment) {
+        if !is_away {
+            self.begun = None;
+        } else if self.begun.is_none() {
+            self.begun = Some(now);
+        }
     }
 
     /// The write that began has come back.
@@ -246,6 +256,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Looks whether this node is slow, and hands over what it leads if it is.
     pub(super) fn keep_pace(&mut self) {
         let now = self.now();
+        self.pace.watch(self.journal.is_none(), now);
         if let Some(is_slow) = self.pace.look(now) {
             let (own, best) = (self.pace.own(now), self.pace.best_other(now));
             if is_slow {
