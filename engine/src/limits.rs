@@ -163,9 +163,9 @@ pub const SHARD_ARRIVALS_AT_ONCE: usize = 4096;
 /// Requests of one group that wait for something: a second's worth, then `Overloaded`.
 pub const SHARD_PENDING_MAX: usize = 64 << 10;
 
-/// A frame takes no more groups beyond this: larger ones make every group wait longer and save
-/// hardly any syncs.
-pub const SHARD_FRAME_BYTES_SOFT: usize = 4 << 20;
+/// Beyond this a frame takes nothing more of any kind: with the largest piece of any kind behind it,
+/// it is still a frame that can be written.
+pub const SHARD_FRAME_BYTES_FULL: usize = FRAME_BYTES_MAX / 4;
 
 /// Entries of a group that are applied before anything else gets its turn.
 pub const SHARD_APPLY_BYTES_AT_ONCE: u64 = 1 << 20;

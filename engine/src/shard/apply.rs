@@ -31,7 +31,7 @@ use crate::{
     planted,
     raft::{EntryId, Input, Message},
     runtime::Runtime,
-    store::{Effect, Seen, Sight, needs},
+    store::{Derived, Effect, Seen, Sight, needs},
     types::{GroupId, Index, Loc, NodeId, Version},
     value::{self, Change, Engine, Found, Tree, View},
 };
@@ -168,6 +168,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 group.void.insert(index, extent);
             }
             self.reach(id, before);
+            // What is computed and looked at is as large as the values, whatever the entries are.
+            let looked = read.iter().filter_map(|(_, found)| found.as_ref());
+            let bytes: usize = looked.map(|found| found.value.len()).sum();
+            let computed: usize = effect.derived.iter().map(Derived::bytes).sum();
+            bytes_left = bytes_left.saturating_sub((bytes + computed) as u64);
             if batch.take(&entry, effect, extent) {
                 self.edit_by(id, &entry, extent);
             }
@@ -231,7 +236,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Puts derived records into a frame.
     pub(super) fn push_derived(&mut self, frame: &mut Load, flying: &mut Vec<(GroupId, usize)>) {
+        let began = frame.bytes();
         for id in core::mem::take(&mut self.settling.wants_derived) {
+            if !frame.has_room(began) {
+                self.settling.wants_derived.insert(id);
+                continue;
+            }
             let Some(held) = self.groups.get_mut(&id).and_then(|group| group.held.as_mut()) else {
                 continue;
             };
@@ -322,7 +332,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
         group.window.trim(self.options.cache_bytes, batch.last.index);
-        group.uncounted.retain(|(index, _)| *index > batch.last.index);
+        if !group.uncounted.is_empty() {
+            let behind = (batch.last.index.next(), Vec::new());
+            group.uncounted = group.uncounted.split_off(&behind);
+        }
         // A change that does not fit is void, on every replica alike, and nobody sits down by it: its
         // ids go to others.
         let fits =

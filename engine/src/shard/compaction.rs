@@ -112,7 +112,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let bytes: u64 = lines.map(|line| line.live_bytes + line.tombstone_bytes).sum();
         let segment_bytes = self.options.journal.segment_bytes_max;
         let writers = 2 + bytes / segment_bytes;
-        let stamps = self.groups.iter().map(|(id, group)| (*id, group.state.stamp().ms()));
+        // A life that begins from the checkpoint applies again what comes behind it, and must see
+        // what had not expired by then.
+        let stamps = self.groups.iter().map(|(id, group)| (*id, group.anchor.stamp.ms()));
         let parts = JobParts {
             rt: self.rt.clone(),
             sources,

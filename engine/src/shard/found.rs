@@ -115,7 +115,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     ) -> Result<SegmentId, JournalError> {
         let mut segment = SegmentId(0);
         for some in beginnings.chunks(limits::SHARD_FOUNDED_AT_ONCE) {
-            let mut frame = Load::new(journal.frame());
+            let mut frame = Load::new(journal.frame(), self.options.frame_bytes);
             for (id, hard, checkpoint) in some {
                 checkpoint::push_hard(&mut frame, *id, *hard, None);
                 checkpoint::push_checkpoint(&mut frame, *id, checkpoint);

@@ -3,7 +3,7 @@
 //! Not here: what happens when (`mod.rs`, `write.rs`, `apply.rs`, `read.rs`).
 
 use alloc::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
 use bytes::Bytes;
@@ -39,9 +39,9 @@ pub(super) struct Group {
     /// Applied entries without effect whose records lie in unsettled segments.
     pub(super) void: BTreeMap<Index, Extent>,
 
-    /// Keys of derived records that were found behind the state, by their entry: a life that ended
-    /// had applied that, and this one has not yet.
-    pub(super) uncounted: Vec<(Index, Vec<u8>)>,
+    /// Keys of values that were found behind the state and are in no entry, by the entry that they
+    /// are of: a life that ended had applied that or had it from a snapshot, and this one has not yet.
+    pub(super) uncounted: BTreeSet<(Index, Vec<u8>)>,
 
     /// What replicas have said of their states.
     pub(super) compared: Compared,

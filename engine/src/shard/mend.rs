@@ -381,6 +381,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if !self.mending.wants_frame() {
             return;
         }
+        let began = frame.bytes();
         let keys: Vec<Key> = self.mending.broken.keys().cloned().collect();
         for key in keys {
             let is_broken = self.is_broken(&key);
@@ -391,7 +392,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.mended(&key);
                 continue;
             }
-            if frame.bytes() > limits::SHARD_FRAME_BYTES_SOFT {
+            if !frame.has_room(began) {
                 return;
             }
             if let Ok((record, _)) = Record::parse(&copy) {

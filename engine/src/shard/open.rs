@@ -50,6 +50,10 @@ pub struct ShardOptions {
     pub compaction_bytes_per_second: u64,
     /// How many bytes of journal segments are kept for followers that are behind.
     pub retain_bytes: u64,
+    /// How much of a frame each kind of record may take (entries, computed values, checkpoints and
+    /// others), but for the last piece: larger frames make every group wait longer and save hardly
+    /// any syncs.
+    pub frame_bytes: usize,
     /// How many bytes of applied entries a group keeps in memory for its followers.
     pub cache_bytes: u64,
     /// How often replicas compare their states, in a group's own time. The same for all nodes: the
@@ -71,6 +75,7 @@ impl Default for ShardOptions {
             compaction: Policy::default(),
             compaction_bytes_per_second: 128 << 20,
             retain_bytes: 64 << 20,
+            frame_bytes: 4 << 20,
             cache_bytes: 4 << 20,
             compare_every: Duration::from_secs(10),
             pace: PaceOptions::default(),
@@ -185,7 +190,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return Err(OpenError::Lost(*lost));
         }
         found.retain(|id, _| known.contains(id));
-        for (id, found) in &found {
+        for (id, found) in &mut found {
+            recovered.segments.iter().for_each(|hints| found.foresee(*id, hints));
             found.check().map_err(|why| OpenError::Irreparable(*id, why.0))?;
         }
         let engine = load(&journal, &recovered.tail, recovered.segments, &found);
@@ -256,6 +262,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Found { checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
+        let checkpoint_stamp = state.stamp();
         let boot = Boot {
             group: id,
             id: replica,
@@ -296,7 +303,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             committed: at.index,
             held: None,
             deadline: None,
-            anchor: Anchor { at: anchor, covers: at.index },
+            anchor: Anchor { at: anchor, covers: at.index, stamp: checkpoint_stamp },
         })
     }
 }

@@ -25,7 +25,10 @@
 //!
 //! Not here: the settled segments (`journal`), applying (`apply.rs`).
 
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::{
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 
 use super::{
     checkpoint::{self, Checkpoint, Unreadable},
@@ -35,10 +38,10 @@ use super::{
 };
 use crate::{
     command::Entry,
-    journal::{Origin, Record, RecordKind, Relic, TailSegment},
+    journal::{Origin, Record, RecordKind, Relic, SegmentHints, SegmentStats, TailSegment},
     mark, planted,
     raft::{EntryId, HardState, Head, Kind},
-    types::{GroupId, Index, Loc, ReplicaId, Stamp, Term},
+    types::{GroupId, Index, Loc, ReplicaId, Stamp, Term, Version},
 };
 
 /// One group as the tail shows it.
@@ -55,8 +58,9 @@ pub(super) struct Found {
     /// Entries before the log: those that a snapshot took the place of, of which the applied ones
     /// still count, and copies of settled ones that were damaged.
     past: BTreeMap<Index, Line>,
-    /// Derived records behind the checkpoint: of which entries, and their keys.
-    pub(super) uncounted: Vec<(Index, Vec<u8>)>,
+    /// Values behind the checkpoint that are in no entry of the log: of which entries, and their
+    /// keys.
+    pub(super) uncounted: BTreeSet<(Index, Vec<u8>)>,
     /// What is damaged.
     lost: Lost,
 }
@@ -111,7 +115,7 @@ impl Default for Found {
             first: Index(1),
             log: Vec::new(),
             past: BTreeMap::new(),
-            uncounted: Vec::new(),
+            uncounted: BTreeSet::new(),
             lost: Lost::default(),
         }
     }
@@ -147,6 +151,10 @@ pub(super) fn scan(
             }
         }
         close(&mut groups, &mut open, settling);
+    }
+    for (id, group) in &groups {
+        let covered = group.checkpoint.as_ref().map_or(Index(0), |checkpoint| checkpoint.at.index);
+        settling.cut(*id, group.last().max(covered).next());
     }
     Ok(groups)
 }
@@ -215,12 +223,28 @@ impl Found {
                     self.lost.derived = Some(self.lost.derived.map_or(index, |low| low.min(index)));
                 }
                 if is_readable {
-                    self.uncounted.push((index, record.key.to_vec()));
+                    self.uncounted.insert((index, record.key.to_vec()));
                 }
             }
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Values of settled segments that the checkpoint does not cover: of a snapshot that was listed
+    /// and never counted, or of a compaction that was ahead of the checkpoint.
+    pub(super) fn foresee(&mut self, id: GroupId, hints: &SegmentHints) {
+        let Some(checkpoint) = &self.checkpoint else { return };
+        let covered = Version(checkpoint.at.index.0);
+        let is_ahead = |stats: &SegmentStats| stats.group == id && stats.version_max > covered;
+        if !hints.stats.iter().any(is_ahead) {
+            return;
+        }
+        let ahead = hints.iter().filter(|hint| {
+            hint.group == id && hint.version > covered && hint.kind == RecordKind::Put
+        });
+        mark!("shard_settled_values_behind_the_checkpoint");
+        self.uncounted.extend(ahead.map(|hint| (Index(hint.version.0), hint.key.to_vec())));
     }
 
     /// A group that has just been founded.
@@ -243,6 +267,11 @@ impl Found {
         let keep = from.0.saturating_sub(self.first.0).min(self.log.len() as u64) as usize;
         for line in self.log.drain(keep..) {
             settling.died(line.extent);
+        }
+        // What came before it is settled, down to where the log goes on now.
+        if self.log.is_empty() && from < self.first {
+            mark!("shard_log_cut_below_the_tail");
+            self.first = from;
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     journal::{Installed, Journal, JournalError},
     mark, planted,
     runtime::{Runtime, Task},
-    types::{GroupId, Index, SegmentId},
+    types::{GroupId, Index, SegmentId, Stamp},
 };
 
 /// What is known of the segments that are not settled.
@@ -50,6 +50,8 @@ pub(super) struct Sequence(u64);
 pub(super) struct Anchor {
     pub(super) at: Sequence,
     pub(super) covers: Index,
+    /// What time it was for the group.
+    pub(super) stamp: Stamp,
 }
 
 /// What one segment holds.
@@ -78,6 +80,16 @@ impl Settling {
         let Some(segment) = self.segments.get_mut(&extent.segment) else { return };
         let highest = segment.entries.entry(group).or_default();
         *highest = index.max(*highest);
+    }
+
+    /// No entry of a group from there on counts any more: no checkpoint need cover them. One that
+    /// had to could wait for an index that its group never reaches.
+    pub(super) fn cut(&mut self, group: GroupId, from: Index) {
+        for segment in self.segments.values_mut() {
+            if let Some(highest) = segment.entries.get_mut(&group) {
+                *highest = Index(from.0.saturating_sub(1)).min(*highest);
+            }
+        }
     }
 
     /// What lies there is no entry any more.

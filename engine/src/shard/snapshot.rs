@@ -29,6 +29,7 @@ use core::{num::NonZeroU64, ops::Bound, time::Duration};
 use super::{
     Outbox, Shard, Stopped,
     checkpoint::{self, Checkpoint},
+    group::Group,
     write::Load,
 };
 use crate::{
@@ -42,7 +43,7 @@ use crate::{
     raft::{EntryId, Input},
     runtime::{Clock, Handle, Receiver, Rng, Runtime, Sender, Task, queue, timeout},
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Version},
-    value::{Builder, IndexView, Place, Scan, Tree, View},
+    value::{Builder, Cursor, IndexView, Place, Scan, Tree, View},
 };
 
 /// How long a sender waits for an answer before it sends a chunk again.
@@ -73,6 +74,17 @@ pub(super) struct Arrived<R: Runtime> {
     /// The same, by number.
     numbers: Vec<SegmentId>,
     tree: Tree,
+    swept: Swept,
+}
+
+/// How far the deletion of what a snapshot has not has come.
+#[derive(Debug, Default)]
+struct Swept {
+    /// The last key of the old index that was deleted; and whether all of them were looked at.
+    key: Option<Vec<u8>>,
+    is_old_done: bool,
+    /// How many of the values that no index knows.
+    uncounted: usize,
 }
 
 /// A snapshot that is being sent.
@@ -337,6 +349,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Puts into a frame what makes listed snapshots count. Answers their groups.
     pub(super) fn push_installs(&mut self, frame: &mut Load) -> Vec<GroupId> {
         let mut pushed = Vec::new();
+        let began = frame.bytes();
         for (id, arrived) in &mut self.snapshots.installing {
             let Some(group) = self.groups.get(id) else { continue };
             let at = arrived.checkpoint.at;
@@ -350,15 +363,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 pushed.push(*id);
                 continue;
             }
-            if let Some(tree) = self.engine.tree(*id) {
-                push_deletions(frame, *id, at, tree, &arrived.tree);
-            }
-            for key in group.uncounted.iter().map(|(_, key)| key) {
-                let is_known = self.engine.tree(*id).is_some_and(|tree| tree.get(key).is_some());
-                if !is_known && arrived.tree.get(key).is_none() {
-                    mark!("shard_uncounted_record_deleted");
-                    push_deletion(frame, *id, at, key);
-                }
+            if !sweep(frame, began, group, arrived, self.engine.tree(*id)) {
+                mark!("shard_snapshot_deletes_in_several_frames");
+                continue;
             }
             let first = group.raft.applied().next();
             let last = at.index.min(group.window.last());
@@ -374,6 +381,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             pushed.push(*id);
         }
         pushed
+    }
+
+    /// Nothing of a frame was written: what it deleted is to be deleted again.
+    pub(super) fn installs_failed(&mut self) {
+        for arrived in self.snapshots.installing.values_mut() {
+            arrived.swept = Swept::default();
+        }
     }
 
     /// The frame that makes a snapshot count is durable.
@@ -399,14 +413,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     self.settling.died(extent);
                 }
                 group.window.restart(at.index);
+                self.settling.cut(id, at.index.next());
             }
-            group.stamp = group.stamp.max(checkpoint.state.stamp());
+            let stamp = checkpoint.state.stamp();
+            group.stamp = group.stamp.max(stamp);
             group.state = checkpoint.state;
             let seats = checkpoint.roster.iter().filter(|(id, _)| !group.roster.contains_key(*id));
             self.peers.learn(seats.map(|(_, seat)| *seat));
             group.roster = checkpoint.roster;
             group.committed = group.committed.max(at.index);
-            group.anchor = super::settle::Anchor { at: at_segment, covers: at.index };
+            group.anchor = super::settle::Anchor { at: at_segment, covers: at.index, stamp };
             self.engine.replace(id, tree, Version(at.index.0));
             self.goes_on(id);
         }
@@ -417,15 +433,46 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 }
 
-/// Deletes what the old index has and the snapshot has not.
-fn push_deletions(frame: &mut Load, id: GroupId, at: EntryId, old: &Tree, new: &Tree) {
-    let mut cursor = old.range(Bound::Unbounded, Bound::Unbounded);
-    while let Some((key, _)) = cursor.next() {
+/// Deletes what was there and the snapshot has not, as far as there is room in the frame. Answers
+/// whether that is all. A deletion counts only behind a checkpoint of its entry, so what goes into
+/// earlier frames changes nothing before the last one does.
+fn sweep<R: Runtime>(
+    frame: &mut Load,
+    began: usize,
+    group: &Group,
+    arrived: &mut Arrived<R>,
+    old: Option<&Tree>,
+) -> bool {
+    let Arrived { id, checkpoint, tree: new, swept, .. } = arrived;
+    let (id, at) = (id.group, checkpoint.at);
+    let has_room = |frame: &Load| frame.has_room(began);
+    let start = swept.key.take();
+    let start = start.as_deref().map_or(Bound::Unbounded, Bound::Excluded);
+    let mut cursor =
+        old.filter(|_| !swept.is_old_done).map(|old| old.range(start, Bound::Unbounded));
+    while let Some((key, _)) = cursor.as_mut().and_then(Cursor::next) {
         if new.get(key).is_some() || planted!("shard_snapshot_keeps_deleted_keys") {
             continue;
         }
         push_deletion(frame, id, at, key);
+        if !has_room(frame) {
+            swept.key = Some(key.to_vec());
+            return false;
+        }
     }
+    swept.is_old_done = true;
+    for (_, key) in group.uncounted.iter().skip(swept.uncounted) {
+        swept.uncounted += 1;
+        let is_known = old.is_some_and(|old| old.get(key).is_some());
+        if !is_known && new.get(key).is_none() {
+            mark!("shard_uncounted_record_deleted");
+            push_deletion(frame, id, at, key);
+            if !has_room(frame) {
+                return false;
+            }
+        }
+    }
+    true
 }
 
 fn push_deletion(frame: &mut Load, id: GroupId, at: EntryId, key: &[u8]) {
@@ -662,6 +709,6 @@ impl<R: Runtime> Intake<R> {
         let Self { id, from, segments, tree, checkpoint, .. } = self;
         let numbers = segments.iter().map(DataSegment::id).collect();
         let (checkpoint, tree) = (checkpoint?, tree.finish());
-        Some(Arrived { id, from, checkpoint, segments, numbers, tree })
+        Some(Arrived { id, from, checkpoint, segments, numbers, tree, swept: Swept::default() })
     }
 }

@@ -190,7 +190,9 @@ impl Window {
     pub(super) fn landed(&mut self, index: Index, term: Term, extent: Extent) -> bool {
         let Some(nth) = self.nth(index) else { return false };
         match self.slots.get_mut(nth) {
-            Some(slot) if slot.term == term && slot.extent.is_none() => {
+            // One that was cut and came back is not the one that was sent off: what lies there is
+            // void by a cut that is still to be written.
+            Some(slot) if slot.term == term && slot.is_flying => {
                 slot.extent = Some(extent);
                 slot.is_flying = false;
                 true
@@ -252,6 +254,7 @@ mod tests {
         let mut window = Window::new(Index(4));
         assert_eq!(window.put(Index(5), Term(1), entry(1)), None);
         assert_eq!(window.put(Index(6), Term(1), entry(2)), None);
+        assert_eq!(window.launch(Index(0)).count(), 2);
         assert!(window.landed(Index(5), Term(1), extent(8)));
         assert_eq!(window.cut(Index(5)), [extent(8)], "6 is nowhere yet");
         assert_eq!(window.put(Index(5), Term(2), entry(3)), None);
@@ -261,11 +264,25 @@ mod tests {
     }
 
     #[test]
+    fn what_was_cut_and_came_back_is_not_what_was_sent_off() {
+        let mut window = Window::new(Index(6));
+        window.put(Index(7), Term(1), entry(1));
+        assert_eq!(window.launch(Index(7)).count(), 1);
+        window.cut(Index(7));
+        window.put(Index(7), Term(2), entry(2));
+        window.cut(Index(7));
+        window.put(Index(7), Term(1), entry(1));
+        assert!(!window.landed(Index(7), Term(1), extent(8)), "a cut that is to come voids it");
+        assert_eq!(window.launch(Index(7)).count(), 1, "it is written again, behind the cut");
+    }
+
+    #[test]
     fn a_repaired_entry_takes_the_place_of_the_damaged_one() {
         let mut window = Window::new(Index(0));
         window.found(Index(1), Term(1), extent(8));
         window.found(Index(2), Term(1), extent(10));
         assert_eq!(window.put(Index(1), Term(1), entry(1)), Some(extent(8)));
+        assert_eq!(window.launch(Index(1)).count(), 1);
         assert!(window.landed(Index(1), Term(1), extent(20)));
         assert_eq!(window.slot(Index(2)).and_then(Slot::extent), Some(extent(10)));
     }
@@ -276,6 +293,7 @@ mod tests {
         for index in 1..=4 {
             window.put(Index(index), Term(1), entry(index as u8));
         }
+        assert_eq!(window.launch(Index(1)).count(), 4);
         assert!(window.landed(Index(1), Term(1), extent(8)));
         assert!(window.landed(Index(2), Term(1), extent(10)));
         window.trim(0, Index(9));

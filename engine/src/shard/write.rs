@@ -11,7 +11,7 @@
 //!
 //! Not here: the device (`journal`).
 
-use alloc::{collections::BTreeSet, vec::Vec};
+use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::{mem, time::Duration};
 
@@ -43,7 +43,7 @@ pub(super) struct Flight {
     /// What the cores wanted written: their tokens, and what comes back when nothing was written.
     groups: Vec<(GroupId, Unsaved)>,
     /// Hard states and checkpoints of these groups, and how far these go.
-    anchors: Vec<(GroupId, Index)>,
+    anchors: Vec<(GroupId, Anchor)>,
     /// Groups whose held apply has its derived records in it, from which record on.
     derived: Vec<(GroupId, usize)>,
     /// Groups whose snapshot counts with it.
@@ -67,12 +67,14 @@ struct Flying {
 #[derive(Debug)]
 pub(super) struct Load {
     frame: FrameBuilder,
+    /// How much of it each kind of piece may take.
+    share: usize,
     lines: Vec<(RecordKind, Version)>,
 }
 
 impl Load {
-    pub(super) const fn new(frame: FrameBuilder) -> Self {
-        Self { frame, lines: Vec::new() }
+    pub(super) const fn new(frame: FrameBuilder, share: usize) -> Self {
+        Self { frame, share, lines: Vec::new() }
     }
 
     /// How long its records are.
@@ -90,6 +92,13 @@ impl Load {
         (self.frame, self.lines)
     }
 
+    /// Whether there is room for one more of the pieces that began at so many bytes. Each kind has its
+    /// share of a frame, so that none waits for another for ever.
+    pub(super) fn has_room(&self, began: usize) -> bool {
+        let bytes = self.bytes();
+        bytes < limits::SHARD_FRAME_BYTES_FULL && bytes - began <= self.share
+    }
+
     /// # Panics
     /// When the frame is full: what goes into one is bounded far below that.
     pub(super) fn push(&mut self, record: &Record<'_>) {
@@ -100,7 +109,7 @@ impl Load {
 
     /// An entry, which was verified when it came.
     fn push_entry(&mut self, bytes: &Bytes) {
-        let Self { frame, lines } = self;
+        let Self { frame, lines, .. } = self;
         let pushed =
             frame.push_encoded_with(bytes, |record| lines.push((record.kind, record.version)));
         assert!(pushed.is_ok(), "what goes into one frame is bounded");
@@ -220,10 +229,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn frame(&mut self, journal: &mut Journal<R>) -> FrameBuilder {
-        let mut frame = Load::new(journal.frame());
+        let mut frame = Load::new(journal.frame(), self.options.frame_bytes);
         let mut flight = Flight::default();
         for id in mem::take(&mut self.unsaved) {
-            if frame.frame.bytes() > limits::SHARD_FRAME_BYTES_SOFT {
+            if !frame.has_room(0) {
                 self.unsaved.insert(id);
                 continue;
             }
@@ -244,25 +253,34 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.push_derived(&mut frame, &mut flight.derived);
         self.push_values(&mut frame, &mut flight.values);
-        let anchors = match self.peers.holds_checkpoints() {
-            true => BTreeSet::new(),
-            false => self.settling.take_anchors(),
-        };
-        for id in anchors {
+        self.push_anchors(&mut frame, &mut flight);
+        flight.installs = self.push_installs(&mut frame);
+        flight.lines = frame.lines;
+        self.flight = flight;
+        frame.frame
+    }
+
+    /// Puts checkpoints into a frame. One speaks of the log, and of what the state has taken, so it
+    /// comes no earlier than these.
+    fn push_anchors(&mut self, frame: &mut Load, flight: &mut Flight) {
+        if self.peers.holds_checkpoints() {
+            return;
+        }
+        let began = frame.bytes();
+        for id in self.settling.take_anchors() {
             let Some(group) = self.groups.get(&id) else { continue };
-            if self.unsaved.contains(&id) {
+            let is_ahead =
+                group.held.is_some() && !flight.derived.iter().any(|(derived, _)| *derived == id);
+            if self.unsaved.contains(&id) || is_ahead || !frame.has_room(began) {
                 mark!("shard_anchor_waits_for_its_log");
                 self.settling.anchor([id]);
                 continue;
             }
             let now = checkpoint::of(group);
-            checkpoint::push_both(&mut frame, id, group, &now);
-            flight.anchors.push((id, now.at.index));
+            checkpoint::push_both(frame, id, group, &now);
+            let (covers, stamp) = (now.at.index, now.state.stamp());
+            flight.anchors.push((id, Anchor { covers, stamp, ..Anchor::default() }));
         }
-        flight.installs = self.push_installs(&mut frame);
-        flight.lines = frame.lines;
-        self.flight = flight;
-        frame.frame
     }
 
     /// The disk has answered.
@@ -291,16 +309,25 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (nth, (kind, version)) in flight.lines.iter().enumerate() {
             self.engine.ledger_mut().wrote(persisted.loc(nth), *kind, *version);
         }
+        // Not before: should the cut be lost, what it voids is the log.
+        for (id, unsaved) in &flight.groups {
+            unsaved.cut.into_iter().for_each(|from| self.settling.cut(*id, from));
+        }
         for flying in flight.entries {
             let Flying { group: id, index, term, bytes, record } = flying;
             let loc = persisted.loc(record);
             let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
-            self.settling.wrote(id, index, extent);
+            self.settling.enter(extent.segment);
             let Some(group) = self.groups.get_mut(&id) else { continue };
             if !group.window.landed(index, term, extent) {
                 mark!("shard_replaced_while_being_written");
                 self.settling.died(extent);
-            } else if let Some(old) = group.mended.remove(&index) {
+                continue;
+            }
+            self.settling.wrote(id, index, extent);
+            if let Some(old) = group.mended.remove(&index) {
+                // Applying may have stopped before it.
+                self.committed.insert(id);
                 self.point_at_mended(id, index, extent, old);
             }
         }
@@ -309,9 +336,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.values_landed(flight.values, persisted);
         let at = self.settling.enter(persisted.loc(0).segment);
-        for (id, covers) in flight.anchors {
+        for (id, anchor) in flight.anchors {
             if let Some(group) = self.groups.get_mut(&id) {
-                group.anchor = Anchor { at, covers };
+                group.anchor = Anchor { at, ..anchor };
             }
         }
         for id in flight.installs {
@@ -365,6 +392,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.derived_failed(id);
         }
         self.values_failed(flight.values);
+        self.installs_failed();
     }
 }
 

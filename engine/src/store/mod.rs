@@ -80,6 +80,14 @@ pub struct Derived<'a> {
     pub expires_ms: Option<NonZeroU64>,
 }
 
+impl Derived<'_> {
+    /// How much of a frame it takes, without what stands around it.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.key.len() + self.value.as_ref().map_or(0, Vec::len)
+    }
+}
+
 /// What an entry did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Effect<'a> {

@@ -342,6 +342,7 @@ fn options(leases: bool) -> ShardOptions {
             ..Config::default()
         },
         retain_bytes: 32 << 10,
+        frame_bytes: 1 << 10,
         cache_bytes: 4 << 10,
         compare_every: COMPARE_EVERY,
         pace: PACE,

@@ -1,0 +1,195 @@
+//! Stories of replicated groups that no random load tells: too large, too many, or too quiet.
+//!
+//! Whole nodes and the SDK in the simulated world. Each story once brought nodes down or kept them
+//! busy for ever; what it is about stands above it.
+//!
+//! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
+
+use std::{
+    future::pending,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use trilith_engine::{
+    command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
+    raft::{Config, Raft, Role},
+    runtime::{Clock, Handle, Runtime, Task, race},
+    shard::ShardOptions,
+    types::GroupId,
+};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish},
+    node::{Cluster, Node, NodeOptions as Setup, Watch},
+};
+use trilith_sim::{
+    os::SimRuntime,
+    subject::cluster::{address, number},
+    world::{NodeId, NodeOptions, World, WorldOptions},
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Which node leads, by its place in the world.
+type Leader = Arc<Mutex<Option<u32>>>;
+
+struct Seen {
+    node: u32,
+    leader: Leader,
+}
+
+impl Watch for Seen {
+    fn saw_step(&mut self, _group: GroupId, raft: &Raft) {
+        if raft.role() == Role::Leader {
+            *self.leader.lock().expect("nobody panics with it") = Some(self.node);
+        }
+    }
+}
+
+/// A cluster of so many nodes and one group, and somebody to ask it.
+struct Stage {
+    world: World,
+    nodes: u32,
+    asker: NodeId,
+    leader: Leader,
+}
+
+impl Stage {
+    fn new(nodes: u32, shard: &ShardOptions) -> Self {
+        let mut world = World::new(1, WorldOptions::default());
+        let leader = Leader::default();
+        for node in 0..nodes {
+            let (leader, shard) = (Arc::clone(&leader), shard.clone());
+            world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
+                let seen = Seen { node, leader: Arc::clone(&leader) };
+                let shard = shard.clone();
+                async move {
+                    let members = (0..nodes).map(|node| (number(node), address(node))).collect();
+                    let cluster = Cluster::new("sim", members, 1).expect("a cluster");
+                    let setup = Setup { shard, ..Setup::new(number(node), cluster) };
+                    let node = Node::start(&runtime, setup, seen).await.expect("a node");
+                    race(runtime.stopped(), node.run()).await;
+                }
+            });
+        }
+        let asker = world.add("asker", NodeOptions::default(), |_| pending::<()>());
+        world.start_all();
+        world.run_for(3 * SECOND);
+        Self { world, nodes, asker, leader }
+    }
+
+    fn leader(&self) -> u32 {
+        self.leader.lock().expect("nobody panics with it").expect("somebody leads")
+    }
+
+    /// Asks these nodes for everything at once; what was answered within the time.
+    fn ask(&mut self, nodes: &[u32], ops: Vec<Op>, within: Duration) -> Vec<Option<Outcome>> {
+        let nodes: Vec<_> = nodes.iter().map(|node| address(*node)).collect();
+        let answers = Arc::new(Mutex::new(vec![None; ops.len()]));
+        let into = Arc::clone(&answers);
+        self.world.run_on(self.asker, within + SECOND, |rt: SimRuntime| async move {
+            let client = Arc::new(Client::start(&rt, &nodes, ClientOptions::default()));
+            let open = Arc::new(AtomicUsize::new(ops.len()));
+            for (nth, op) in ops.into_iter().enumerate() {
+                let (client, into, open) = (client.clone(), into.clone(), open.clone());
+                let call = async move {
+                    let wish = Wish { level: Level::Strong, staleness_ms: 0, within };
+                    let outcome = client.call(op, wish).await.outcome;
+                    into.lock().expect("nobody panics with it")[nth] = Some(outcome);
+                    open.fetch_sub(1, Ordering::Relaxed);
+                };
+                rt.task().spawn("call", call).detach();
+            }
+            while open.load(Ordering::Relaxed) > 0 {
+                rt.clock().sleep_until(rt.clock().now() + SECOND / 100).await;
+            }
+        });
+        let answers = answers.lock().expect("nobody panics with it");
+        answers.clone()
+    }
+
+    fn length(&mut self, key: &'static str) -> usize {
+        let nodes: Vec<u32> = (0..self.nodes).collect();
+        let get = Op::Get(Bytes::from_static(key.as_bytes()));
+        match self.ask(&nodes, vec![get], 10 * SECOND).remove(0) {
+            Some(Outcome::Ok(Reply::Value(Some(found)))) => found.value.len(),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
+    fn assert_no_panic(&self) {
+        let panics = self.world.panics();
+        assert!(panics.is_empty(), "{panics:?}");
+    }
+}
+
+fn set(key: String, value: Bytes) -> Op {
+    let (expiry, condition) = (Expiry::None, Condition::Always);
+    Op::Write(Command::Set { key: key.into(), value, expiry, condition, want_old: false })
+}
+
+fn append(key: &'static str, value: &'static str) -> Op {
+    let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(value.as_bytes()));
+    Op::Write(Command::Append { key, value })
+}
+
+/// An entry of a few bytes computes a value of a megabyte. A batch of applies was bounded by its
+/// entries, so a hundred and more such values went into one frame, which cannot be that large: every
+/// node ended, and ended again at each start, because what is committed comes again.
+#[test]
+fn many_large_values_are_computed_at_once() {
+    const MIB: usize = 1 << 20;
+    let mut stage = Stage::new(1, &ShardOptions::default());
+    let large = set("log".into(), Bytes::from(vec![b'x'; MIB]));
+    assert!(matches!(stage.ask(&[0], vec![large], 10 * SECOND)[..], [Some(Outcome::Ok(_))]));
+    let many = (0..160).map(|_| append("log", "y")).collect();
+    let answers = stage.ask(&[0], many, 60 * SECOND);
+    stage.assert_no_panic();
+    let done = |answer: &Option<Outcome>| matches!(answer, Some(Outcome::Ok(_)));
+    assert!(answers.iter().all(done), "{:?}", answers.iter().find(|answer| !done(answer)));
+    stage.world.power_loss(NodeId(0));
+    stage.world.start(NodeId(0));
+    stage.world.run_for(5 * SECOND);
+    assert_eq!(stage.length("log"), MIB + 160);
+    stage.assert_no_panic();
+}
+
+/// A leader that is cut off appends what nobody commits. Its group goes on elsewhere and stays below
+/// those indices, which the segment nevertheless wanted a checkpoint for: one was written and synced
+/// in every turn, and no segment settled any more.
+#[test]
+fn what_was_cut_wants_no_checkpoint() {
+    let shard = ShardOptions {
+        raft: Config { quiet_after: Some(SECOND), ..Config::default() },
+        ..ShardOptions::default()
+    };
+    let mut stage = Stage::new(3, &shard);
+    let all: Vec<u32> = (0..3).collect();
+    let first = (0..20).map(|nth| set(format!("a{nth}"), Bytes::from_static(b"1"))).collect();
+    assert!(stage.ask(&all, first, 10 * SECOND).iter().all(Option::is_some));
+    let old = stage.leader();
+    for other in all.iter().filter(|node| **node != old) {
+        stage.world.cut_both(NodeId(old), NodeId(*other));
+    }
+    let lost = (0..200).map(|nth| set(format!("b{nth}"), Bytes::from_static(b"2"))).collect();
+    stage.ask(&[old], lost, SECOND / 2);
+    stage.world.run_for(5 * SECOND);
+    assert_ne!(stage.leader(), old, "the others have a leader of their own");
+    for other in all.iter().filter(|node| **node != old) {
+        stage.world.heal_both(NodeId(old), NodeId(*other));
+    }
+    stage.world.run_for(3 * SECOND);
+    stage.world.power_loss(NodeId(old));
+    stage.world.start(NodeId(old));
+    stage.world.run_for(10 * SECOND);
+    let before = stage.world.disk_ops(NodeId(old));
+    stage.world.run_for(5 * SECOND);
+    let busy = stage.world.disk_ops(NodeId(old)) - before;
+    assert!(busy < 50, "{busy} calls of the disk in five idle seconds");
+    assert_eq!(stage.length("a0"), 1);
+    stage.assert_no_panic();
+}
