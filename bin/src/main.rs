@@ -11,6 +11,7 @@
 
 mod failure;
 mod out;
+mod process;
 mod progress;
 
 mod bench;

@@ -37,15 +37,15 @@ fn a_lost_write_is_noticed() {
     check("0,0").failed(3, "TR-E403");
 }
 
-/// Nodes are killed, paused and ended while clients ask; everything that was answered is explained
+/// Nodes are killed, paused and ended while clients ask, and one loses its directory; everything that was answered is explained
 /// by one order, and in the end all nodes hold the same.
 fn a_cluster_outlives_kills(name: &str, nodes: &str) {
     let scratch = Scratch::new(name);
     let dir = scratch.path("");
-    let usual = ["kill", "cluster", "--rounds", "1", "--seconds", "6", "-o", "json"];
+    let usual = ["kill", "cluster", "--rounds", "1", "--seconds", "6", "--lose", "1", "-o", "json"];
     let said = run(&[&usual[..], &["--dir", &dir, "--nodes", nodes]].concat()).ok();
     assert!(said.contains("\"lost\":0") && !said.contains("\"kills\":0,"), "{said}");
-    assert!(!said.contains("\"answered\":0,"), "{said}");
+    assert!(!said.contains("\"answered\":0,") && said.contains("\"replaced\":1,"), "{said}");
     assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 0, "something was left");
 }
 
@@ -66,4 +66,39 @@ fn a_cluster_that_forgets_is_noticed() {
     let dir = scratch.path("");
     let usual = ["kill", "cluster", "--rounds", "1", "--seconds", "1", "--wipe"];
     run(&[&usual[..], &["--dir", &dir]].concat()).failed(3, "TR-E403");
+}
+
+/// Whoever ends the program, however, ends what it started: nothing listens or writes on.
+#[test]
+#[cfg(target_os = "linux")]
+fn nothing_is_left_running_when_the_program_is_killed() {
+    let scratch = Scratch::new("nothing_is_left_running_when_the_program_is_killed");
+    let dir = scratch.path("");
+    let mut command = program::trilith();
+    command.args(["kill", "cluster", "--rounds", "9", "--seconds", "60", "--dir", &dir]);
+    let mut killer = command.spawn().expect("it starts");
+    // What it starts works in a directory that is named after it.
+    let dir = format!("{dir}trilith-{}", killer.id());
+    let wait = |is_over: &dyn Fn(usize) -> bool| {
+        for _ in 0..2_000 {
+            if is_over(running_in(&dir).len()) {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        panic!("these run: {:#?}", running_in(&dir));
+    };
+    wait(&|running| running > 0);
+    killer.kill().expect("it runs");
+    killer.wait().expect("it ends");
+    wait(&|running| running == 0);
+}
+
+/// The processes that were started with an argument that begins so.
+#[cfg(target_os = "linux")]
+fn running_in(dir: &str) -> Vec<String> {
+    let all = fs::read_dir("/proc").expect("this is Linux").flatten();
+    let lines = all.filter_map(|process| fs::read_to_string(process.path().join("cmdline")).ok());
+    let names = |line: &String| line.split('\0').any(|word| word.starts_with(dir));
+    lines.filter(names).collect()
 }

@@ -96,11 +96,13 @@ impl Replace {
         let named = self.directory.map(|directory| directory.0);
         let mut replacement = Replacement::new(os, &self.at, NodeId(self.node), named);
         let (mut progress, mut said) = (None, None);
-        let began = Instant::now();
+        let (began, mut served) = (Instant::now(), None);
         loop {
             let standing = replacement.step(ANSWER).await;
-            let elapsed = began.elapsed();
-            let is_over = elapsed >= Duration::from_secs(self.timeout);
+            let is_over = began.elapsed() >= Duration::from_secs(self.timeout);
+            if !matches!(standing, Standing::Serves(_)) {
+                served = None;
+            }
             match standing {
                 Standing::Done { directory, groups } => {
                     progress.into_iter().for_each(Progress::finish);
@@ -112,9 +114,13 @@ impl Replace {
                     progress.at(going.done.into());
                 }
                 Standing::NotAMember => return Err(standing),
-                Standing::Serves(_) if is_over || elapsed >= SILENCE => return Err(standing),
                 standing if is_over => return Err(standing),
-                Standing::Serves(_) => {}
+                Standing::Serves(_) => {
+                    let since = *served.get_or_insert_with(Instant::now);
+                    if since.elapsed() >= SILENCE {
+                        return Err(standing);
+                    }
+                }
                 waits => {
                     if said.as_ref() != Some(&waits) {
                         eprintln!("node {}: {}; waiting", self.node, cause(&waits));

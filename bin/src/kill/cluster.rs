@@ -76,6 +76,9 @@ pub struct Cluster {
     /// How long nodes of one cluster are killed.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3600))]
     seconds: u64,
+    /// In one round of so many a node loses its directory and is replaced; 0 for never.
+    #[arg(long, default_value_t = 2)]
+    lose: u64,
     /// Clients, each asking for one thing at a time.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
     clients: u32,
@@ -110,6 +113,7 @@ pub fn run(cluster: &Cluster, out: Out) -> Outcome {
             ("kills_of_all_at_once", seen.did.in_storms.into()),
             ("ended_in_order", seen.did.in_order.into()),
             ("pauses", seen.did.pauses.into()),
+            ("replaced", seen.did.replaced.into()),
             ("answered", seen.ok.into()),
             ("refused", seen.refused.into()),
             ("unknown", seen.unknown.into()),
@@ -131,7 +135,8 @@ impl Cluster {
         let (mut seen, mut progress) = (Seen::default(), Progress::new("rounds", self.rounds));
         for round in 0..self.rounds {
             fs::create_dir_all(dir).map_err(|error| starting(&error))?;
-            let drawn = Drawn::of(self, self.seed.wrapping_add(round), dir)?;
+            let mut drawn = Drawn::of(self, self.seed.wrapping_add(round), dir)?;
+            drawn.loses = (round + 1).is_multiple_of(self.lose) && self.nodes > 2;
             let (did, judged) = drawn.round()?;
             seen.did += did;
             let (ok, refused, unknown) = judged.history.tally();
@@ -159,6 +164,8 @@ impl Cluster {
 /// A round, as it was drawn.
 struct Drawn {
     wipe: bool,
+    /// Whether a node loses its directory.
+    loses: bool,
     addresses: Arc<[SocketAddr]>,
     groups: u32,
     shape: Shape,
@@ -179,6 +186,7 @@ impl Drawn {
     fn of(cluster: &Cluster, seed: u64, dir: &Path) -> Outcome<Self> {
         let mut dice = Dice::new(seed);
         let addresses = keeper::addresses(cluster.nodes as usize)?;
+        let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let members = (1..).zip(&addresses).map(|(node, at): (u64, _)| format!("{node}={at}"));
         let members = members.collect::<Vec<_>>().join(",");
         let groups = [1, 3, 8][dice.below(3) as usize];
@@ -209,12 +217,19 @@ impl Drawn {
         };
         Ok(Self {
             wipe: cluster.wipe,
+            loses: false,
             addresses: addresses.into(),
             groups,
             load: load::plan(seed, &shape),
             shape,
             patience: Duration::from_millis(20 + dice.below(PATIENCE_MS_MAX)),
-            shared: Shared { arguments, dir: dir.to_owned(), until: began + length, storms },
+            shared: Shared {
+                at: at.join(","),
+                arguments,
+                dir: dir.to_owned(),
+                until: began + length,
+                storms,
+            },
             dice,
             began,
         })
@@ -222,7 +237,10 @@ impl Drawn {
 
     fn keepers(&self) -> Vec<Keeper> {
         let mut dice = self.dice.clone();
+        let loser = 1 + dice.below(self.addresses.len() as u64) as usize;
+        let after = (self.shared.until - self.began).mul_f64(dice.below(500) as f64 / 1000.0);
         let keeper = |node| Keeper {
+            loses_at: (self.loses && node == loser).then(|| self.began + after),
             shared: self.shared.clone(),
             node,
             dice: Dice::new(dice.bits()),

@@ -8,8 +8,10 @@
 //! | all at once | SIGKILL for every node of the cluster at one moment |
 //! | ended in order | SIGTERM, and it must end with 0 |
 //! | paused | SIGSTOP for a while, then SIGCONT: it finds that time has passed |
+//! | lost | SIGKILL, and its directory is gone; `trilith ctl replace` gives it a new one |
 //!
-//! A node that ends without having been told to is a failure of its own.
+//! A node that ends without having been told to is a failure of its own, unless it is refused because
+//! it is being replaced.
 //!
 //! Not here: the clients and the judges (`cluster.rs`).
 
@@ -19,7 +21,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
     path::PathBuf,
-    process::{Child, Command, ExitStatus, Stdio},
+    process::{Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -27,13 +29,16 @@ use std::{
 use super::{starting, strange};
 use crate::{
     bench::load::Dice,
-    failure::{Failure, LOST, Outcome},
+    failure::{FOREIGN, Failure, LOST, Outcome},
+    process::Process,
 };
 
 /// What ends a process whatever it does.
 const SIGKILL: i32 = 9;
 /// A node that was asked to end must have done so by then.
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
+/// A node that has lost its directory must have been replaced by then, whoever is killed meanwhile.
+const REPLACED_WITHIN: Duration = Duration::from_secs(60);
 /// How often a process is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Lines of a log that tell why a node ended.
@@ -53,6 +58,8 @@ pub(super) fn addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
 /// What a cluster's keepers share.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
+    /// Where the nodes listen, as arguments have it.
+    pub(super) at: String,
     /// The arguments that all nodes have in common.
     pub(super) arguments: Vec<String>,
     /// Where the nodes' directories and logs are.
@@ -71,6 +78,7 @@ pub(super) struct Did {
     pub(super) in_storms: u64,
     pub(super) in_order: u64,
     pub(super) pauses: u64,
+    pub(super) replaced: u64,
 }
 
 impl std::ops::AddAssign for Did {
@@ -80,6 +88,7 @@ impl std::ops::AddAssign for Did {
         self.in_storms += other.in_storms;
         self.in_order += other.in_order;
         self.pauses += other.pauses;
+        self.replaced += other.replaced;
     }
 }
 
@@ -91,29 +100,47 @@ pub(super) struct Keeper {
     pub(super) node: usize,
     pub(super) dice: Dice,
     pub(super) did: Did,
+    /// When it loses its directory.
+    pub(super) loses_at: Option<Instant>,
 }
 
 /// A process that is killed when nobody holds it any more.
 #[derive(Debug)]
 pub(super) struct Running {
-    child: Child,
+    process: Process,
     log: PathBuf,
 }
 
-impl Drop for Running {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _gone = self.child.kill();
-        let _status = self.child.wait();
-    }
-}
-
 impl Running {
+    /// Starts it; what it has to say goes into that file.
+    fn of(mut command: Command, log: PathBuf) -> Outcome<Self> {
+        let file = File::options().create(true).append(true).open(&log);
+        command.stdout(Stdio::null());
+        command.stderr(file.map_err(|error| starting(&error))?);
+        Ok(Self { process: Process::start(&mut command).map_err(|error| starting(&error))?, log })
+    }
+
+    /// Whether it has done what it was started for.
+    fn has_succeeded(&mut self) -> Outcome<bool> {
+        match self.process.ended().map_err(|error| starting(&error))? {
+            Some(status) if status.success() => Ok(true),
+            Some(status) => Err(self.ended(status)),
+            None => Ok(false),
+        }
+    }
+
+    /// Waits until it has.
+    fn succeeds(mut self) -> Outcome {
+        while !self.has_succeeded()? {
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
+    }
+
     /// SIGKILL. It must have lived until then.
     fn kill(mut self) -> Outcome {
         self.check()?;
-        self.child.kill().map_err(|error| starting(&error))?;
-        let status = self.child.wait().map_err(|error| starting(&error))?;
+        let status = self.process.kill().map_err(|error| starting(&error))?;
         // It may have ended by itself between the look and the signal.
         if status.signal() == Some(SIGKILL) { Ok(()) } else { Err(self.ended(status)) }
     }
@@ -124,7 +151,7 @@ impl Running {
         self.signal("-TERM")?;
         let until = Instant::now() + ENDS_WITHIN;
         loop {
-            match self.child.try_wait().map_err(|error| starting(&error))? {
+            match self.process.ended().map_err(|error| starting(&error))? {
                 Some(status) if status.success() => return Ok(()),
                 Some(status) => return Err(self.ended(status)),
                 None if Instant::now() >= until => {
@@ -137,15 +164,25 @@ impl Running {
     }
 
     fn signal(&self, signal: &str) -> Outcome {
-        let id = self.child.id().to_string();
+        let id = self.process.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status();
         let sent = sent.map_err(|error| starting(&error))?;
         if sent.success() { Ok(()) } else { Err(strange(&format!("kill {signal} {id}: {sent}"))) }
     }
 
+    /// Whether it has left because the others know another directory of its. However else it ended
+    /// is a failure.
+    fn is_outcast(&mut self) -> Outcome<bool> {
+        match self.process.ended().map_err(|error| starting(&error))? {
+            Some(status) if status.code() == Some(FOREIGN.exit as i32) => Ok(true),
+            Some(status) => Err(self.ended(status)),
+            None => Ok(false),
+        }
+    }
+
     /// It lives.
     fn check(&mut self) -> Outcome {
-        match self.child.try_wait().map_err(|error| starting(&error))? {
+        match self.process.ended().map_err(|error| starting(&error))? {
             Some(status) => Err(self.ended(status)),
             None => Ok(()),
         }
@@ -167,7 +204,8 @@ impl Keeper {
     /// Keeps the node until mischief ends; it runs then.
     pub(super) fn keep(&mut self) -> Outcome<Running> {
         loop {
-            let mut running = self.start()?;
+            let loses = self.loses_at.take_if(|at| *at <= Instant::now());
+            let mut running = if loses.is_some() { self.lose()? } else { self.start()? };
             let life = match self.dice.below(4) {
                 0 => self.dice.below(40_000),
                 _ => 150_000 + self.dice.below(1_500_000),
@@ -184,6 +222,10 @@ impl Keeper {
             } else {
                 if ends >= self.shared.until {
                     wait_until(self.shared.until);
+                    if self.loses_at.take().is_some() {
+                        running.kill()?;
+                        return self.lose();
+                    }
                     running.check()?;
                     return Ok(running);
                 }
@@ -209,6 +251,46 @@ impl Keeper {
         }
     }
 
+    /// The node, which does not run, loses its directory and is replaced; it runs then.
+    fn lose(&mut self) -> Outcome<Running> {
+        let (node, at) = (self.node.to_string(), self.shared.at.clone());
+        // Before the cluster is founded there is nothing to replace, and nobody who could. The node
+        // itself may be needed for that.
+        let founding = self.start()?;
+        let within = format!("{}", REPLACED_WITHIN.as_millis());
+        self.control(&["cli", "--at", &at, "--within-ms", &within, "incr", "founded"])?
+            .succeeds()?;
+        founding.kill()?;
+        fs::remove_dir_all(self.data()).map_err(|error| starting(&error))?;
+        let within = format!("{}", REPLACED_WITHIN.as_secs());
+        let mut control =
+            self.control(&["ctl", "replace", &node, "--at", &at, "--timeout", &within])?;
+        let mut running = self.start()?;
+        loop {
+            let is_done = control.has_succeeded()?;
+            if running.is_outcast()? {
+                running = self.start()?;
+            }
+            if is_done {
+                self.did.replaced += 1;
+                return Ok(running);
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Another command of this program, at work.
+    fn control(&self, arguments: &[&str]) -> Outcome<Running> {
+        let log = self.shared.dir.join(format!("ctl{}.log", self.node));
+        let mut command = Process::command(env::current_exe().map_err(|error| starting(&error))?);
+        command.args(arguments);
+        Running::of(command, log)
+    }
+
+    fn data(&self) -> PathBuf {
+        self.shared.dir.join(format!("n{}", self.node))
+    }
+
     /// Lets it stand still and go on, and live a little after that.
     fn pause(&mut self, running: &mut Running) -> Outcome {
         running.check()?;
@@ -222,22 +304,17 @@ impl Keeper {
 
     /// Starts the node again, without what it had.
     pub(super) fn wiped(&self) -> Outcome<Running> {
-        let data = self.shared.dir.join(format!("n{}", self.node));
-        fs::remove_dir_all(data).map_err(|error| starting(&error))?;
+        fs::remove_dir_all(self.data()).map_err(|error| starting(&error))?;
         self.start()
     }
 
     /// Starts the node, for the first time or again.
     fn start(&self) -> Outcome<Running> {
-        let name = format!("n{}", self.node);
-        let log = self.shared.dir.join(format!("{name}.log"));
-        let file = File::options().create(true).append(true).open(&log);
-        let mut command = Command::new(env::current_exe().map_err(|error| starting(&error))?);
+        let log = self.shared.dir.join(format!("n{}.log", self.node));
+        let mut command = Process::command(env::current_exe().map_err(|error| starting(&error))?);
         command.args(["server", "--node", &self.node.to_string()]).args(&self.shared.arguments);
-        command.arg("--data").arg(self.shared.dir.join(&name));
-        command.stdin(Stdio::null()).stdout(Stdio::null());
-        command.stderr(file.map_err(|error| starting(&error))?);
-        Ok(Running { child: command.spawn().map_err(|error| starting(&error))?, log })
+        command.arg("--data").arg(self.data());
+        Running::of(command, log)
     }
 }
 

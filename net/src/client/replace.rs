@@ -102,7 +102,7 @@ impl<R: Runtime> Replacement<R> {
     /// Asks everybody once, which takes every group a step further.
     pub async fn step(&mut self, within: Duration) -> Standing {
         let answers = self.ask(within).await;
-        let directory = match choose(self.named, &answers) {
+        let directory = match choose(self.named, self.directory, &answers) {
             Ok(directory) => directory,
             Err(standing) => return standing,
         };
@@ -157,7 +157,14 @@ impl<R: Runtime> Replacement<R> {
 }
 
 /// The directory that is to have the new replicas; otherwise why there is none.
-fn choose(named: Option<Uuid>, answers: &[Replacing]) -> Result<Uuid, Standing> {
+///
+/// One that was begun with goes on until another one shows itself: while a group has no leader,
+/// nobody says that it is seated there.
+fn choose(
+    named: Option<Uuid>,
+    begun: Option<Uuid>,
+    answers: &[Replacing],
+) -> Result<Uuid, Standing> {
     if answers.is_empty() {
         return Err(Standing::Unanswered);
     }
@@ -194,7 +201,16 @@ fn choose(named: Option<Uuid>, answers: &[Replacing]) -> Result<Uuid, Standing> 
         Some(other) => Err(Standing::Serves(*other)),
         // The cluster was founded with it.
         None if serving.contains(&directory) && !refused.contains(&directory) => {
-            if is_seated(&directory) { Ok(directory) } else { Err(Standing::Serves(directory)) }
+            let groups = answers.iter().map(|answer| answer.groups).max().unwrap_or(0);
+            let heard: BTreeSet<GroupId> = led().map(|led| led.group).collect();
+            if is_seated(&directory) || begun == Some(directory) {
+                Ok(directory)
+            } else if heard.len() < groups as usize {
+                // A group without a leader may have it.
+                Err(Standing::NotShown)
+            } else {
+                Err(Standing::Serves(directory))
+            }
         }
         None => Ok(directory),
     }
@@ -222,7 +238,7 @@ mod tests {
 
     #[track_caller]
     fn check(named: Option<Uuid>, answers: &[Replacing], expect: Result<Uuid, Standing>) {
-        assert_eq!(choose(named, answers), expect);
+        assert_eq!(choose(named, None, answers), expect);
     }
 
     #[test]
@@ -230,10 +246,10 @@ mod tests {
         check(None, &[], Err(Standing::Unanswered));
         let stranger = Replacing { is_member: false, ..saw(NEW, false, false) };
         check(None, std::slice::from_ref(&stranger), Err(Standing::NotAMember));
-        check(None, &[saw(OLD, true, true), stranger], Err(Standing::Serves(OLD)));
+        check(None, &[saw(OLD, true, true), stranger], Err(Standing::NotShown));
         let founder = Uuid::default();
         check(None, &[leads(founder, saw(OLD, true, true))], Err(Standing::Serves(OLD)));
-        check(Some(OLD), &[saw(OLD, true, true)], Err(Standing::Serves(OLD)));
+        check(Some(OLD), &[leads(founder, saw(OLD, true, true))], Err(Standing::Serves(OLD)));
         // Somebody still reaches the old one, whatever the others saw.
         check(None, &[saw(OLD, true, true), saw(NEW, false, false)], Err(Standing::Serves(OLD)));
         check(Some(NEW), &[saw(OLD, true, true)], Err(Standing::Serves(OLD)));
@@ -255,6 +271,10 @@ mod tests {
         let half = [leads(NEW, saw(NEW, true, true)), saw(NEW, false, false)];
         check(None, &half, Ok(NEW));
         check(None, &half[..1], Ok(NEW));
+        // The leader is lost.
+        let follows = [saw(NEW, true, true)];
+        check(None, &follows, Err(Standing::NotShown));
+        assert_eq!(choose(None, Some(NEW), &follows), Ok(NEW));
         // It does not run, and one group has not begun.
         check(None, &[leads(NEW, saw(NEW, true, false)), saw(OLD, true, false)], Ok(NEW));
         // It is lost again, and comes back with another one.

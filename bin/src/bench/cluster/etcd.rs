@@ -9,17 +9,14 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::Stdio,
     time::Duration,
 };
 use trilith_engine::runtime::{Clock, Runtime};
 use trilith_net::os::Os;
 
-use super::{
-    grpc::Connection,
-    members::{Members, Process},
-    race::Target,
-};
+use super::{grpc::Connection, members::Members, race::Target};
+use crate::process::Process;
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
@@ -56,7 +53,7 @@ impl Plan {
         let client = format!("http://{}", self.clients[at]);
         let peer = format!("http://{}", self.peers[at]);
         let state = if again { "existing" } else { "new" };
-        let mut command = Command::new("etcd");
+        let mut command = Process::command("etcd");
         command.args(["--name", &format!("m{at}"), "--log-level", "error"]);
         command.arg("--data-dir").arg(self.dir.join(format!("m{at}")));
         command.args(["--listen-client-urls", &client, "--advertise-client-urls", &client]);
@@ -64,8 +61,8 @@ impl Plan {
         command.args(["--initial-cluster", &names.join(","), "--initial-cluster-state", state]);
         // What Debian's service would set for it must not reach these.
         command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(Process::of(command.spawn()?))
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Process::start(&mut command)
     }
 }
 

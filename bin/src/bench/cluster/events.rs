@@ -132,7 +132,7 @@ async fn our_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
     for _ in 0..KILLS {
         let target = Ours::connect(os, &members.addresses, 1);
         target.put(0, &key(0), b"before").await.map_err(failed)?;
-        members.processes[leader].kill();
+        let _status = members.processes[leader].kill();
         let begin = Instant::now();
         target.put(0, &key(0), b"after").await.map_err(failed)?;
         times.push(begin.elapsed());
@@ -155,7 +155,7 @@ async fn their_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
                 others.push(Etcd::connect(os, *address, 1).await.map_err(failed)?);
             }
         }
-        members.processes[leader].kill();
+        let _status = members.processes[leader].kill();
         let begin = Instant::now();
         for other in others.iter().cycle() {
             let until = os.clock().now() + ATTEMPT;
@@ -193,7 +193,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
     let shape = Shape { groups: 1, lease: false };
     let (mut members, leader) = our_cluster(os, dir, &shape).await?;
     let away = (leader + 1) % 3;
-    members.processes[away].kill();
+    let _status = members.processes[away].kill();
     let target = Ours::connect(os, &[members.addresses[leader]], 4);
     let begin = Instant::now();
     let load = Load {

@@ -3,14 +3,7 @@
 //! Not here: what a node does (`server.rs`), the loads (`race.rs`).
 
 use bytes::BytesMut;
-use std::{
-    env, io,
-    net::SocketAddr,
-    path::Path,
-    process::{Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{env, io, net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 use trilith_engine::{
     command::{Command as Change, Condition, Expiry, Op, Outcome, Refusal, Reply, Response},
     runtime::{Clock, Runtime},
@@ -20,11 +13,8 @@ use trilith_net::{
     os::Os,
 };
 
-use super::{
-    etcd::free_ports,
-    members::{Members, Process},
-    race::Target,
-};
+use super::{etcd::free_ports, members::Members, race::Target};
+use crate::process::Process;
 
 /// An election and a slow disk.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -50,7 +40,7 @@ pub(super) fn start_one(
 ) -> io::Result<Process> {
     let named = addresses.iter().enumerate();
     let members: Vec<String> = named.map(|(at, address)| format!("{}={address}", at + 1)).collect();
-    let mut command = Command::new(env::current_exe()?);
+    let mut command = Process::command(env::current_exe()?);
     command.args(["--log", "error", "server", "--node", &(at + 1).to_string()]);
     command.args(["--members", &members.join(",")]);
     command.args(["--groups", &shape.groups.to_string(), "--cluster", "bench"]);
@@ -58,8 +48,8 @@ pub(super) fn start_one(
     if shape.lease {
         command.args(["--drift-ppm", "10000"]);
     }
-    command.stdin(Stdio::null()).stdout(Stdio::null());
-    Ok(Process::of(command.spawn()?))
+    command.stdout(Stdio::null());
+    Process::start(&mut command)
 }
 
 /// Starts three nodes.
