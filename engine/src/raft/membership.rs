@@ -375,3 +375,7 @@ fn insert(list: &mut Vec<ReplicaId>, id: ReplicaId) {
 fn remove(list: &mut Vec<ReplicaId>, id: ReplicaId) -> bool {
     list.binary_search(&id).map(|at| list.remove(at)).is_ok()
 }
+
+#[cfg(test)]
+#[path = "membership_tests.rs"]
+mod tests;

@@ -27,6 +27,10 @@
 //! proposals are one [`Input::Propose`], one write and one message a peer, and cost the core four
 //! bytes each.
 //!
+//! # What it must survive
+//! Each kind of mistake that is known of Raft has a story, a table or a scenario of its own:
+//! `engine/docs/raft-stories.md`.
+//!
 //! # How a shard drives it
 //! ```text
 //! loop:

@@ -247,3 +247,7 @@ impl Window {
         self.bytes = 0;
     }
 }
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;
