@@ -294,11 +294,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(mut journal) = self.journal.take() else { return };
         let (own, mut peers) = (self.node, Vec::new());
         self.peers.telling = core::mem::take(&mut self.peers.seats);
-        for seat in &self.peers.telling {
-            let peer = Peer { directory: seat.directory, is_seated: true };
-            if seat.node != own && journal.peers().get(&seat.node) != Some(&peer) {
-                peers.retain(|(node, _)| *node != seat.node);
-                peers.push((seat.node, peer));
+        // The last of a node's seats is the one it has: a snapshot's roster tells the older ones too.
+        let seats = self.peers.telling.iter().map(|seat| (seat.node, seat.directory));
+        let seats: BTreeMap<NodeId, Uuid> = seats.collect();
+        for (node, directory) in seats {
+            let peer = Peer { directory, is_seated: true };
+            if node != own && journal.peers().get(&node) != Some(&peer) {
+                peers.push((node, peer));
             }
         }
         let mut waits = Vec::new();
