@@ -62,7 +62,8 @@ pub struct PaceOptions {
 impl Default for PaceOptions {
     fn default() -> Self {
         Self {
-            floor: Duration::from_millis(20),
+            // A turn of a busy loop takes some tens of milliseconds, and is in what is measured.
+            floor: Duration::from_millis(50),
             slow_after: Duration::from_secs(5),
             fit_after: Duration::from_secs(300),
             rest: Duration::from_secs(10),
@@ -213,6 +214,13 @@ impl Pace {
         let paces: BTreeMap<NodeId, u64> = self.others(now).collect();
         let known = fit.filter_map(|(id, node)| Some((*paces.get(&node)?, id)));
         known.filter(|(micros, _)| self.is_fit(*micros, best)).min().map(|(_, id)| id)
+    }
+
+    /// Whether a node that is heard of is slower than who should lead.
+    pub(super) fn is_behind(&self, now: Moment, node: Option<NodeId>) -> bool {
+        let Some(best) = self.best_other(now) else { return false };
+        let mut others = self.others(now);
+        others.any(|(other, micros)| Some(other) == node && !self.is_fit(micros, best))
     }
 
     /// How eagerly replicas here campaign whose usual priority is this.
@@ -403,5 +411,7 @@ mod tests {
         let all = || (2..=4).map(|id| (ReplicaId(id), NodeId(id)));
         assert_eq!(pace.successor(now, all()), Some(ReplicaId(3)));
         assert_eq!(pace.successor(now, all().filter(|(id, _)| id.0 != 3)), None);
+        let behind = |node| pace.is_behind(now, Some(NodeId(node)));
+        assert_eq!([2, 3, 4, 5].map(behind), [true, false, false, false]);
     }
 }

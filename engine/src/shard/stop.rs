@@ -1,7 +1,7 @@
 //! Ending in order: nobody should have to wait for an election because somebody updates a machine.
 //!
 //! From the moment it is asked, the shard takes no new requests. It hands every group that it leads
-//! to the voter that is furthest, to another one if that one does not take over within an election
+//! to the voter that is furthest and not slow, to another one if that one does not take over within an election
 //! timeout, and ends when it leads nothing that somebody else could lead and everybody was
 //! answered; or when its time is over, for what it does here is a kindness and no promise.
 //!
@@ -73,7 +73,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .groups
             .iter()
             .filter_map(|(id, group)| {
-                let fit = successors(group);
+                let mut fit = successors(group);
+                fit.sort_by_key(|id| self.pace.is_behind(now, group.node_of(*id)));
                 fit.get(tries % fit.len().max(1)).map(|to| (*id, *to))
             })
             .collect();
