@@ -194,8 +194,6 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
-    rotting("scan_reads_gaps", "value", "a bad sector between two values spoils both"),
-    rotting("shard_damaged_entry_counts_as_absent", "shard", "rot in the tail shortens the log"),
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
     planted("ack_before_sync", "journal", "records count as durable before their sync"),

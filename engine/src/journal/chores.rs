@@ -32,7 +32,7 @@ use super::{
 use crate::{
     limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, ReadMode, Runtime},
-    types::{Loc, SegmentId, Uuid},
+    types::{Loc, Lsn, SegmentId, Uuid},
 };
 
 /// Which chores are on their way.
@@ -109,7 +109,7 @@ enum SealError {
     /// Reading failed: not fatal.
     Read(DiskError),
     /// The frames are damaged: not fatal.
-    Damaged(Damage),
+    Damaged(Vec<Damage>),
     /// Writing into the segment failed: fatal.
     Write(DiskError),
 }
@@ -125,6 +125,9 @@ pub enum Installed {
     Sealed(SegmentId),
     /// A footer could not be made; the segment works without one.
     NotSealed(SegmentId),
+    /// The same, because of damage: what it would leave out must be elsewhere first
+    /// ([`Journal::give_up`]).
+    Damaged(SegmentId, Vec<Damage>),
     /// So many bytes went back to the device.
     Reclaimed(u64),
     /// A segment was read from end to end.
@@ -155,6 +158,20 @@ impl<R: Runtime> Journal<R> {
     #[must_use]
     pub fn hint_source(&self, id: SegmentId) -> Option<HintSource<R>> {
         self.source(id).filter(|source| !self.is_unsettled(&source.listed))
+    }
+
+    /// The frames of a full segment without these LSNs: all that they say is durable elsewhere, or
+    /// of no use any more. They are damaged, and in the way of its footer.
+    pub fn give_up(&mut self, id: SegmentId, lost: Vec<(Lsn, Lsn)>) {
+        self.busy.unsealable.retain(|unsealable| *unsealable != id);
+        self.given_up.insert(id, lost);
+    }
+
+    /// What there is to read of a full segment that its owner has settled, and which of its records
+    /// are dead.
+    #[must_use]
+    pub fn settled_source(&self, id: SegmentId) -> Option<(HintSource<R>, Vec<u32>)> {
+        Some((self.source(id)?, self.settled.get(&id).cloned().unwrap_or_default()))
     }
 
     /// A full segment, settled or not.
@@ -201,7 +218,8 @@ impl<R: Runtime> Journal<R> {
             without_footer.map(|listed| listed.id).find_map(|id| self.source(id))?
         };
         self.busy.sealing = Some(source.listed.id);
-        let HintSource { segment, listed, sealed, .. } = source;
+        let HintSource { segment, listed, mut sealed, .. } = source;
+        sealed.lost.extend(self.given_up.get(&listed.id).into_iter().flatten());
         let dead = self.settled.get(&listed.id).cloned().unwrap_or_default();
         Some(Work::Seal(Box::new(SealWork { segment, listed, sealed, dead })))
     }
@@ -283,6 +301,7 @@ impl<R: Runtime> Journal<R> {
                     Ok(()) => {
                         self.rotated.clear();
                         self.settled.remove(&id);
+                        self.given_up.remove(&id);
                         if is_shorter {
                             let segment = self.files.get(id).cloned();
                             give_back(segment, bytes).await;
@@ -298,10 +317,12 @@ impl<R: Runtime> Journal<R> {
                 self.busy.unsealable.push(id);
                 Ok(Installed::NotSealed(id))
             }
-            Err(SealError::Damaged(damage)) => {
-                tracing::error!(%damage, "a full segment is damaged");
+            Err(SealError::Damaged(damages)) => {
+                for damage in &damages {
+                    tracing::error!(%damage, "a full segment is damaged");
+                }
                 self.busy.unsealable.push(id);
-                Ok(Installed::NotSealed(id))
+                Ok(Installed::Damaged(id, damages))
             }
             Err(SealError::Write(error)) => Err(self.stop(error)),
         }
@@ -318,7 +339,8 @@ impl<R: Runtime> Journal<R> {
         while let Some(work) = self.plan_seal() {
             let chore = Chore { rt: self.rt.clone(), work };
             let done = chore.run().await;
-            if let Installed::NotSealed(id) = self.install(done).await? {
+            let installed = self.install(done).await?;
+            if let Installed::NotSealed(id) | Installed::Damaged(id, _) = installed {
                 self.busy.unsealable.push(id);
             }
         }
@@ -440,8 +462,8 @@ async fn write_footer<R: Runtime>(
         let is_dead = |loc: Loc| {
             dead.binary_search(&loc.offset_words).is_ok() && !planted!("dead_record_in_hints")
         };
-        if let Some(damage) = walked.damages.into_iter().next() {
-            return Err(SealError::Damaged(damage));
+        if !walked.damages.is_empty() {
+            return Err(SealError::Damaged(walked.damages));
         }
         let builder = footer::build_kept(id, &walked.bytes, &walked.frames, |loc, _| !is_dead(loc));
         Ok(builder.finish(id, seed, offset))

@@ -167,6 +167,16 @@ impl<R: Runtime> Files<R> {
         Ok(RecordBuf { bytes, value_at })
     }
 
+    /// Whether the device still has the record at `loc`, whatever the cache has.
+    ///
+    /// # Errors
+    /// [`ReadError`]; none of them is fatal to the store.
+    pub async fn check(&self, loc: Loc, expect: Expect<'_>) -> Result<(), ReadError> {
+        let segment = self.open.get(&loc.segment).ok_or(ReadError::Unknown(loc.segment))?;
+        let read = read_range(&segment.file, loc.offset(), end_of(loc), ReadMode::Uncached).await;
+        verify(&read.map_err(ReadError::Disk)?, loc, expect).map(|_| ())
+    }
+
     /// Reads the record at `loc`, whichever it is: compaction takes it as it stands.
     ///
     /// # Errors

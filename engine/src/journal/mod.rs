@@ -58,7 +58,7 @@ pub use identity::Owner;
 pub use open::Recovered;
 pub use report::{JournalError, JournalOptions, OnDamage, OpenError, OpenReport, ReadError, Sync};
 pub use salvage::Relic;
-pub use sealed::{HintSource, ScrubReport};
+pub use sealed::{Deletion, HintSource, ScrubReport};
 pub use settle::TailSegment;
 pub use verdict::{Damage, Verdict};
 pub use write::{Journal, ManifestEdit, Persisted, SegmentInfo};

@@ -47,10 +47,10 @@ use super::{
         read_small, remove_quietly, write_small,
     },
     report::{JournalOptions, OnDamage, OpenError, OpenReport},
-    salvage::{DamagedFrame, salvage},
+    salvage::{DamagedFrame, salvage_all},
     sealed::{FrontError, WalkedSegment, check_front, load_footer, walk_sealed, whole_file},
     settle::{TailSegment, in_order},
-    verdict::{Damage, Decision, Front, Kept, Scanned, Verdict, decide},
+    verdict::{Damage, Decision, Front, Kept, Scanned, Verdict, decide, is_named, lost_end},
     walk::{FrameAt, Start, walk},
     write::{Journal, Spare},
 };
@@ -171,6 +171,7 @@ fn assemble<R: Runtime>(
         rotated: BTreeMap::new(),
         retired: Vec::new(),
         settled: BTreeMap::new(),
+        given_up: BTreeMap::new(),
         next_segment,
         next_lsn,
         durable_lsn: Lsn(next_lsn.0 - 1),
@@ -951,43 +952,11 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     is_zero(front) || frame.is_some_and(is_zero)
 }
 
-/// Records that may have been the last, and cannot be read: nothing that is kept shows that they are
-/// missing.
-fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> {
-    let at_end = |damage: &&Damage| {
-        let is_open = damage.verdict == Verdict::Ambiguous || damage.last_lsn.is_none();
-        is_open && damage.first_lsn >= next_lsn
-    };
-    let ranges = damages.iter().filter(at_end).map(|damage| {
-        let first = damage.first_lsn;
-        (first, damage.last_lsn.map_or(first, |last| last.max(first)))
-    });
-    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
-}
-
-/// What the damaged frames of a segment still say.
-fn salvage_all<'a>(
-    id: SegmentId,
-    uuid: Uuid,
-    bytes: &[u8],
-    damages: impl IntoIterator<Item = &'a Damage>,
-) -> Vec<DamagedFrame> {
-    let damages = damages.into_iter();
-    damages.filter_map(|damage| salvage(id, Seed::of(uuid), bytes, damage)).collect()
-}
-
 /// Where the frames end that a damage hit: what is damaged can say whose it was.
 fn used_end(bytes: &[u8], damage: &Damage) -> u64 {
     let end = usize::try_from(damage.offset + damage.bytes).unwrap_or(usize::MAX);
     let used = bytes[..bytes.len().min(end)].iter().rposition(|byte| *byte != 0);
     used.map_or(0, |last| (last as u64 + 1).next_multiple_of(FRAME_ALIGN as u64))
-}
-
-/// Whether all records that a damage took are named, and had been durable.
-fn is_named(damage: &Damage) -> bool {
-    let named: u64 = damage.groups.iter().map(|entry| u64::from(entry.records)).sum();
-    let lost = damage.last_lsn.map(|last| (last.0 + 1).saturating_sub(damage.first_lsn.0));
-    damage.verdict == Verdict::Rot && lost.is_some_and(|lost| lost <= named)
 }
 
 fn sealed_of(kept: &Kept, proven: &[FrameAt]) -> Sealed {

@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     mark,
-    types::{Loc, Lsn, SegmentId, Version},
+    types::{Loc, Lsn, SegmentId, Uuid, Version},
 };
 
 /// A frame of which something is damaged, and all of whose records can be named.
@@ -81,6 +81,17 @@ pub(super) fn salvage(
     }
     mark!("journal_damaged_frame_is_named");
     Some(found)
+}
+
+/// What the damaged frames of a segment still say.
+pub(super) fn salvage_all<'a>(
+    id: SegmentId,
+    uuid: Uuid,
+    bytes: &[u8],
+    damages: impl IntoIterator<Item = &'a Damage>,
+) -> Vec<DamagedFrame> {
+    let damages = damages.into_iter();
+    damages.filter_map(|damage| salvage(id, Seed::of(uuid), bytes, damage)).collect()
 }
 
 /// From record to record, whether they verify or not.
@@ -151,7 +162,7 @@ fn is_plausible(record: &Record<'_>) -> bool {
     let has_key = !record.key.is_empty();
     match (record.kind, record.origin) {
         (RecordKind::Put | RecordKind::Tombstone, _) => has_key && record.version > Version(0),
-        (RecordKind::Command, _) => record.version > Version(0),
+        (RecordKind::Command, _) => !has_key && record.version > Version(0),
         (RecordKind::Hard, _) => !has_key && record.version == Version(0),
         (RecordKind::Checkpoint, _) => !has_key,
         (RecordKind::Edit, _) => false,

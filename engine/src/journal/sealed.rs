@@ -17,15 +17,16 @@ use super::{
     edits::{Listed, Sealed},
     files::{SegmentFile, read_range},
     footer::SegmentHints,
-    format::{FormatError, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
+    format::{FormatError, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
     report::ReadError,
+    salvage::{Relic, salvage},
     verdict::{Damage, Decision, Front, Scanned, Verdict, decide_sealed},
     walk::{FrameAt, Start, walk},
 };
 use crate::{
     limits, mark, planted,
     runtime::{DiskError, DiskResult, File, ReadMode, Runtime, Task},
-    types::{Lsn, SegmentId, Uuid},
+    types::{GroupId, Lsn, SegmentId, Uuid, Version},
 };
 
 /// What walking a sealed segment gave.
@@ -187,6 +188,31 @@ impl<R: Runtime> HintSource<R> {
         report
     }
 
+    /// The deletions in damaged frames: what an index does not know, and what would come back to
+    /// life without them. `None` when one of them cannot be read, or nobody knows whether there
+    /// is one.
+    pub async fn deletions(&self, damages: &[Damage], dead: &[u32]) -> Option<Vec<Deletion>> {
+        let end = self.sealed.frames_end.min(limits::SEGMENT_FILE_BYTES_MAX);
+        let bytes = read_range(&self.segment.file, 0, end, ReadMode::Uncached).await.ok()?;
+        let seed = Seed::of(self.listed.uuid);
+        let mut found = Vec::new();
+        for damage in damages {
+            let frame = salvage(self.listed.id, seed, &bytes, damage)?;
+            for relic in frame.relics(&bytes) {
+                let record = relic.record();
+                let is_dead = dead.binary_search(&relic.loc().offset_words).is_ok();
+                if record.kind != RecordKind::Tombstone || is_dead {
+                    continue;
+                }
+                if matches!(relic, Relic::Damaged(..)) {
+                    return None;
+                }
+                found.push((record.group, record.key.to_vec(), record.version));
+            }
+        }
+        Some(found)
+    }
+
     /// The hints, from the footer or from the frames.
     ///
     /// # Errors
@@ -215,6 +241,9 @@ impl<R: Runtime> HintSource<R> {
         walked.map_err(ReadError::Disk)?
     }
 }
+
+/// A key of a group has no value as of that version.
+pub type Deletion = (GroupId, Vec<u8>, Version);
 
 /// What reading a whole segment found.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -499,3 +499,24 @@ impl Judge {
         decision
     }
 }
+
+/// Records that may have been the last, and cannot be read: nothing that is kept shows that they are
+/// missing.
+pub(super) fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> {
+    let at_end = |damage: &&Damage| {
+        let is_open = damage.verdict == Verdict::Ambiguous || damage.last_lsn.is_none();
+        is_open && damage.first_lsn >= next_lsn
+    };
+    let ranges = damages.iter().filter(at_end).map(|damage| {
+        let first = damage.first_lsn;
+        (first, damage.last_lsn.map_or(first, |last| last.max(first)))
+    });
+    ranges.reduce(|one, other| (one.0.min(other.0), one.1.max(other.1)))
+}
+
+/// Whether all records that a damage took are named, and had been durable.
+pub(super) fn is_named(damage: &Damage) -> bool {
+    let named: u64 = damage.groups.iter().map(|entry| u64::from(entry.records)).sum();
+    let lost = damage.last_lsn.map(|last| (last.0 + 1).saturating_sub(damage.first_lsn.0));
+    damage.verdict == Verdict::Rot && lost.is_some_and(|lost| lost <= named)
+}

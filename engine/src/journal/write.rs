@@ -77,6 +77,8 @@ pub struct Journal<R: Runtime> {
     pub(super) retired: Vec<Retired<R>>,
     /// Segments that their owner has settled and that have no footer yet: their dead records.
     pub(super) settled: BTreeMap<SegmentId, Vec<u32>>,
+    /// What their footers leave out because it is damaged.
+    pub(super) given_up: BTreeMap<SegmentId, Vec<(Lsn, Lsn)>>,
     /// Handed out to chores; a number is used once, whatever becomes of it.
     pub(super) next_segment: SegmentId,
     pub(super) next_lsn: Lsn,

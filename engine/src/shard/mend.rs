@@ -49,7 +49,7 @@ use crate::{
     raft::{Input, Moment, Role},
     runtime::Runtime,
     types::{GroupId, NodeId, SegmentId, Term, Version},
-    value::{Moved, Place, View},
+    value::{Found, Moved, Place, View},
 };
 
 /// How long one replica has to answer before the next one is asked; when all were asked in vain, the
@@ -90,6 +90,8 @@ struct Broken {
     copy: Option<Bytes>,
     /// Part of the frame that is being written.
     is_flying: bool,
+    /// Whether its place is bad though it may be read: what is in memory or verifies does as a copy.
+    at_rest: bool,
 }
 
 /// Somebody cannot read a value.
@@ -141,9 +143,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         tracing::error!(%id, segment = %place.loc.segment, version = place.version.0, "a value is damaged");
         self.engine.ledger_mut().line_mut(place.loc.segment).is_faulty = true;
-        let next = Broken { place, tries: 0, next: now, copy: None, is_flying: false };
+        let next =
+            Broken { place, tries: 0, next: now, copy: None, is_flying: false, at_rest: false };
         mending.broken.insert(broken, next);
         mending.until(now);
+    }
+
+    /// The same, whether or not it can be read: the place is bad.
+    pub(super) fn broke_at_rest(&mut self, id: GroupId, key: &[u8]) {
+        self.broke(id, key);
+        if let Some(broken) = self.mending.broken.get_mut(&(id, key.to_vec())) {
+            broken.at_rest = true;
+        }
     }
 
     /// A read could not be served. It waits for what it needs, if that is worth it.
@@ -233,10 +244,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.mended(&key);
                 continue;
             }
-            // A bit may flip on its way from the disk, and not again.
-            if self.view(key.0).get(&key.1, 0).await.is_ok() {
-                mark!("shard_damaged_value_is_whole_again");
-                self.mended(&key);
+            if self.read_again(&key).await {
                 continue;
             }
             let is_first = self.mending.broken.get(&key).is_some_and(|broken| broken.tries == 0);
@@ -252,6 +260,22 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let asks = asks.filter(|broken| broken.next > now).map(|broken| broken.next);
         let reads = mending.readings.iter().map(|(until, ..)| *until);
         self.mending.due = asks.chain(reads).chain(mending.held_up.values().copied()).min();
+    }
+
+    /// Whether the value can be read here after all.
+    async fn read_again(&mut self, key: &Key) -> bool {
+        let Ok(Some(found)) = self.view(key.0).get(&key.1, 0).await else { return false };
+        let copy = encode(key.0, &key.1, &found);
+        let Some(broken) = self.mending.broken.get_mut(key) else { return false };
+        if broken.at_rest {
+            mark!("shard_value_moved_from_a_bad_place");
+            broken.copy = Some(copy);
+        } else {
+            // A bit may flip on its way from the disk, and not again.
+            mark!("shard_damaged_value_is_whole_again");
+            self.mended(key);
+        }
+        true
     }
 
     /// Whether the index still names the damaged place.
@@ -342,19 +366,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.broke(group, &key);
                 continue;
             };
-            let record = Record {
-                group,
-                kind: RecordKind::Put,
-                version,
-                term: Term(0),
-                expires_ms: found.expires_ms.map(NonZeroU64::get),
-                origin: Origin::State,
-                key: &key,
-                value: &found.value,
-            };
-            let mut bytes = BytesMut::new();
-            record.encode(&mut bytes);
-            let packet = Packet::Value { group, record: bytes.freeze() };
+            let record = encode(group, &key, &Found { version, ..found });
+            let packet = Packet::Value { group, record };
             self.outbox.send(Envelope { to: by, packet });
         }
     }
@@ -454,4 +467,21 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.engine.ledger_mut().line_mut(segment).is_faulty = false;
         }
     }
+}
+
+/// A value as a record that is of no log.
+fn encode(group: GroupId, key: &[u8], found: &Found) -> Bytes {
+    let mut bytes = BytesMut::new();
+    let record = Record {
+        group,
+        kind: RecordKind::Put,
+        version: found.version,
+        term: Term(0),
+        expires_ms: found.expires_ms.map(NonZeroU64::get),
+        origin: Origin::State,
+        key,
+        value: &found.value,
+    };
+    record.encode(&mut bytes);
+    bytes.freeze()
 }

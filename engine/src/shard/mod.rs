@@ -40,6 +40,9 @@
 //! - the index of a group holds what is applied, never more;
 //! - every request is answered once, or its caller is gone.
 //!
+//! What the disk has damaged comes from other replicas as far as that is possible (`mend.rs`,
+//! `scrub.rs`, `recover.rs`).
+//!
 //! After a failed write the shard stops, and the node with it: a disk that lied once is not asked
 //! again.
 //!
@@ -61,6 +64,7 @@ mod peers;
 mod propose;
 mod read;
 mod recover;
+mod scrub;
 mod settle;
 mod snapshot;
 mod stop;
@@ -242,6 +246,7 @@ enum Done<R: Runtime> {
     Listed(Journal<R>, Result<(), JournalError>, Box<snapshot::Arrived<R>>, Vec<(SegmentId, Line)>),
     Met(Journal<R>, Result<(), JournalError>, Vec<Greeting>),
     Chore(journal::Done<R>),
+    Looked(scrub::Looked),
     Compacted(Result<Box<Compacted<R>>, CompactError>),
 }
 
@@ -283,6 +288,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     pace: pace::Pace,
     settling: settle::Settling,
     mending: mend::Mending,
+    scrubbing: scrub::Scrubbing,
     /// Wall time and the monotonic clock when this life began.
     began: (u64, Instant),
     /// Nothing is written before this: the disk was full.
@@ -322,6 +328,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.take_in();
             self.begin_intakes();
             self.compact();
+            self.scrub();
             self.mend().await;
             self.propose();
             self.send_beats();
@@ -405,7 +412,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let waits = self.waits_for_journal();
         let held = waits.then_some(self.hold_until);
         let stopping = self.stopping.as_ref().map(stop::Stopping::next);
-        let others = stopping.into_iter().chain(self.peers.leaves_at()).chain(self.mending.next());
+        let others = stopping
+            .into_iter()
+            .chain(self.peers.leaves_at())
+            .chain(self.mending.next())
+            .chain(self.scrubs_at());
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
@@ -537,6 +548,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.listed(journal, result, arrived, lines);
             }
             Done::Compacted(result) => self.compacted(result),
+            Done::Looked(looked) => self.looked(looked),
             Done::Chore(done) => {
                 self.chore = None;
                 self.installs.push_back(done);

@@ -20,6 +20,7 @@ use super::{
     pace::{Pace, PaceOptions},
     peers::Peers,
     recover::{self, Found},
+    scrub::Scrubbing,
     settle::{Anchor, Settling},
     snapshot::Snapshots,
     timers::Timers,
@@ -56,6 +57,10 @@ pub struct ShardOptions {
     pub frame_bytes: usize,
     /// How many bytes of applied entries a group keeps in memory for its followers.
     pub cache_bytes: u64,
+    /// How many bytes a second are read to see whether they are still whole; 0 for none.
+    pub scrub_bytes_per_second: u64,
+    /// How long nothing is read for that when everything was, and at the beginning.
+    pub scrub_pause: Duration,
     /// How often replicas compare their states, in a group's own time. The same for all nodes: the
     /// points at which they compare follow from it.
     pub compare_every: Duration,
@@ -77,6 +82,8 @@ impl Default for ShardOptions {
             retain_bytes: 64 << 20,
             frame_bytes: 4 << 20,
             cache_bytes: 4 << 20,
+            scrub_bytes_per_second: 2 << 20,
+            scrub_pause: Duration::from_secs(60 * 60),
             compare_every: Duration::from_secs(10),
             pace: PaceOptions::default(),
         }
@@ -145,8 +152,7 @@ impl fmt::Display for OpenError {
 }
 
 /// What to do about a directory that cannot be opened and cannot be repaired here.
-const REPLACE: &str = "move this directory away, start the node with an empty one, and have it \
-                       replaced: trilith ctl replace <node>";
+const REPLACE: &str = "empty it and replace the node: trilith ctl replace";
 
 impl core::error::Error for OpenError {}
 
@@ -197,6 +203,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let engine = load(&journal, &recovered.tail, recovered.segments, &found);
         let others = founding.members.iter().filter(|member| **member != node).count();
         let to_found = known.is_empty().then(|| founding.clone());
+        let first_scrub = Moment(rt.clock().now().0) + options.scrub_pause;
         let mut shard = Self {
             rng: rt.rng("shard"),
             pace: Pace::new(options.pace),
@@ -227,6 +234,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             flight: Flight::default(),
             settling,
             mending: super::mend::Mending::default(),
+            scrubbing: Scrubbing::beginning(first_scrub),
             began: (rt.clock().wall().0, rt.clock().now()),
             hold_until: Moment::default(),
             stopping: None,

@@ -132,10 +132,6 @@ pub(super) fn scan(
         let mut open: Option<(GroupId, Index, Line)> = None;
         for relic in segment.relics() {
             let (loc, record) = (relic.loc(), relic.record());
-            let is_whole = matches!(relic, Relic::Whole(..));
-            if !is_whole && planted!("shard_damaged_entry_counts_as_absent") {
-                continue;
-            }
             if record.origin == Origin::Part {
                 let Some((.., line)) = &mut open else {
                     return Err(Unreadable("a part of an entry stands without it"));

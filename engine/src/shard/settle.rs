@@ -185,6 +185,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 tracing::warn!(%error, "no segment could be prepared; trying again later");
             }
             Ok(Installed::Sealed(id)) => self.sealed(id),
+            Ok(Installed::Damaged(id, damages)) => self.hurt(id, damages, true),
+            Ok(Installed::Scrubbed(report)) => self.scrubbed(report),
             Ok(_) => {}
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "a chore was not installed");

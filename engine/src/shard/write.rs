@@ -50,6 +50,8 @@ pub(super) struct Flight {
     installs: Vec<GroupId>,
     /// Keys whose damaged values have copies in it, and which records these are.
     values: Vec<((GroupId, Vec<u8>), usize)>,
+    /// Segments whose damaged frames have their deletions in it.
+    deletions: Vec<SegmentId>,
     /// What its records are.
     lines: Vec<(RecordKind, Version)>,
 }
@@ -209,7 +211,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let wants =
             !self.unsaved.is_empty() || self.settling.wants_frame() || self.snapshots.wants_frame();
-        let wants = wants || self.mending.wants_frame();
+        let wants = wants || self.mending.wants_frame() || self.scrubbing.wants_frame();
         if !wants {
             return;
         }
@@ -253,6 +255,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.push_derived(&mut frame, &mut flight.derived);
         self.push_values(&mut frame, &mut flight.values);
+        self.push_lost_deletions(&mut frame, &mut flight.deletions);
         self.push_anchors(&mut frame, &mut flight);
         flight.installs = self.push_installs(&mut frame);
         flight.lines = frame.lines;
@@ -335,6 +338,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.derived_landed(id, record, persisted);
         }
         self.values_landed(flight.values, persisted);
+        self.deletions_landed(flight.deletions, true);
         let at = self.settling.enter(persisted.loc(0).segment);
         for (id, anchor) in flight.anchors {
             if let Some(group) = self.groups.get_mut(&id) {
@@ -393,6 +397,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.values_failed(flight.values);
         self.installs_failed();
+        self.deletions_landed(flight.deletions, false);
     }
 }
 

@@ -39,6 +39,7 @@ use super::{
 };
 use crate::{
     check::{fresh, led::Reigns, parted::Sides, raft::Notes},
+    fault::Family,
     history::{Key, Recorder, Value},
     load::Planned,
     os::SimRuntime,
@@ -100,6 +101,8 @@ struct Setup {
     nodes: u32,
     groups: u32,
     leases: bool,
+    /// Whether it reads all it has, to see whether it is still whole.
+    scrubs: bool,
     /// Until when the groups are governed.
     governed: Option<Duration>,
     /// Until when nodes are ended in order.
@@ -294,9 +297,12 @@ fn add_nodes(
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
+    let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
-        let setup = Setup { node, nodes, groups, leases, governed, stopped, glass, desk };
+        // The others find damage when they need what it hit.
+        let scrubs = rots && node % 2 == 1;
+        let setup = Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk };
         world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
             let setup = setup.clone();
             async move {
@@ -332,7 +338,7 @@ const PACE: PaceOptions = PaceOptions {
     rest: Duration::from_millis(500),
 };
 
-fn options(leases: bool) -> ShardOptions {
+fn options(leases: bool, scrubs: bool) -> ShardOptions {
     let mut options = ShardOptions {
         raft: Config {
             heartbeat: Duration::from_millis(50),
@@ -344,6 +350,8 @@ fn options(leases: bool) -> ShardOptions {
         retain_bytes: 32 << 10,
         frame_bytes: 1 << 10,
         cache_bytes: 4 << 10,
+        scrub_bytes_per_second: if scrubs { 64 << 10 } else { 0 },
+        scrub_pause: Duration::from_millis(300),
         compare_every: COMPARE_EVERY,
         pace: PACE,
         ..ShardOptions::default()
@@ -358,12 +366,12 @@ fn options(leases: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, governed, stopped, glass, desk } = setup;
+    let Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
-    let options = Options { shard: options(leases), ..Options::new(own, cluster) };
+    let options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
     let shown = Shown { node: own, life, rt: rt.clone(), glass: glass.clone() };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
