@@ -349,6 +349,13 @@ fn load<R: Runtime>(
     engine
 }
 
+/// Each group says whether others can bring back what it has lost.
+fn refuse_losses(groups: &BTreeMap<GroupId, Found>) -> Result<(), OpenError> {
+    groups
+        .iter()
+        .try_for_each(|(id, found)| found.check().map_err(|why| OpenError::Irreparable(*id, why.0)))
+}
+
 /// What was durable and cannot be read any more must not pass for what never was. Where the tail
 /// names all of it, each group says what that means for it.
 fn refuse_damage(report: &OpenReport, tail: &[TailSegment]) -> Result<(), OpenError> {
