@@ -196,10 +196,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return Err(OpenError::Lost(*lost));
         }
         found.retain(|id, _| known.contains(id));
-        for (id, found) in &mut found {
-            recovered.segments.iter().for_each(|hints| found.foresee(*id, hints));
-            found.check().map_err(|why| OpenError::Irreparable(*id, why.0))?;
-        }
+        refuse_losses(&mut found, &recovered.segments)?;
         let engine = load(&journal, &recovered.tail, recovered.segments, &found);
         let others = founding.members.iter().filter(|member| **member != node).count();
         let to_found = known.is_empty().then(|| founding.clone());
@@ -350,10 +347,14 @@ fn load<R: Runtime>(
 }
 
 /// Each group says whether others can bring back what it has lost.
-fn refuse_losses(groups: &BTreeMap<GroupId, Found>) -> Result<(), OpenError> {
-    groups
-        .iter()
-        .try_for_each(|(id, found)| found.check().map_err(|why| OpenError::Irreparable(*id, why.0)))
+fn refuse_losses(
+    groups: &mut BTreeMap<GroupId, Found>,
+    settled: &[SegmentHints],
+) -> Result<(), OpenError> {
+    groups.iter_mut().try_for_each(|(id, found)| {
+        settled.iter().for_each(|hints| found.foresee(*id, hints));
+        found.check().map_err(|why| OpenError::Irreparable(*id, why.0))
+    })
 }
 
 /// What was durable and cannot be read any more must not pass for what never was. Where the tail
