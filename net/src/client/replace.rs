@@ -246,7 +246,9 @@ mod tests {
         check(None, &[], Err(Standing::Unanswered));
         let stranger = Replacing { is_member: false, ..saw(NEW, false, false) };
         check(None, std::slice::from_ref(&stranger), Err(Standing::NotAMember));
-        check(None, &[saw(OLD, true, true), stranger], Err(Standing::NotShown));
+        check(None, &[saw(OLD, true, true), stranger], Err(Standing::Serves(OLD)));
+        // Nobody leads, so nobody says which directory has the replica.
+        check(None, &[saw(OLD, true, true)], Err(Standing::NotShown));
         let founder = Uuid::default();
         check(None, &[leads(founder, saw(OLD, true, true))], Err(Standing::Serves(OLD)));
         check(Some(OLD), &[leads(founder, saw(OLD, true, true))], Err(Standing::Serves(OLD)));
