@@ -296,6 +296,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             strangers: BTreeMap::new(),
             stamp: recovered.stamp,
             void: recovered.void,
+            void_again: BTreeSet::new(),
             uncounted,
             compared: Compared::default(),
             mended: BTreeMap::new(),

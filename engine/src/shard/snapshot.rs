@@ -374,7 +374,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if let Some(seat) = group.roster.get(&own) {
                 arrived.checkpoint.roster.entry(own).or_insert(*seat);
             }
-            arrived.checkpoint.void = group.void.keys().copied().collect();
+            let void = group.void.keys().chain(&group.void_again);
+            arrived.checkpoint.void = void.copied().collect();
             let unapplied = (first.0..=last.0).map(Index);
             arrived.checkpoint.void.extend(unapplied);
             checkpoint::push_both(frame, *id, group, &arrived.checkpoint);

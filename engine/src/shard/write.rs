@@ -11,7 +11,7 @@
 //!
 //! Not here: the device (`journal`).
 
-use alloc::vec::Vec;
+use alloc::{collections::BTreeSet, vec::Vec};
 use bytes::{Bytes, BytesMut};
 use core::{mem, time::Duration};
 
@@ -30,7 +30,7 @@ use crate::{
     raft::{self, Durable, Input, Kind, Message, Write},
     runtime::{Runtime, Task},
     types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
-    value::Moved,
+    value::{Moved, Tree},
 };
 
 /// After the disk was full, nothing is tried for so long.
@@ -140,10 +140,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 None => own_entry(id, group, index, wall_ms),
             };
             let term = group.raft.log().term_at(index).unwrap_or_default();
-            if let Some(extent) = group.window.put(index, term, bytes) {
+            if let Some(extent) = group.window.put(index, term, bytes.clone()) {
                 mark!("shard_entry_written_again");
                 self.settling.died(extent);
                 group.mended.insert(index, extent.segment);
+                let tree = self.engine.tree(id);
+                let is_void = Entry::parse(&bytes).is_ok_and(|entry| !has_effect(tree, &entry));
+                if is_void && index <= group.state.applied() {
+                    group.void_again.insert(index);
+                }
             }
             index = index.next();
         }
@@ -239,6 +244,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 continue;
             }
             let Some(group) = self.groups.get_mut(&id) else { continue };
+            let waits = group.held.is_some() || self.peers.holds_checkpoints();
+            if waits && !group.void_again.is_empty() {
+                self.unsaved.insert(id);
+                continue;
+            }
             let unsaved = mem::take(&mut group.unsaved);
             let is_kept = !planted!("shard_hard_state_not_written");
             if is_kept && (unsaved.hard.is_some() || unsaved.cut.is_some()) {
@@ -270,11 +280,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return;
         }
         let began = frame.bytes();
+        let says =
+            |id: &GroupId| self.groups.get(id).is_some_and(|group| !group.void_again.is_empty());
+        let must: BTreeSet<GroupId> =
+            flight.groups.iter().map(|(id, _)| *id).filter(says).collect();
+        self.settling.anchor(must.iter().copied());
         for id in self.settling.take_anchors() {
             let Some(group) = self.groups.get(&id) else { continue };
             let is_ahead =
                 group.held.is_some() && !flight.derived.iter().any(|(derived, _)| *derived == id);
-            if self.unsaved.contains(&id) || is_ahead || !frame.has_room(began) {
+            let has_room = frame.has_room(began) || must.contains(&id);
+            if self.unsaved.contains(&id) || is_ahead || !has_room {
                 mark!("shard_anchor_waits_for_its_log");
                 self.settling.anchor([id]);
                 continue;
@@ -362,16 +378,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let Some(slot) = group.window.slot(index) else { return };
         let Some(Ok(entry)) = slot.bytes().map(|bytes| Entry::parse(bytes)) else { return };
-        let tree = self.engine.tree(id);
-        let counts = |record: &Record<'_>| {
-            let place = tree.and_then(|tree| tree.get(record.key));
-            match record.kind {
-                RecordKind::Tombstone => place.is_none(),
-                _ => place.is_some_and(|place| place.version == record.version),
-            }
-        };
-        let counts = entry.records().any(|(.., record)| counts(&record));
-        if index <= group.state.applied() && !counts {
+        let is_void = index <= group.state.applied() && !has_effect(self.engine.tree(id), &entry);
+        group.void_again.remove(&index);
+        if is_void {
             mark!("shard_mended_entry_without_effect");
             group.void.insert(index, extent);
             return;
@@ -399,6 +408,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.installs_failed();
         self.deletions_landed(flight.deletions, false);
     }
+}
+
+/// Whether an applied entry's records are what the index has of their keys.
+fn has_effect(tree: Option<&Tree>, entry: &Entry<'_>) -> bool {
+    entry.records().any(|(.., record)| {
+        let place = tree.and_then(|tree| tree.get(record.key));
+        match record.kind {
+            RecordKind::Tombstone => place.is_none(),
+            _ => place.is_some_and(|place| place.version == record.version),
+        }
+    })
 }
 
 /// The entries that a message carries.
