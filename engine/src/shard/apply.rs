@@ -21,7 +21,8 @@ use bytes::Bytes;
 use core::num::NonZeroU64;
 
 use super::{
-    Outbox, Shard, Stopped, group::Group, members::ChangeOfMembers, window::Extent, write::Load,
+    Outbox, Shard, Stopped, compare, group::Group, members::ChangeOfMembers, window::Extent,
+    write::Load,
 };
 use crate::{
     command::{Body, Entry, Outcome, Told},
@@ -167,7 +168,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if is_void && entry.records().next().is_some() {
                 group.void.insert(index, extent);
             }
-            self.reach(id, before);
+            if compare::is_point(id, before, group.state.stamp(), self.options.compare_every) {
+                self.reach(id);
+            }
             // What is computed and looked at is as large as the values, whatever the entries are.
             let looked = read.iter().filter_map(|(_, found)| found.as_ref());
             let bytes: usize = looked.map(|found| found.value.len()).sum();

@@ -87,7 +87,7 @@ impl Compared {
 
 /// Whether replicas compare behind an entry that made a group's time pass from `before` to `after`.
 /// Groups have their points at different moments.
-fn is_point(group: GroupId, before: Stamp, after: Stamp, every: Duration) -> bool {
+pub(super) fn is_point(group: GroupId, before: Stamp, after: Stamp, every: Duration) -> bool {
     let every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
     let shift = u64::from(group.0).wrapping_mul(7919) % every_ms;
     let period = |stamp: Stamp| stamp.ms().saturating_add(shift) / every_ms;
@@ -95,13 +95,9 @@ fn is_point(group: GroupId, before: Stamp, after: Stamp, every: Duration) -> boo
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
-    /// A group has applied an entry, and its time was `before`. If that is a point, its digest is
-    /// said to the others.
-    pub(super) fn reach(&mut self, id: GroupId, before: Stamp) {
+    /// A group has applied an entry that is a point: its digest is said to the others.
+    pub(super) fn reach(&mut self, id: GroupId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        if !is_point(id, before, group.state.stamp(), self.options.compare_every) {
-            return;
-        }
         let (own, at, digest) = (group.raft.id(), group.state.applied(), group.state.digest());
         group.compared.note(own, at, digest);
         let others = group.raft.membership().members().into_iter().filter(|other| *other != own);

@@ -74,9 +74,8 @@ impl Settling {
         segment.at
     }
 
-    /// An entry was written.
+    /// An entry was written to a segment that was entered.
     pub(super) fn wrote(&mut self, group: GroupId, index: Index, extent: Extent) {
-        self.enter(extent.segment);
         let Some(segment) = self.segments.get_mut(&extent.segment) else { return };
         let highest = segment.entries.entry(group).or_default();
         *highest = index.max(*highest);

@@ -19,7 +19,7 @@ use super::{
     Done, Outbox, Shard, Stopped, checkpoint,
     group::{Group, Unsaved},
     settle::Anchor,
-    window::Extent,
+    window::{Extent, Slot},
 };
 use crate::{
     command::{Body, Entry, Place, encode},
@@ -140,13 +140,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 None => own_entry(id, group, index, wall_ms),
             };
             let term = group.raft.log().term_at(index).unwrap_or_default();
-            if let Some(extent) = group.window.put(index, term, bytes.clone()) {
+            if let Some(extent) = group.window.put(index, term, bytes) {
                 mark!("shard_entry_written_again");
                 self.settling.died(extent);
                 group.mended.insert(index, extent.segment);
-                let tree = self.engine.tree(id);
-                let is_void = Entry::parse(&bytes).is_ok_and(|entry| !has_effect(tree, &entry));
-                if is_void && index <= group.state.applied() {
+                if is_void(group, self.engine.tree(id), index) {
                     group.void_again.insert(index);
                 }
             }
@@ -328,6 +326,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (nth, (kind, version)) in flight.lines.iter().enumerate() {
             self.engine.ledger_mut().wrote(persisted.loc(nth), *kind, *version);
         }
+        // One frame lies in one segment.
+        let at = self.settling.enter(persisted.loc(0).segment);
         // Not before: should the cut be lost, what it voids is the log.
         for (id, unsaved) in &flight.groups {
             unsaved.cut.into_iter().for_each(|from| self.settling.cut(*id, from));
@@ -336,11 +336,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let Flying { group: id, index, term, bytes, record } = flying;
             let loc = persisted.loc(record);
             let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
-            self.settling.enter(extent.segment);
             let Some(group) = self.groups.get_mut(&id) else { continue };
             if !group.window.landed(index, term, extent) {
                 mark!("shard_replaced_while_being_written");
                 self.settling.died(extent);
+                if group.window.slot(index).is_none() {
+                    mark!("shard_mended_entry_compacted_meanwhile");
+                    group.mended.remove(&index);
+                    if group.void_again.remove(&index) {
+                        group.void.insert(index, extent);
+                    }
+                }
                 continue;
             }
             self.settling.wrote(id, index, extent);
@@ -355,7 +361,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.values_landed(flight.values, persisted);
         self.deletions_landed(flight.deletions, true);
-        let at = self.settling.enter(persisted.loc(0).segment);
         for (id, anchor) in flight.anchors {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.anchor = Anchor { at, ..anchor };
@@ -376,15 +381,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// had one, and the new copy must not get one.
     fn point_at_mended(&mut self, id: GroupId, index: Index, extent: Extent, old: SegmentId) {
         let Some(group) = self.groups.get_mut(&id) else { return };
-        let Some(slot) = group.window.slot(index) else { return };
-        let Some(Ok(entry)) = slot.bytes().map(|bytes| Entry::parse(bytes)) else { return };
-        let is_void = index <= group.state.applied() && !has_effect(self.engine.tree(id), &entry);
         group.void_again.remove(&index);
-        if is_void {
+        if is_void(group, self.engine.tree(id), index) {
             mark!("shard_mended_entry_without_effect");
             group.void.insert(index, extent);
             return;
         }
+        let Some(slot) = group.window.slot(index) else { return };
+        let Some(Ok(entry)) = slot.bytes().map(|bytes| Entry::parse(bytes)) else { return };
         for (offset, len, record) in entry.records().filter(|(.., record)| !record.key.is_empty()) {
             let to = Some(extent.loc_of(offset, len));
             let moved = Moved { group: id, key: record.key, version: record.version, to };
@@ -408,6 +412,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.installs_failed();
         self.deletions_landed(flight.deletions, false);
     }
+}
+
+/// Whether an entry was applied, and the index has nothing of it.
+fn is_void(group: &Group, tree: Option<&Tree>, index: Index) -> bool {
+    let bytes = group.window.slot(index).and_then(Slot::bytes);
+    let entry = bytes.and_then(|bytes| Entry::parse(bytes).ok());
+    index <= group.state.applied() && entry.is_some_and(|entry| !has_effect(tree, &entry))
 }
 
 /// Whether an applied entry's records are what the index has of their keys.
