@@ -100,6 +100,11 @@ pub const RAFT_FAULTY_RANGES_MAX: usize = 1024;
 /// record is damaged. All are counted.
 pub const FINDINGS_MAX: usize = 1000;
 
+/// How many terms may pass between two frames of one journal: what its last frame may have promised
+/// is bounded by it when nobody can read that frame. Each term is a campaign that began with a sync
+/// and a question to a majority; a thousand of them a second, all day, take a month and a half.
+pub const RAFT_TERMS_MISSED_MAX: u64 = 1 << 32;
+
 /// The highest LSN: half of what a number holds, so that no sum of two read from a disk overflows.
 /// A million records a second reach it in three hundred thousand years.
 pub const LSN_MAX: u64 = i64::MAX as u64;

@@ -171,6 +171,7 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"raft_commit_goes_back"`, `"raft_commit_of_an_old_term"`, `"raft_completion_not_compared"`,
 /// `"raft_damaged_entry_counts_as_absent"`, `"raft_damaged_entry_is_acknowledged"`,
 /// `"raft_damaged_log_may_lead"`, `"raft_denial_without_a_new_term"`,
+/// `"raft_forgetful_replica_votes"`, `"raft_forgotten_promise_is_broken"`,
 /// `"raft_full_window_hides_compaction"`, `"raft_heartbeat_commits_beyond_the_match"`,
 /// `"raft_ids_are_reused"`, `"raft_joint_needs_one_majority"`, `"raft_lease_never_ends"`,
 /// `"raft_old_lease_not_waited_for"`, `"raft_old_snapshot_is_installed"`,

@@ -191,7 +191,7 @@ impl Raft {
         let damaged = self.log.first_faulty().is_some() && !planted!("raft_damaged_log_may_lead");
         self.membership.is_voter(self.id)
             && !damaged
-            && self.damage.tail_is_certain
+            && self.remembers()
             && self.damage.stuck.is_none()
             && self.installing.is_none()
             && (!unapplied || planted!("raft_campaign_with_unapplied_change"))
@@ -439,7 +439,8 @@ impl Raft {
         } else {
             self.log.last()
         };
-        (last >= own || planted!("raft_vote_for_any_log")) && self.damage.tail_is_certain
+        let is_ahead = last >= own || planted!("raft_vote_for_any_log");
+        is_ahead && (self.remembers() || planted!("raft_forgetful_replica_votes"))
     }
 
     fn on_vote(&mut self, from: ReplicaId, last: EntryId, fx: &mut Effects) {

@@ -23,10 +23,29 @@
 //! leader that it agrees with nothing, which makes the leader send a snapshot. It goes on voting and
 //! acknowledging, for its log is whole.
 //!
-//! An uncertain tail is damage of unknown identity: the replica may have promised more than it
-//! remembers. It follows, and its acknowledgements are true, but it does not vote, campaign or deny
-//! until it has followed a leader of a newer term than it began with into that leader's own
-//! entries. By then nothing that it forgot can be committed by its old word.
+//! # What it may have forgotten
+//! A log whose end is lost is damage of unknown identity: entries that this replica acknowledged
+//! may be gone, and with them a term that it promised to take nothing below, and a vote. All that
+//! is known is a term `until` above which it promised nothing; whoever reads the disk says which.
+//!
+//! - **Nothing below.** A life begins with leaving those terms: it takes the one above `until`, and
+//!   neither votes nor acknowledges before the disk has that. So no promise is broken that it does
+//!   not know of: not to take entries of an older leader, not to vote twice in a term. A leader of
+//!   such a term is told that it is deposed. That costs one election, and it needs none of the
+//!   others in particular.
+//! - **A copy, no voter.** From then on what it acknowledges is true, so it counts as a copy. But
+//!   it does not vote, campaign or deny: its log may lack what it once helped to commit, and its
+//!   vote could elect somebody who lacks it too.
+//! - **Until its log says otherwise.** It is a voter again when its newest entry is of a later term
+//!   than `until`. Let `e` be an entry that it acknowledged, in a term `t ≤ until`, and that is
+//!   committed, now or later, by counting that. Whoever made the newest entry was elected in a term
+//!   after `t` by a majority that this replica was no part of, or was part of as a voter again, so
+//!   with `e`. That majority shares a member with those who acknowledged `e`, who had it when it
+//!   voted; so the leader had `e`, and whoever has an entry of that leader's own has all that comes
+//!   before it.
+//!
+//! The last rule is one about the log alone, so it needs no memory: a later life that is told the
+//! same `until` comes to the same answer.
 
 use super::{Body, Effects, EntryId, Head, Held, Index, Raft, ReplicaId, Term, election::State};
 use crate::{mark, planted};
@@ -37,10 +56,8 @@ use alloc::vec::Vec;
 pub(super) struct Damage {
     /// Nothing damaged was acknowledged in a later term than this.
     acknowledged_until: Term,
-    /// Whether the log ends where it seems to.
-    pub(super) tail_is_certain: bool,
-    /// The term this life began in.
-    born_in: Term,
+    /// What it may have forgotten was promised in no later term than this.
+    forgot: Option<Term>,
     /// The damaged entry that peers were asked for.
     asked: EntryId,
     /// Who certainly never had it.
@@ -50,11 +67,10 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    pub(super) fn at_boot(term: Term, tail_is_certain: bool) -> Self {
+    pub(super) fn at_boot(term: Term, forgot: Option<Term>) -> Self {
         Self {
             acknowledged_until: term,
-            tail_is_certain,
-            born_in: term,
+            forgot,
             asked: EntryId::default(),
             denials: Vec::new(),
             stuck: None,
@@ -168,7 +184,7 @@ impl Raft {
             return;
         }
         let is_covered = id.index <= self.log.base().index;
-        if !is_covered && self.damage.tail_is_certain && self.installing.is_none() {
+        if !is_covered && self.remembers() && self.installing.is_none() {
             self.promise(fx, from, Body::NeverHad { id });
         }
     }
@@ -206,15 +222,20 @@ impl Raft {
         }
     }
 
-    /// A follower has taken entries: an uncertain tail is certain again once they are of a leader
-    /// that was elected without this replica.
-    pub(super) fn trust_tail_again(&mut self) {
-        if !self.damage.tail_is_certain
-            && self.term > self.damage.born_in
-            && self.log.last().term == self.term
-        {
-            mark!("raft_tail_is_certain_again");
-            self.damage.tail_is_certain = true;
+    /// Whether it knows all that it has promised.
+    #[must_use]
+    pub fn remembers(&self) -> bool {
+        let last = self.log.last().term;
+        self.damage.forgot.is_none_or(|until| last > until)
+    }
+
+    /// A life that may have forgotten promises begins above the terms that they were made in.
+    pub(super) fn leave_forgotten_terms(&mut self) {
+        let Some(until) = self.damage.forgot.filter(|until| self.term <= *until) else { return };
+        if planted!("raft_forgotten_promise_is_broken") {
+            return;
         }
+        mark!("raft_forgotten_terms_are_left");
+        self.follow(until.next(), None);
     }
 }

@@ -191,9 +191,10 @@ pub struct Boot<'a> {
     pub applied: Index,
     /// The membership as of `applied`.
     pub membership: Membership,
-    /// Whether the log certainly ends where it seems to. When the journal's tail is ambiguous, the
-    /// replica may have promised more than it remembers, and must not vote or lead.
-    pub tail_is_certain: bool,
+    /// When the end of the log may be lost: the last term in which the replica may have promised
+    /// something that it does not know of. Each life is told until the log itself shows that it does
+    /// not matter any more.
+    pub forgot: Option<Term>,
 }
 
 /// Why a life cannot begin with what was recovered. The directory is damaged or not this replica's.
@@ -281,7 +282,7 @@ impl Raft {
         for index in boot.faulty {
             log.mark_faulty(*index);
         }
-        let damage = Damage::at_boot(boot.hard.term, boot.tail_is_certain);
+        let damage = Damage::at_boot(boot.hard.term, boot.forgot);
         let mut raft = Self {
             id: boot.id,
             config: boot.config,
@@ -317,6 +318,7 @@ impl Raft {
         self.now = self.now.max(now);
         self.luck = luck;
         let role = self.role();
+        self.leave_forgotten_terms();
         self.wake_for(&input, fx);
         self.handle(input, fx);
         self.settle(fx);

@@ -131,9 +131,7 @@ impl Raft {
         }
         if !agrees || prev.index > self.log.last().index {
             let hint = self.log.agreement(prev);
-            // A forgotten tail was perhaps acknowledged.
-            let damaged = !self.damage.tail_is_certain;
-            self.say(fx, from, Body::AppendReject { at: prev.index, hint, damaged });
+            self.say(fx, from, Body::AppendReject { at: prev.index, hint, damaged: false });
             return;
         }
         let Some(matched) = self.take(prev.index, heads) else { return };
@@ -191,7 +189,6 @@ impl Raft {
         let last = self.log.last().index;
         self.writes.touch_entries(first, last);
         self.appended_at = self.now;
-        self.trust_tail_again();
         Some(last)
     }
 

@@ -257,13 +257,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         certain: bool,
     ) -> Result<Group, OpenError> {
         let recovered = found.recover().ok_or(OpenError::Lost(id))?;
-        let (anchor, certain) = (found.anchored_at(), certain && found.is_certain());
+        let anchor = found.anchored_at();
         let own = found
             .checkpoint
             .as_ref()
             .and_then(|checkpoint| self.peers.own_replica(self.node, &checkpoint.roster));
         let replica = own.ok_or(OpenError::Lost(id))?;
         let hard = found.hard(replica);
+        let forgot = found.forgot(hard.term, certain);
         let Found { checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
@@ -283,7 +284,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             faulty: &recovered.faulty,
             applied: at.index,
             membership,
-            tail_is_certain: certain,
+            forgot,
         };
         let now = Moment(self.rt.clock().now().0);
         let raft = Raft::boot(boot, now, self.rng.next_u64())

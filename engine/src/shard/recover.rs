@@ -39,7 +39,7 @@ use super::{
 use crate::{
     command::Entry,
     journal::{Origin, Record, RecordKind, Relic, SegmentHints, SegmentStats, TailSegment},
-    mark, planted,
+    limits, mark, planted,
     raft::{EntryId, HardState, Head, Kind},
     types::{GroupId, Index, Loc, ReplicaId, Stamp, Term, Version},
 };
@@ -397,11 +397,15 @@ impl Found {
         Ok(())
     }
 
-    /// Whether it may lead and vote as if nothing had happened: a hard state that is lost may have
-    /// known that a change of the members is committed.
-    pub(super) fn is_certain(&self) -> bool {
+    /// The last term in which it may have promised what it does not know of, if it may have; `hard`
+    /// is the last that it does know of.
+    pub(super) fn forgot(&self, hard: Term, tail_is_certain: bool) -> Option<Term> {
+        if !tail_is_certain {
+            return Some(Term(hard.0.saturating_add(limits::RAFT_TERMS_MISSED_MAX)));
+        }
+        // A hard state that is lost may have known that a change of the members is committed.
         let changes = self.log.iter().any(|line| matches!(line.kind, Kind::Change | Kind::Leave));
-        self.lost.hard.is_none() || !changes
+        (self.lost.hard.is_some() && changes).then_some(hard)
     }
 
     /// The log for the core. It begins behind the first entry that is known, or the checkpoint.

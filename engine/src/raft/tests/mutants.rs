@@ -65,6 +65,11 @@ const PLANTED: &[(&str, &str)] = &[
         "raft_denial_without_a_new_term",
         "denials count while an old leader may still bring the entry",
     ),
+    (
+        "raft_forgotten_promise_is_broken",
+        "a replica that lost its newest term takes entries of older leaders",
+    ),
+    ("raft_forgetful_replica_votes", "a replica that may lack what it acknowledged votes"),
     ("raft_quiet_follower_sleeps_on", "the death of a quiet group's leader is slept through"),
 ];
 

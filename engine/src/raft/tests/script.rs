@@ -252,9 +252,11 @@ impl Script {
                 let kept = rest.get(1).map_or(0, |word| number(word) as usize);
                 self.world.crash(at, kept);
             }
-            "restart" => {
-                self.world.nodes[at].tail_is_certain = rest.get(1) != Some(&"uncertain");
-                self.world.boot(at);
+            "restart" => self.world.boot(at),
+            "lose" => {
+                let hard = rest.get(2) == Some(&"hard");
+                let margin = rest.get(3).map_or(0, |word| number(word));
+                self.world.lose(at, number(rest[1]), hard, margin);
             }
             "damage" => self.world.damage(at, number(rest[1])),
             "peer" => {

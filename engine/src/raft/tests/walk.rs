@@ -221,20 +221,18 @@ impl Walk {
 
     fn restart(&mut self, at: usize) {
         let forgets = self.faults.forgets && self.luck.chance(30);
-        let node = &mut self.world.nodes[at];
+        let node = &self.world.nodes[at];
         if self.faults.victim == Some(node.id) {
             if forgets {
-                let applied = node.disk.state.at.index.0;
                 let keep = self.luck.below(node.disk.entries.len() as u64 + 1);
-                let end = (node.disk.base.index.0 + keep).max(applied);
-                node.disk.entries.retain(|index, _| *index <= end);
-                node.tail_is_certain = false;
+                let from = node.disk.base.index.0 + keep + 1;
+                let (hard, margin) = (self.luck.chance(50), self.luck.below(3) * 50);
+                self.world.lose(at, from, hard, margin);
             }
-            for (_, bad) in node.disk.entries.values_mut() {
+            for (_, bad) in self.world.nodes[at].disk.entries.values_mut() {
                 *bad |= self.luck.chance(10);
             }
         }
-        // A replica that is not sure of its end stays so until it says otherwise.
         self.world.boot(at);
     }
 

@@ -39,6 +39,8 @@ pub(super) struct State {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Disk {
     pub(super) hard: HardState,
+    /// What it was before it was written last: as old as it can be when the journal's end is lost.
+    pub(super) hard_before: HardState,
     pub(super) base: EntryId,
     /// Each entry, and whether its payload is damaged.
     pub(super) entries: BTreeMap<u64, (Entry, bool)>,
@@ -86,7 +88,8 @@ pub(super) struct Node {
     pub(super) reads: VecDeque<(Position, Index)>,
     pub(super) deadline: Option<Moment>,
     pub(super) coming: Option<State>,
-    pub(super) tail_is_certain: bool,
+    /// What it may have forgotten was promised up to this term.
+    pub(super) forgot: Option<Term>,
 }
 
 impl Node {
@@ -167,7 +170,8 @@ impl World {
     pub(super) fn add(&mut self, id: ReplicaId, config: Config, base: EntryId, of: Membership) {
         let state = State { at: base, digest: 0, membership: of };
         let hard = HardState { term: base.term, ..HardState::default() };
-        let disk = Disk { hard, base, entries: BTreeMap::new(), state: state.clone() };
+        let disk =
+            Disk { hard, hard_before: hard, base, entries: BTreeMap::new(), state: state.clone() };
         let now = self.nodes.first().map_or(0, |node| node.now);
         self.nodes.push(Node {
             id,
@@ -184,7 +188,7 @@ impl World {
             reads: VecDeque::new(),
             deadline: None,
             coming: None,
-            tail_is_certain: true,
+            forgot: None,
         });
         self.boot(self.nodes.len() - 1);
     }
@@ -227,7 +231,7 @@ impl World {
             faulty: &faulty,
             applied: node.disk.state.at.index,
             membership: node.disk.state.membership.clone(),
-            tail_is_certain: node.tail_is_certain,
+            forgot: node.forgot,
         };
         let raft = Raft::boot(boot, Moment(node.now), luck).expect("a disk of this world boots");
         node.state = node.disk.state.clone();
@@ -254,6 +258,31 @@ impl World {
         node.deadline = None;
         let id = node.id;
         self.wanted.retain(|(from, _)| *from != id);
+    }
+
+    /// The end of a node's journal is lost: every entry from `from` on that the state has not taken,
+    /// and, or else they would be there, the newest term and vote if `hard`. Whoever reads the disk
+    /// knows that nothing was promised in a term beyond the true one and `margin`.
+    pub(super) fn lose(&mut self, at: usize, from: u64, hard: bool, margin: u64) {
+        let node = &mut self.nodes[at];
+        let disk = &mut node.disk;
+        let until = Term(disk.hard.term.0 + margin);
+        node.forgot = node.forgot.max(Some(until));
+        let from = from.max(disk.state.at.index.0 + 1);
+        disk.entries.retain(|index, _| *index < from);
+        if !hard {
+            return;
+        }
+        let taken = disk.state.at.term.max(disk.base.term);
+        let before = disk.hard_before;
+        if before.term < taken {
+            return;
+        }
+        disk.hard = before;
+        let newer = disk.entries.iter().find(|(_, (entry, _))| entry.head.term > before.term);
+        if let Some(first) = newer.map(|(index, _)| *index) {
+            disk.entries.retain(|index, _| *index < first);
+        }
     }
 
     /// One input to one replica, and everything that comes of it but time, wire and disk.
@@ -496,6 +525,7 @@ fn land(node: &mut Node, pending: &Pending) {
         Pending::Write { write, entries } => {
             if let Some(hard) = write.hard {
                 assert!(hard.term >= disk.hard.term, "the stored term never falls");
+                disk.hard_before = disk.hard;
                 disk.hard = hard;
             }
             if write.cut {
