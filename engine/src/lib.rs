@@ -13,7 +13,7 @@
 #![no_std]
 
 extern crate alloc;
-#[cfg(any(feature = "embedded", test))]
+#[cfg(any(feature = "embedded", feature = "mutants", test))]
 extern crate std;
 
 pub mod codec;

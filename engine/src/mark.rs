@@ -114,6 +114,3 @@ macro_rules! planted {
         $crate::mark::is_planted($name)
     };
 }
-
-#[cfg(all(test, feature = "mutants"))]
-pub(crate) mod tests;

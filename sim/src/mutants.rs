@@ -17,6 +17,8 @@
 //! Not here: what the switches do (beside the code they break), the table (`sim/docs/mutants.md`).
 
 use crate::subject::toy::Bug;
+#[cfg(feature = "mutants")]
+use crate::{ledger::Ledger, swarm::caught};
 
 /// A planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,8 +29,20 @@ pub struct Mutant {
     pub room: &'static str,
     /// What it breaks.
     pub breaks: &'static str,
-    /// The scenarios that hunt it, by name.
-    pub hunts: &'static [&'static str],
+    /// Who hunts it.
+    pub hunters: Hunters,
+}
+
+/// Who hunts a planted bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hunters {
+    /// Scenarios, by name.
+    Scenarios(&'static [&'static str]),
+    /// The world's own laws (`world/laws.rs`).
+    Laws,
+    /// What a whole cluster shows too rarely: the stories of its own room, then the room's random
+    /// lives, which reach in a millisecond what a cluster does in an hour.
+    Room,
 }
 
 impl Mutant {
@@ -36,12 +50,6 @@ impl Mutant {
     #[must_use]
     pub fn is_toy(&self) -> bool {
         self.name.parse::<Bug>().is_ok()
-    }
-
-    /// Whether the world's own laws hunt it (`world/laws.rs`), and no scenario.
-    #[must_use]
-    pub fn is_of_the_world(&self) -> bool {
-        self.room == "world"
     }
 
     /// Whether this build can switch it on.
@@ -86,14 +94,14 @@ const fn planted(name: &'static str, room: &'static str, breaks: &'static str) -
         b"peer" => PEER_HUNTS,
         _ => STORE_HUNTS,
     };
-    Mutant { name, room, breaks, hunts }
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(hunts) }
 }
 
 /// Who hunts the planted bugs of the journal that show only on a damaged disk.
 const DAMAGE_HUNTS: &[&str] = &["damage_is_aimed_at_what_a_journal_rests_on"];
 
 const fn damaging(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "journal", breaks, hunts: DAMAGE_HUNTS }
+    Mutant { name, room: "journal", breaks, hunters: Hunters::Scenarios(DAMAGE_HUNTS) }
 }
 
 /// Who hunts what shows only when a recovery is interrupted.
@@ -109,50 +117,66 @@ const PARTING: &[&str] = &["replicas_compare_their_states"];
 const ROTTING: &[&str] = &["rotten_journals_mend_from_their_neighbours"];
 
 const fn rotting(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room, breaks, hunts: ROTTING }
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(ROTTING) }
 }
 
 const fn parting(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "shard", breaks, hunts: PARTING }
+    Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(PARTING) }
 }
 
 /// Who hunts what shows when a disk is slow.
 const PACING: &[&str] = &["a_slow_disk_does_not_lead"];
 
 const fn pacing(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "shard", breaks, hunts: PACING }
+    Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(PACING) }
 }
 
 /// Who hunts what shows when whoever reads is told how old it is.
 const GLANCING: &[&str] = &["readers_are_told_how_old_it_is"];
 
 const fn glancing(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "shard", breaks, hunts: GLANCING }
+    Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(GLANCING) }
 }
 
 /// The scenarios that hunt what shows only when nodes lose their directories.
 const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
 const fn replacing(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room, breaks, hunts: REPLACING }
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(REPLACING) }
 }
 
 /// The scenarios that hunt the bugs of replicated groups.
 const CLUSTERS: &[&str] = &[
+    "a_cluster_is_governed",
     "a_cluster_lives_through_everything",
     "a_cluster_loses_its_memory_again_and_again",
     "a_cluster_meets_a_bad_network",
 ];
 
 const fn clustered(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room, breaks, hunts: CLUSTERS }
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(CLUSTERS) }
 }
 
-/// Who hunts the planted bugs of the world: its own laws, no scenario.
-const LAWS: &[&str] = &["laws"];
+/// Who hunts what shows when members come and go, leaders are moved and leases are served from.
+const GOVERNED: &[&str] = &["a_cluster_is_governed"];
+
+const fn governed(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(GOVERNED) }
+}
+
+/// Who hunts what shows when entries are damaged.
+const ROT: &[&str] = &["a_cluster_outlives_rot_on_a_minority_of_its_disks"];
+
+const fn rotten(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(ROT) }
+}
+
+const fn of_room(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunters: Hunters::Room }
+}
 
 const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "world", breaks, hunts: LAWS }
+    Mutant { name, room: "world", breaks, hunters: Hunters::Laws }
 }
 
 /// The planted bugs of the engine and the world.
@@ -161,37 +185,6 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// crashes of short stories hunt these (`sim/tests/exhaust.rs`): `"dead_record_in_hints"`,
 /// `"encoded_records_not_in_the_directory"`, `"footer_before_settle"`,
 /// `"tail_in_the_order_of_numbers"`.
-///
-/// The planted bugs of the Raft core. Nothing in the world drives the core yet; until a subject
-/// does, the room's own tests hunt them (`engine/src/raft/tests/mutants.rs`, which says what each
-/// breaks):
-/// `"raft_ack_before_durable"`, `"raft_append_cuts_always"`, `"raft_append_without_a_check"`,
-/// `"raft_apply_before_durable"`, `"raft_base_taken_for_agreement"`,
-/// `"raft_campaign_with_unapplied_change"`, `"raft_change_before_own_commit"`, `"raft_committed_change_forgotten"`,
-/// `"raft_commit_goes_back"`, `"raft_commit_of_an_old_term"`, `"raft_completion_not_compared"`,
-/// `"raft_damaged_entry_counts_as_absent"`, `"raft_damaged_entry_is_acknowledged"`,
-/// `"raft_damaged_log_may_lead"`, `"raft_denial_without_a_new_term"`,
-/// `"raft_forgetful_replica_votes"`, `"raft_forgotten_promise_is_broken"`,
-/// `"raft_full_window_hides_compaction"`, `"raft_heartbeat_commits_beyond_the_match"`,
-/// `"raft_ids_are_reused"`, `"raft_joint_needs_one_majority"`, `"raft_lease_never_ends"`,
-/// `"raft_old_lease_not_waited_for"`, `"raft_old_snapshot_is_installed"`,
-/// `"raft_old_terms_are_believed"`, `"raft_one_denial_discards"`,
-/// `"raft_own_copy_before_durable"`, `"raft_own_vote_before_durable"`,
-/// `"raft_probe_waits_forever"`, `"raft_quiet_follower_sleeps_on"`, `"raft_quorum_is_half"`,
-/// `"raft_quorum_of_unsorted_values"`, `"raft_read_before_own_commit"`,
-/// `"raft_read_by_any_answer"`, `"raft_read_without_a_round"`, `"raft_refusal_hides_the_commit"`, `"raft_refusal_teaches_nothing"`,
-/// `"raft_removed_leader_stays"`, `"raft_stale_completion_believed"`,
-/// `"raft_stale_rejection_believed"`, `"raft_transfer_before_caught_up"`,
-/// `"raft_two_changes_at_once"`, `"raft_vote_before_durable"`, `"raft_vote_for_any_log"`,
-/// `"raft_votes_twice"`, `"raft_window_has_no_end"`.
-///
-/// Those of the state machine, for the same reason (`engine/src/store/tests/mutants.rs`):
-/// `"store_busy_client_is_forgotten"`, `"store_condition_on_an_older_version"`,
-/// `"store_derived_loses_expiry"`, `"store_expired_is_there"`, `"store_floor_falls"`,
-/// `"store_forgotten_client_is_new"`, `"store_forgotten_is_refused"`,
-/// `"store_repetition_runs_again"`, `"store_reply_of_another"`,
-/// `"store_sessions_not_in_the_checkpoint"`, `"store_time_falls"`,
-/// `"store_transaction_by_halves"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
@@ -202,7 +195,7 @@ const PLANTED: &[Mutant] = &[
     planted("no_fsync_manifest", "journal", "a new manifest is renamed unsynced"),
     planted("edit_not_synced", "journal", "an edit of the manifest is acted on before its sync"),
     Mutant {
-        hunts: OPENING_HUNTS,
+        hunters: Hunters::Scenarios(OPENING_HUNTS),
         ..planted("no_dir_sync_manifest", "journal", "the name of a new manifest is not synced")
     },
     planted("no_dir_sync_current", "journal", "the rename of CURRENT is not synced"),
@@ -346,6 +339,179 @@ const PLANTED: &[Mutant] = &[
         "journal",
         "a node opens the directory of another member",
     ),
+    clustered("raft_ack_before_durable", "raft", "a follower acknowledges what its disk may lose"),
+    clustered("raft_vote_before_durable", "raft", "a vote is sent that its disk may lose"),
+    clustered(
+        "raft_own_vote_before_durable",
+        "raft",
+        "a candidate counts a vote that its disk may lose",
+    ),
+    clustered(
+        "raft_own_copy_before_durable",
+        "raft",
+        "a leader counts a copy that its disk may lose",
+    ),
+    clustered(
+        "raft_apply_before_durable",
+        "raft",
+        "the state takes what the own disk does not have",
+    ),
+    clustered(
+        "raft_stale_completion_believed",
+        "raft",
+        "a completion of an older term attests the log of this one",
+    ),
+    of_room(
+        "raft_completion_not_compared",
+        "raft",
+        "a completion attests whatever the log holds by now",
+    ),
+    clustered("raft_votes_twice", "raft", "a replica votes for two candidates of one term"),
+    clustered("raft_vote_for_any_log", "raft", "a replica votes for a log that is behind its own"),
+    clustered(
+        "raft_refusal_teaches_nothing",
+        "raft",
+        "a refused pre-vote does not teach the higher term",
+    ),
+    clustered("raft_old_terms_are_believed", "raft", "messages of old terms are taken in"),
+    clustered("raft_quorum_is_half", "raft", "half of the voters are a majority"),
+    clustered(
+        "raft_quorum_of_unsorted_values",
+        "raft",
+        "the majority's value is read from an unsorted list",
+    ),
+    governed("raft_joint_needs_one_majority", "a joint membership asks only its new half"),
+    of_room(
+        "raft_commit_of_an_old_term",
+        "raft",
+        "an entry of an old term is committed by counting",
+    ),
+    clustered("raft_commit_goes_back", "raft", "a follower lowers its commit index"),
+    clustered(
+        "raft_heartbeat_commits_beyond_the_match",
+        "raft",
+        "a heartbeat commits what a follower may not have",
+    ),
+    clustered(
+        "raft_append_without_a_check",
+        "raft",
+        "entries are taken whatever stands before them",
+    ),
+    clustered(
+        "raft_append_cuts_always",
+        "raft",
+        "an append cuts whatever stands after it, conflict or not",
+    ),
+    clustered("raft_stale_rejection_believed", "raft", "an old rejection moves a follower back"),
+    clustered("raft_window_has_no_end", "raft", "appends are sent without end"),
+    clustered("raft_probe_waits_forever", "raft", "a lost probe is never repeated"),
+    clustered(
+        "raft_full_window_hides_compaction",
+        "raft",
+        "a full window hides that a snapshot is needed",
+    ),
+    clustered(
+        "raft_base_taken_for_agreement",
+        "raft",
+        "logs that part below the base are probed forever",
+    ),
+    clustered(
+        "raft_read_before_own_commit",
+        "raft",
+        "a new leader reads before it knows what is committed",
+    ),
+    clustered("raft_read_by_any_answer", "raft", "an answer to an older round confirms a read"),
+    clustered("raft_read_without_a_round", "raft", "a leader reads without asking anybody"),
+    governed("raft_lease_never_ends", "a lease has no end"),
+    governed("raft_old_lease_not_waited_for", "a new leader commits while an old lease holds"),
+    governed("raft_two_changes_at_once", "a change is taken before the last one is applied"),
+    of_room(
+        "raft_change_before_own_commit",
+        "raft",
+        "a new leader takes a change before it has committed",
+    ),
+    of_room(
+        "raft_campaign_with_unapplied_change",
+        "raft",
+        "a replica campaigns by a membership that is over",
+    ),
+    governed(
+        "raft_committed_change_forgotten",
+        "a crash forgets that a change is committed, and its membership campaigns again",
+    ),
+    governed(
+        "raft_refusal_hides_the_commit",
+        "the only voter left never hears that it is, and nobody can be elected",
+    ),
+    governed("raft_removed_leader_stays", "a leader that was removed goes on"),
+    governed("raft_ids_are_reused", "a removed replica's id joins again"),
+    clustered("raft_old_snapshot_is_installed", "raft", "a snapshot replaces what is newer"),
+    governed(
+        "raft_transfer_before_caught_up",
+        "a successor is told to campaign before it has the log",
+    ),
+    rotten("raft_damaged_log_may_lead", "a replica with a damaged entry campaigns"),
+    rotten(
+        "raft_damaged_entry_counts_as_absent",
+        "a damaged entry does not count when logs are compared",
+    ),
+    rotten("raft_damaged_entry_is_acknowledged", "a damaged copy is acknowledged"),
+    rotten("raft_one_denial_discards", "one peer that never had it discards a damaged entry"),
+    rotten(
+        "raft_denial_without_a_new_term",
+        "denials count while an old leader may still bring the entry",
+    ),
+    of_room(
+        "raft_forgotten_promise_is_broken",
+        "raft",
+        "a replica that lost its newest term takes entries of older leaders",
+    ),
+    of_room(
+        "raft_forgetful_replica_votes",
+        "raft",
+        "a replica that may lack what it acknowledged votes",
+    ),
+    clustered(
+        "raft_quiet_follower_sleeps_on",
+        "raft",
+        "the death of a quiet group's leader is slept through",
+    ),
+    clustered(
+        "store_repetition_runs_again",
+        "store",
+        "a repetition is executed like a new request",
+    ),
+    clustered("store_reply_of_another", "store", "a repetition hears the reply of another request"),
+    clustered(
+        "store_sessions_not_in_the_checkpoint",
+        "store",
+        "a restart forgets who was told what",
+    ),
+    clustered("store_floor_falls", "store", "a late request brings back what was forgotten"),
+    clustered(
+        "store_forgotten_is_refused",
+        "store",
+        "a request that may have been executed is called refused",
+    ),
+    clustered(
+        "store_forgotten_client_is_new",
+        "store",
+        "a repetition of a forgotten client is executed again",
+    ),
+    clustered("store_busy_client_is_forgotten", "store", "a client makes room while it waits"),
+    clustered("store_time_falls", "store", "a slower leader's stamp turns time back"),
+    clustered(
+        "store_expired_is_there",
+        "store",
+        "an expired key is there until somebody throws it away",
+    ),
+    clustered(
+        "store_condition_on_an_older_version",
+        "store",
+        "a version condition holds for newer versions too",
+    ),
+    clustered("store_transaction_by_halves", "store", "what was done before a failing write stays"),
+    clustered("store_derived_loses_expiry", "store", "a computed value lives for good"),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
     planted("index_at_append", "lone", "a frame is in the index though it was refused"),
     planted("condition_ignored", "lone", "a write happens though its condition does not hold"),
@@ -357,7 +523,7 @@ const PLANTED: &[Mutant] = &[
     planted("missing_delete_reported_done", "lone", "deleting nothing is reported as a deletion"),
     planted("batch_applied_by_halves", "lone", "readers see a part of a batch"),
     Mutant {
-        hunts: POWER_HUNTS,
+        hunters: Hunters::Scenarios(POWER_HUNTS),
         ..planted("victims_dropped_unsynced", "lone", "victims go while newer records are unsynced")
     },
     planted("peer_checksum_ignored", "peer", "frames are taken without looking at their checksum"),
@@ -373,6 +539,38 @@ const PLANTED: &[Mutant] = &[
     planted("peer_two_nodes_with_one_id", "peer", "a second node with a member's id is heard"),
 ];
 
+/// What a pure room's own judges say with a bug planted in it: in the first attempt its stories,
+/// then a random life each. Answers who noticed, and what.
+#[must_use]
+#[cfg_attr(not(feature = "mutants"), expect(unused_variables, reason = "no bug can be planted"))]
+pub fn noticed_in_room(mutant: &Mutant, attempt: u64) -> Option<(String, String)> {
+    #[cfg(feature = "mutants")]
+    {
+        use trilith_engine::{raft, store};
+        let ledger = Ledger::new([mutant.name]);
+        let _entered = ledger.enter();
+        let wrong = |tell: &dyn Fn() -> Option<String>| {
+            let said = caught(tell).unwrap_or_else(Some);
+            said.or_else(|| ledger.broken().into_keys().next().map(|broken| broken.claim.into()))
+        };
+        let is_raft = mutant.room == "raft";
+        if attempt > 0 {
+            let live = if is_raft { raft::tests::live } else { store::tests::live };
+            return Some(("lives".into(), wrong(&|| live(attempt))?));
+        }
+        let story = |name: String, tell: &dyn Fn() -> Option<String>| {
+            Some((format!("story {name}"), wrong(tell)?))
+        };
+        if is_raft {
+            raft::tests::stories().find_map(|(name, tell)| story(name, &tell))
+        } else {
+            store::tests::stories().find_map(|(name, tell)| story(name, &tell))
+        }
+    }
+    #[cfg(not(feature = "mutants"))]
+    None
+}
+
 /// All of them: the toy's, then the planted ones.
 #[must_use]
 pub fn catalogue() -> Vec<Mutant> {
@@ -380,7 +578,7 @@ pub fn catalogue() -> Vec<Mutant> {
         name: bug.name(),
         room: "toy",
         breaks: bug.breaks(),
-        hunts: toy_hunts(*bug),
+        hunters: Hunters::Scenarios(toy_hunts(*bug)),
     });
     toys.chain(PLANTED.iter().copied()).collect()
 }
@@ -396,7 +594,26 @@ mod tests {
         let names: BTreeSet<&str> = all.iter().map(|mutant| mutant.name).collect();
         assert_eq!(names.len(), all.len());
         for mutant in all {
-            assert!(!mutant.hunts.is_empty(), "nobody hunts {}", mutant.name);
+            assert_ne!(mutant.hunters, Hunters::Scenarios(&[]), "nobody hunts {}", mutant.name);
         }
+    }
+
+    /// Whoever else hunts them, their own rooms notice them all.
+    #[cfg(feature = "mutants")]
+    #[test]
+    fn bugs_of_pure_rooms_are_noticed_by_their_rooms() {
+        let pure = |mutant: &Mutant| matches!(mutant.room, "raft" | "store");
+        let (mut all, mut missed) = (catalogue(), Vec::new());
+        all.retain(pure);
+        for room in ["raft", "store"] {
+            let sound = Mutant { name: "", room, breaks: "", hunters: Hunters::Room };
+            assert_eq!((0..20).find_map(|attempt| noticed_in_room(&sound, attempt)), None);
+        }
+        for mutant in all {
+            if !(0..6000).any(|attempt| noticed_in_room(&mutant, attempt).is_some()) {
+                missed.push(mutant.name);
+            }
+        }
+        assert_eq!(missed, Vec::<&str>::new(), "bugs that nobody notices");
     }
 }

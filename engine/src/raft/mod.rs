@@ -508,5 +508,5 @@ impl Raft {
     }
 }
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, feature = "mutants"))]
+pub mod tests;

@@ -32,7 +32,7 @@ pub trait Durable {}
 
 /// Something to be made durable, in one piece, after every earlier write of the same group.
 #[derive(Debug)]
-#[cfg_attr(test, derive(Clone, PartialEq, Eq, Hash))]
+#[cfg_attr(any(test, feature = "mutants"), derive(Clone, PartialEq, Eq, Hash))]
 #[must_use = "a write that is not made is a promise that is not kept"]
 pub struct Write {
     ticket: Ticket,

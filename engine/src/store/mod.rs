@@ -34,8 +34,8 @@ mod checkpoint;
 mod sessions;
 pub mod slots;
 
-#[cfg(test)]
-mod tests;
+#[cfg(any(test, feature = "mutants"))]
+pub mod tests;
 
 pub use apply::needs;
 

@@ -205,7 +205,7 @@ impl Sessions {
     }
 
     /// What must always hold.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "mutants"))]
     pub(super) fn all_invariants(&self) {
         self.invariants();
         for client in self.clients.values() {

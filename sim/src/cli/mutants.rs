@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fmt::Write as _, fs, path::PathBuf, process::Co
 
 use clap::Args;
 use trilith_sim::{
-    mutants::{Mutant, catalogue},
+    mutants::{Hunters, Mutant, catalogue, noticed_in_room},
     run::{self, Request},
     scenario::{Scenario, meant},
     swarm::{caught, over_seeds, timed},
@@ -46,16 +46,22 @@ fn hunt(
     budget: u64,
 ) -> Option<Caught> {
     let from = 1 + number * 1_000_000;
-    let work = |seed: u64| {
-        if mutant.is_of_the_world() {
+    let work = |seed: u64| match mutant.hunters {
+        Hunters::Laws => {
             let broken = laws::broken(seed, &[mutant.name]).into_iter().next();
-            return broken.map(|sentence| ("laws".to_string(), sentence.to_string()));
+            broken.map(|sentence| ("laws".to_string(), sentence.to_string()))
         }
-        let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
-        let request = Request { mutant: Some(mutant.name.to_string()), ..Request::of(seed) };
-        match caught(|| run::run(scenario, &request)) {
-            Ok(report) => report.violation.map(|told| (told.judge.to_string(), told.symptom)),
-            Err(panic) => Some(("beliefs".to_string(), panic)),
+        Hunters::Room => {
+            let attempt = if seed == from { 0 } else { seed };
+            noticed_in_room(mutant, attempt)
+        }
+        Hunters::Scenarios(_) => {
+            let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
+            let request = Request { mutant: Some(mutant.name.to_string()), ..Request::of(seed) };
+            match caught(|| run::run(scenario, &request)) {
+                Ok(report) => report.violation.map(|told| (told.judge.to_string(), told.symptom)),
+                Err(panic) => Some(("beliefs".to_string(), panic)),
+            }
         }
     };
     let results = over_seeds(from..from + budget, house.threads, work, |_, told| told.is_none());
@@ -77,10 +83,12 @@ fn row(
     arguments: &Arguments,
     all: &BTreeMap<String, Scenario>,
 ) -> Result<Row, String> {
-    let scenarios: Vec<&Scenario> = mutant
-        .hunts
+    let hunters = match mutant.hunters {
+        Hunters::Scenarios(names) => names,
+        Hunters::Laws | Hunters::Room => &[],
+    };
+    let scenarios: Vec<&Scenario> = hunters
         .iter()
-        .filter(|_| !mutant.is_of_the_world())
         .map(|name| {
             all.get(*name).ok_or_else(|| {
                 format!("{} is hunted by {name:?}, which is no scenario", mutant.name)

@@ -5,19 +5,43 @@
 //!   review.
 //! - `explore`: every state of three replicas within a bound, each judged.
 //! - `walk`: random lives far beyond that bound, with every fault at once, each state judged.
-//! - with the feature `mutants`, `mutants`: each bug planted in the room is noticed by one of these.
+//!
+//! With the feature `mutants` the simulator tells stories and lives lives with a bug planted in the
+//! room, which one of them must notice.
 //!
 //! `world` is the driver of all of them: memory network, memory disks that lose what is not synced,
 //! one clock for each node. `judge` says what must never happen.
 //!
 //! Not here: properties of the parts (beside them), the real driver (the shard).
 #![expect(clippy::disallowed_methods, reason = "the tests read scripts and bounds")]
+#![expect(clippy::unwrap_used, reason = "tests, which the simulator has too")]
 
+#[cfg(feature = "mutants")]
+use std::string::String;
+
+#[cfg(test)]
 mod explore;
 mod judge;
 mod script;
 mod walk;
 mod world;
 
+/// The stories, by name: what another trace, or a broken law, makes of one.
 #[cfg(feature = "mutants")]
-mod mutants;
+pub fn stories() -> impl Iterator<Item = (String, impl Fn() -> Option<String>)> {
+    script::all().into_iter().map(|(path, text)| {
+        let name = path.rsplit('/').next().unwrap_or(&path).into();
+        let tell = move || {
+            let (told, broken) = script::perform(&text);
+            broken.or_else(|| (told != text).then(|| "it goes otherwise".into()))
+        };
+        (name, tell)
+    })
+}
+
+/// One random life. Answers the law that broke in it.
+#[cfg(feature = "mutants")]
+#[must_use]
+pub fn live(seed: u64) -> Option<String> {
+    walk::walk(seed, walk::STEPS)
+}

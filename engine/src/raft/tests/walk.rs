@@ -15,7 +15,10 @@ use super::world::{Packet, Pending, World};
 use crate::raft::*;
 use crate::types::{Index, ReplicaId};
 use core::time::Duration;
-use std::{collections::BTreeSet, env, eprintln, format, string::String, time::Instant, vec::Vec};
+use std::{collections::BTreeSet, env, eprintln, format, string::String, vec::Vec};
+
+/// How long a life is.
+pub(super) const STEPS: u32 = 1500;
 
 /// Luck of a run, from its seed alone.
 struct Luck(u64);
@@ -527,13 +530,13 @@ pub(super) fn walk(seed: u64, steps: u32) -> Option<String> {
 
 #[test]
 fn random_lives_keep_every_law_and_end_well() {
-    let (mut first, mut count, mut steps) = (1, 100, 1500);
+    let (mut first, mut count, mut steps) = (1, 100, u64::from(STEPS));
     if let Ok(text) = env::var("RAFT_WALK") {
         let numbers: Vec<u64> = text.split(',').map(|word| word.parse().unwrap()).collect();
         let [from, many, long] = numbers[..] else { panic!("RAFT_WALK=first,count,steps") };
         (first, count, steps) = (from, many, long);
     }
-    let begun = Instant::now();
+    let begun = std::time::Instant::now();
     let mut failed = Vec::new();
     for seed in first..first + count {
         match std::panic::catch_unwind(|| walk(seed, steps as u32)) {

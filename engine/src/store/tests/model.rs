@@ -353,6 +353,9 @@ impl Sender {
     }
 }
 
+/// How long a history is.
+pub(super) const STEPS: u64 = 600;
+
 /// One life; answers what went wrong.
 pub(super) fn live(seed: u64, steps: u64) -> Option<String> {
     let mut luck = Luck(seed);
@@ -428,6 +431,6 @@ fn differs(world: &World, twin: &World, naive: &Naive) -> Option<String> {
 #[test]
 fn random_histories_are_those_of_a_naive_store() {
     for seed in 1..=60 {
-        assert_eq!(live(seed, 600), None, "seed {seed}");
+        assert_eq!(live(seed, STEPS), None, "seed {seed}");
     }
 }

@@ -15,7 +15,7 @@ use crate::{
 use bytes::Bytes;
 use std::{string::ToString, vec, vec::Vec};
 
-/// All stories, for the hunt.
+/// All stories, for those who plant bugs.
 #[cfg(feature = "mutants")]
 pub(super) const ALL: &[(&str, fn())] = &[
     ("a repetition", a_repetition_is_answered_and_not_executed),
@@ -33,6 +33,7 @@ pub(super) const ALL: &[(&str, fn())] = &[
     ("transactions", a_transaction_is_done_wholly_or_not_at_all),
     ("old values", an_old_value_is_told_and_a_long_one_not_kept),
     ("failures", what_cannot_be_computed_fails_for_certain),
+    ("heavy replies", replies_that_weigh_too_much_are_refused_in_time),
 ];
 
 fn add(key: &str, by: i64) -> Command {
@@ -72,7 +73,7 @@ fn failed(failure: Failure, write: u32) -> Outcome {
 const FORGOTTEN: Outcome = Outcome::Refused(Refusal::Forgotten);
 const FULL: Outcome = Outcome::Refused(Refusal::SessionsFull);
 
-#[test]
+#[cfg_attr(test, test)]
 fn a_repetition_is_answered_and_not_executed() {
     let mut world = World::default();
     assert_eq!(world.at(1000, session(7, 1, 1, 1000), add("n", 5)), number(5, 1));
@@ -85,7 +86,7 @@ fn a_repetition_is_answered_and_not_executed() {
     assert_eq!(world.run(2000, add("n", 5)), number(20, 6));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn every_repetition_hears_its_own_reply() {
     let mut world = World::default();
     for sequence in [3, 1, 4, 9, 2] {
@@ -103,7 +104,7 @@ fn every_repetition_hears_its_own_reply() {
     assert_eq!(world.at(1000, session(8, 1, 1, 1000), set("n", "0")), number(6, 11));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn below_the_floor_nobody_knows() {
     let mut world = World::default();
     world.at(1000, session(7, 1, 1, 1000), add("n", 1));
@@ -116,7 +117,7 @@ fn below_the_floor_nobody_knows() {
     assert_eq!(world.get("n"), Some(b"3".as_slice()));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn a_full_window_forgets_the_lowest() {
     let mut world = World::default();
     let count = SESSION_REPLIES_MAX as u64;
@@ -130,7 +131,7 @@ fn a_full_window_forgets_the_lowest() {
     assert_eq!(world.at(1000, session(7, 4, 1, 1000), add("n", 1)), number(2, 2));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn a_forgotten_client_is_not_taken_for_a_new_one() {
     let mut world = World::default();
     assert_eq!(world.at(1000, session(7, 1, 1, 900), add("n", 1)), number(1, 1));
@@ -146,7 +147,7 @@ fn a_forgotten_client_is_not_taken_for_a_new_one() {
     assert_eq!(world.get("n"), Some(b"2".as_slice()));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn a_busy_client_is_not_forgotten_for_a_new_one() {
     let mut world = World::default();
     for client in 1..=SESSIONS_MAX as u64 {
@@ -165,7 +166,7 @@ fn a_busy_client_is_not_forgotten_for_a_new_one() {
     assert_eq!(world.at(late, silent, add("n", 1)), FORGOTTEN);
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn who_has_closed_never_comes_again() {
     let mut world = World::default();
     world.at(1000, session(7, 1, 1, 1000), add("n", 1));
@@ -177,7 +178,7 @@ fn who_has_closed_never_comes_again() {
     assert_eq!(world.get("n"), Some(b"1".as_slice()));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn who_comes_from_the_future_is_refused() {
     let mut world = World::default();
     let ahead = 1000 + SESSION_AHEAD_MS_MAX;
@@ -187,7 +188,7 @@ fn who_comes_from_the_future_is_refused() {
     assert_eq!(world.at(1001, session(7, 1, 1, ahead + 1), add("n", 1)), number(1, 2));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn what_has_expired_is_not_there_for_any_command() {
     let mut world = World::default();
     world.run(1000, set_until("n", "41", Expiry::After(500)));
@@ -208,7 +209,7 @@ fn what_has_expired_is_not_there_for_any_command() {
     assert_eq!(world.get("k"), None, "both kept the expiry");
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn time_never_falls() {
     let mut world = World::default();
     world.run(1000, set_until("k", "v", Expiry::At(2000)));
@@ -217,7 +218,7 @@ fn time_never_falls() {
     assert_eq!(world.state.stamp(), Stamp::at_ms(2000));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn conditions_are_judged_by_what_is_there() {
     let mut world = World::default();
     let version = |version| Condition::Version(Version(version));
@@ -236,7 +237,7 @@ fn conditions_are_judged_by_what_is_there() {
     assert_eq!(world.run(1, delete("k", Condition::Always)), unmet(None));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn an_expiry_is_changed_when_its_condition_holds() {
     let mut world = World::default();
     let expire = |expiry, only| Command::Expire { key: text("k"), expiry, only };
@@ -255,7 +256,7 @@ fn an_expiry_is_changed_when_its_condition_holds() {
     assert!(world.values.is_empty());
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn a_transaction_is_done_wholly_or_not_at_all() {
     let mut world = World::default();
     let run = |world: &mut World, checks: &[(&str, Option<u64>)], writes: &[Write]| {
@@ -293,7 +294,7 @@ fn a_transaction_is_done_wholly_or_not_at_all() {
     assert_eq!(run(&mut world, &[("a", None)], &[]), committed(6, &[]), "only a question");
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn an_old_value_is_told_and_a_long_one_not_kept() {
     let mut world = World::default();
     let get_set = |value: &[u8]| Command::Set {
@@ -316,7 +317,7 @@ fn an_old_value_is_told_and_a_long_one_not_kept() {
     assert_eq!(world.at(1, session(7, 3, 1, 1), get_set(b"3")), told(3, Old::NotKept));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn what_cannot_be_computed_fails_for_certain() {
     let mut world = World::default();
     for value in ["", "-", "+1", "01", "-0", " 1", "1 ", "1.0", "9223372036854775808", "0x1"] {
@@ -337,7 +338,7 @@ fn what_cannot_be_computed_fails_for_certain() {
     assert_eq!(world.run(1, more), failed(Failure::TooLong, 0));
 }
 
-#[test]
+#[cfg_attr(test, test)]
 fn replies_that_weigh_too_much_are_refused_in_time() {
     let mut world = World::default();
     let value = Bytes::from(vec![b'x'; SESSION_OLD_BYTES_MAX]);
