@@ -220,6 +220,7 @@ fn pieces(looked: &Looked) -> Vec<Vec<Cell>> {
                 let what = match frame.header.kind {
                     FrameKind::Data => "frame",
                     FrameKind::Seal => "seal",
+                    FrameKind::Scar => "scar",
                 };
                 vec![
                     frame.offset.into(),

@@ -228,6 +228,16 @@ const PLANTED: &[Mutant] = &[
     damaging("hint_unchecked", "hints are trusted without their checksum"),
     damaging("no_resync", "recovery does not look behind damage"),
     damaging("rot_taken_for_a_tail", "rot in the middle is cut off like a torn tail"),
+    of_room(
+        "journal_doubt_is_forgotten",
+        "journal",
+        "a doubtful end is rot at the next opening",
+    ),
+    of_room(
+        "shard_scar_is_settled",
+        "shard",
+        "what may have been promised is forgotten when a segment is settled",
+    ),
     damaging("ambiguous_taken_for_torn", "an ambiguous tail is cut off without asking"),
     planted("durable_lsn_too_high", "journal", "frames claim more to be durable than was synced"),
     planted("append_to_old_tail", "journal", "a new life appends into the segment of the old one"),
@@ -465,6 +475,11 @@ const PLANTED: &[Mutant] = &[
         "raft_forgotten_promise_is_broken",
         "raft",
         "a replica that lost its newest term takes entries of older leaders",
+    ),
+    of_room(
+        "raft_forgetful_replica_is_silent",
+        "raft",
+        "a sleeping group never gives back a vote that it may need",
     ),
     of_room(
         "raft_forgetful_replica_votes",

@@ -6,6 +6,7 @@
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
 use std::{
+    collections::BTreeSet,
     future::pending,
     sync::{
         Arc, Mutex,
@@ -17,6 +18,7 @@ use std::{
 use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
+    journal::format::FRAME_HEADER_BYTES,
     raft::{Config, Raft, Role},
     runtime::{Clock, Handle, Runtime, Task, race},
     shard::ShardOptions,
@@ -27,9 +29,10 @@ use trilith_net::{
     node::{Cluster, Node, NodeOptions as Setup, Watch},
 };
 use trilith_sim::{
+    atlas::Atlas,
     os::SimRuntime,
     subject::cluster::{address, number},
-    world::{NodeId, NodeOptions, World, WorldOptions},
+    world::{NodeId, NodeOptions, Status, World, WorldOptions},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -37,15 +40,25 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Which node leads, by its place in the world.
 type Leader = Arc<Mutex<Option<u32>>>;
 
+/// Which nodes may have forgotten a promise.
+type Forgetful = Arc<Mutex<BTreeSet<u32>>>;
+
 struct Seen {
     node: u32,
     leader: Leader,
+    forgetful: Forgetful,
 }
 
 impl Watch for Seen {
     fn saw_step(&mut self, _group: GroupId, raft: &Raft) {
         if raft.role() == Role::Leader {
             *self.leader.lock().expect("nobody panics with it") = Some(self.node);
+        }
+        let mut forgetful = self.forgetful.lock().expect("nobody panics with it");
+        if raft.remembers() {
+            forgetful.remove(&self.node);
+        } else {
+            forgetful.insert(self.node);
         }
     }
 }
@@ -56,16 +69,19 @@ struct Stage {
     nodes: u32,
     asker: NodeId,
     leader: Leader,
+    forgetful: Forgetful,
 }
 
 impl Stage {
     fn new(nodes: u32, shard: &ShardOptions) -> Self {
         let mut world = World::new(1, WorldOptions::default());
-        let leader = Leader::default();
+        let (leader, forgetful) = (Leader::default(), Forgetful::default());
         for node in 0..nodes {
             let (leader, shard) = (Arc::clone(&leader), shard.clone());
+            let forgetful = Arc::clone(&forgetful);
             world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
-                let seen = Seen { node, leader: Arc::clone(&leader) };
+                let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
+                let seen = Seen { node, leader, forgetful };
                 let shard = shard.clone();
                 async move {
                     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
@@ -79,7 +95,7 @@ impl Stage {
         let asker = world.add("asker", NodeOptions::default(), |_| pending::<()>());
         world.start_all();
         world.run_for(3 * SECOND);
-        Self { world, nodes, asker, leader }
+        Self { world, nodes, asker, leader, forgetful }
     }
 
     fn leader(&self) -> u32 {
@@ -119,6 +135,33 @@ impl Stage {
             Some(Outcome::Ok(Reply::Value(Some(found)))) => found.value.len(),
             other => panic!("{key}: {other:?}"),
         }
+    }
+
+    fn forgets(&self, node: u32) -> bool {
+        self.forgetful.lock().expect("nobody panics with it").contains(&node)
+    }
+
+    /// A node loses its power, and its disk what it wrote last, with or without what it was called.
+    fn lose_end(&mut self, node: u32, with_name: bool) {
+        self.world.power_loss(NodeId(node));
+        self.world.with_platter(NodeId(node), |disk| {
+            let atlas = Atlas::of(disk).expect("a whole disk");
+            let frames =
+                atlas.frames.iter().filter(|frame| !frame.sealed && !frame.versions.is_empty());
+            let last = frames.max_by_key(|frame| frame.at.header.first_lsn).expect("it wrote");
+            // A seal would say that it had been durable.
+            let behind = vec![0; 1 << 10];
+            assert!(disk.overwrite(&last.file, last.at.end, &behind));
+            let hit = if with_name { FRAME_HEADER_BYTES as u64 + 50 } else { 20 };
+            assert!(disk.rot(&last.file, last.at.offset + hit, 3));
+        });
+    }
+
+    /// A node without power for a moment.
+    fn blink(&mut self, node: u32, then: Duration) {
+        self.world.power_loss(NodeId(node));
+        self.world.start(NodeId(node));
+        self.world.run_for(then);
     }
 
     fn assert_no_panic(&self) {
@@ -192,4 +235,50 @@ fn what_was_cut_wants_no_checkpoint() {
     assert!(busy < 50, "{busy} calls of the disk in five idle seconds");
     assert_eq!(stage.length("a0"), 1);
     stage.assert_no_panic();
+}
+
+/// The end of a journal is lost with a frame that may have been acknowledged. The directory opened
+/// once and was refused from then on, though nothing was in the way that the others do not have. Now
+/// each life is told again what it may have forgotten, until its log shows that it does not matter.
+#[test]
+fn a_lost_end_is_lived_with_through_many_lives() {
+    for with_name in [true, false] {
+        let mut stage = Stage::new(3, &ShardOptions::default());
+        let all: Vec<u32> = (0..3).collect();
+        let some = |name: &'static str| {
+            let set = |nth| set(format!("{name}{nth}"), Bytes::from_static(b"1"));
+            (0..20).map(set).collect::<Vec<_>>()
+        };
+        assert!(stage.ask(&all, some("a"), 10 * SECOND).iter().all(Option::is_some));
+        let leader = stage.leader();
+        let hurt = (leader + 1) % 3;
+        let third = (leader + 2) % 3;
+        stage.lose_end(hurt, with_name);
+        for other in [leader, third] {
+            stage.world.cut_both(NodeId(hurt), NodeId(other));
+        }
+        // All that could be settled is, and still it knows what it does not know.
+        for _ in 0..3 {
+            stage.blink(hurt, 5 * SECOND);
+            assert!(stage.forgets(hurt), "nobody has told it anything");
+        }
+        for other in [leader, third] {
+            stage.world.heal_both(NodeId(hurt), NodeId(other));
+        }
+        stage.world.run_for(10 * SECOND);
+        assert!(!stage.forgets(hurt), "a leader of a newer term has");
+        stage.blink(hurt, 5 * SECOND);
+        assert!(!stage.forgets(hurt), "its log says so in every life");
+        // Its vote is needed, and it has it.
+        stage.world.power_loss(NodeId(stage.leader()));
+        stage.world.run_for(5 * SECOND);
+        let left: Vec<u32> = all
+            .iter()
+            .copied()
+            .filter(|node| stage.world.status(NodeId(*node)) == Status::Running)
+            .collect();
+        let answers = stage.ask(&left, some("b"), 20 * SECOND);
+        assert!(answers.iter().all(|answer| matches!(answer, Some(Outcome::Ok(_)))), "{answers:?}");
+        stage.assert_no_panic();
+    }
 }

@@ -6,7 +6,7 @@
 use trilith_engine::{
     journal::{
         Installed, Journal, JournalOptions, OnDamage, OpenReport, Origin, Persisted, Record,
-        RecordKind, Recovered, Sync, Verdict,
+        RecordKind, Recovered, Sync, TailSegment, Verdict, format::FRAME_MAGIC,
     },
     types::{GroupId, SegmentId, Term, Version},
     value::Indexed,
@@ -64,6 +64,28 @@ fn rot(disk: &mut Platter, version: u64) {
     panic!("entry {version} is nowhere");
 }
 
+/// Changes a byte of the front of an entry's frame.
+fn rot_header(disk: &mut Platter, version: u64) {
+    let needle = [&version.to_be_bytes()[..], &[version as u8 | 1; 16]].concat();
+    let magic = FRAME_MAGIC.to_le_bytes();
+    for name in disk.file_names() {
+        let bytes = disk.peek(&name).expect("it is there");
+        let at = bytes.windows(needle.len()).rposition(|window| window == needle);
+        let front = at.and_then(|at| bytes[..at].windows(4).rposition(|window| window == magic));
+        if let Some(front) = front {
+            assert!(disk.rot(&name, front as u64 + 20, 3));
+            return;
+        }
+    }
+    panic!("entry {version} is nowhere");
+}
+
+/// Groups and terms of what the ends of earlier lives may have promised.
+fn scars(recovered: &Recovered) -> Vec<Vec<(u32, u64)>> {
+    let scars = recovered.tail.iter().filter_map(TailSegment::scar);
+    scars.map(|lines| lines.iter().map(|line| (line.group.0, line.term.0)).collect()).collect()
+}
+
 fn versions(recovered: &Recovered) -> Vec<u64> {
     let records = recovered.tail.iter().flat_map(|segment| segment.records());
     records.map(|(_, _, record)| record.version.0).collect()
@@ -107,9 +129,10 @@ fn an_uncertain_end_stays_uncertain() {
         assert_eq!(versions(&recovered), expect, "life {life}");
         assert!(!report.tail_is_certain, "life {life}: {report:?}");
         assert_eq!(report.damages.len(), 1, "life {life}: {report:?}");
+        assert_eq!(report.damages[0].verdict, Verdict::Ambiguous, "life {life}");
+        assert_eq!(scars(&recovered), [vec![(1, 1)]], "life {life}");
         if life == 0 {
             assert_eq!(named(report), [(1, 8, 8)]);
-            assert_eq!(report.damages[0].verdict, Verdict::Ambiguous);
         }
         // Its LSN is not given out again.
         assert_eq!(journal.next_lsn().0, 9 + life);
@@ -117,6 +140,36 @@ fn an_uncertain_end_stays_uncertain() {
         drop(journal);
         still = still.after_death(4 + life);
     }
+}
+
+/// What nobody can read may have been anybody's, and what comes before it is kept once.
+#[test]
+fn an_end_without_a_name_is_anybodys() {
+    let mut disk = killed();
+    rot_header(&mut disk, 8);
+    let mut still = Still::with_seed(disk, 3);
+    for life in 0..3 {
+        let (mut journal, recovered) = open(&still);
+        let report = &recovered.report;
+        let expect: Vec<u64> = (1..=7).chain(9..9 + life).collect();
+        assert_eq!(versions(&recovered), expect, "life {life}");
+        assert_eq!(report.damages[0].verdict, Verdict::Ambiguous, "life {life}: {report:?}");
+        assert_eq!(scars(&recovered), [vec![]], "life {life}");
+        let _durable = put(&still, &mut journal, 1, 9 + life);
+        drop(journal);
+        still = still.after_death(4 + life);
+    }
+}
+
+/// A frame that says whose it is does not speak for one that may have come behind it.
+#[test]
+fn a_name_does_not_stand_for_what_lies_behind_it() {
+    let mut disk = killed();
+    rot(&mut disk, 7);
+    rot_header(&mut disk, 8);
+    let (_, recovered) = open(&Still::with_seed(disk, 3));
+    assert_eq!(versions(&recovered), [1, 2, 3, 4, 5, 6]);
+    assert_eq!(scars(&recovered), [vec![]], "{:?}", recovered.report);
 }
 
 /// All full segments settled, entry 2 as dead.

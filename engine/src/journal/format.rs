@@ -258,6 +258,10 @@ pub enum FrameKind {
     Data,
     /// It carries none; it says what is durable.
     Seal,
+    /// It carries none; those between the frame before and it are lost, and nobody knows whether
+    /// they had been acknowledged. Its directory names the groups and their highest terms; an empty
+    /// one says that nobody knows those either.
+    Scar,
 }
 
 /// The front of a frame.
@@ -305,6 +309,7 @@ impl FrameHeader {
         out[50] = match self.kind {
             FrameKind::Data => 1,
             FrameKind::Seal => 2,
+            FrameKind::Scar => 3,
         };
         let crc = codec::crc(seed.at(offset), &out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
@@ -332,6 +337,7 @@ impl FrameHeader {
         let kind = match reader.u8()? {
             1 => FrameKind::Data,
             2 => FrameKind::Seal,
+            3 => FrameKind::Scar,
             _ => return Err(FormatError::Field("kind")),
         };
         if !is_zero(reader.rest()) {
@@ -356,13 +362,16 @@ impl FrameHeader {
 
     /// What a checksum cannot say: that the numbers make sense together.
     fn check_fields(&self) -> Result<(), FormatError> {
-        let empty = self.body_bytes == 0 && self.records == 0 && self.groups == 0;
+        let empty = self.body_bytes == 0 && self.records == 0;
         match self.kind {
-            FrameKind::Seal if !empty => return Err(FormatError::Field("records")),
+            FrameKind::Scar if !empty => return Err(FormatError::Field("records")),
+            FrameKind::Seal if !empty || self.groups > 0 => {
+                return Err(FormatError::Field("records"));
+            }
             FrameKind::Data if self.records == 0 || self.groups == 0 => {
                 return Err(FormatError::Field("records"));
             }
-            FrameKind::Data | FrameKind::Seal => {}
+            FrameKind::Data | FrameKind::Seal | FrameKind::Scar => {}
         }
         let body = self.body_bytes as usize;
         if !body.is_multiple_of(RECORD_ALIGN) || body > limits::FRAME_BYTES_MAX {

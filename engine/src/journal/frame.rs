@@ -93,6 +93,7 @@ pub struct FrameBuilder {
     last_group: usize,
     hint_bytes: usize,
     only_deletes: bool,
+    is_scar: bool,
 }
 
 /// A frame's place and what it must say about its surroundings.
@@ -126,7 +127,15 @@ impl FrameBuilder {
             last_group: 0,
             hint_bytes: 0,
             only_deletes: true,
+            is_scar: false,
         }
+    }
+
+    /// What stands for records that are lost: those up to `next_lsn`, of these groups.
+    pub(super) fn scar(next_lsn: Lsn, lost: &[DirectoryEntry]) -> Self {
+        let line = |entry: &DirectoryEntry| DirectoryEntry { records: 0, ..*entry };
+        let groups = lost.iter().map(line).collect();
+        Self { groups, is_scar: true, ..Self::new(next_lsn, BytesMut::new()) }
     }
 
     /// Adds a record and answers its LSN.
@@ -291,7 +300,7 @@ impl FrameBuilder {
             place.durable_lsn < self.first_lsn,
             "I1: durable ends before what is being written"
         );
-        let Self { mut buffer, first_lsn, spots, groups, .. } = self;
+        let Self { mut buffer, first_lsn, spots, groups, is_scar, .. } = self;
         let body_bytes = buffer.len() - FRAME_HEADER_BYTES;
         let layout = FrameLayout::of(place.offset, body_bytes, groups.len());
         buffer.reserve(layout.end - buffer.len());
@@ -307,7 +316,11 @@ impl FrameBuilder {
         }
         assert!(buffer.len() == layout.map_end, "the layout is what was written");
         let mut header = FrameHeader {
-            kind: if spots.is_empty() { FrameKind::Seal } else { FrameKind::Data },
+            kind: match spots.is_empty() {
+                true if is_scar => FrameKind::Scar,
+                true => FrameKind::Seal,
+                false => FrameKind::Data,
+            },
             body_bytes: body_bytes as u32,
             records: spots.len() as u32,
             groups: groups.len() as u16,

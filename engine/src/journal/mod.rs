@@ -52,7 +52,7 @@ pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::{Peer, Sealed};
 pub use files::{Expect, Files, RecordBuf, SegmentFile, verify};
 pub use footer::{HintRef, SegmentHints, SegmentStats};
-pub use format::{Origin, RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
+pub use format::{DirectoryEntry, Origin, RECORD_HEADER_BYTES, Record, RecordKind, SegmentKind};
 pub use frame::{FrameBuilder, PushError};
 pub use identity::Owner;
 pub use open::Recovered;

@@ -37,8 +37,8 @@ use super::{
     files::{DATA_DIR, Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
     format::{
-        FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed,
-        SegmentHeader, SegmentKind, is_zero, records,
+        FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError, FrameHeader, FrameKind, SECTOR_BYTES,
+        SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind, is_zero, records,
     },
     frame::{FrameBuilder, Place},
     identity::{CurrentFile, NodeFile},
@@ -333,6 +333,8 @@ struct Recovery<'a, R: Runtime> {
     spares: Vec<Spare<R>>,
     /// Records at the end of the log that are damaged; their LSNs are not given out again.
     lost_end: Option<(Lsn, Lsn)>,
+    /// Whether nobody knows if these had been acknowledged. Then a scar says so from now on.
+    is_doubtful: bool,
 }
 
 async fn recover<R: Runtime>(
@@ -371,6 +373,7 @@ async fn recover<R: Runtime>(
         bytes_kept: 0,
         spares: Vec::new(),
         lost_end: None,
+        is_doubtful: false,
     };
     recovery.read_segments().await?;
     let decision = recovery.conclude().await?;
@@ -640,6 +643,9 @@ impl<R: Runtime> Recovery<'_, R> {
             tracing::warn!(%damage, "damage was found; the owner has others to ask");
         }
         self.lost_end = lost_end(&decision.damages, decision.next_lsn);
+        self.is_doubtful = decision.damages.iter().all(|damage| {
+            damage.first_lsn < decision.next_lsn || damage.verdict == Verdict::Ambiguous
+        });
         if let Some((_, last)) = self.lost_end {
             decision.next_lsn = last.next();
         }
@@ -678,7 +684,7 @@ impl<R: Runtime> Recovery<'_, R> {
             let end = file.len().await?;
             let first_frame = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
             let front = read_range(&file, 0, first_frame, ReadMode::Uncached).await?;
-            if !was_never_begun(&front) {
+            if !was_never_begun(&front) && !begins_with_a_scar(&front, &header) {
                 mark!("journal_unlisted_segment");
                 self.damages.push(Damage {
                     segment: header.id,
@@ -842,7 +848,9 @@ impl<R: Runtime> Recovery<'_, R> {
         bytes.resize(SEGMENT_HEADER_BYTES, 0);
         let seed = Seed::of(uuid);
         let (mut last_crc, mut placed) = (previous.1, Vec::new());
-        for frame in frames {
+        let scar = lost.filter(|_| self.is_doubtful && !planted!("journal_doubt_is_forgotten"));
+        let scar = scar.map(|(_, last)| FrameBuilder::scar(last.next(), &decision.tail_groups));
+        for frame in frames.into_iter().chain(scar) {
             let offset = bytes.len() as u64;
             let durable_lsn = decision.proven.min(Lsn(base_lsn.0 - 1));
             let place = Place { segment: id, seed, offset, durable_lsn, previous_crc: last_crc };
@@ -950,6 +958,15 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     let front = &bytes[..bytes.len().min(SECTOR_BYTES)];
     let frame = bytes.get(SEGMENT_HEADER_BYTES..SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES);
     is_zero(front) || frame.is_some_and(is_zero)
+}
+
+/// Only recovery writes a segment that begins so, and before that it makes certain what comes before:
+/// the next opening finds the same damage, and writes it again.
+fn begins_with_a_scar(front: &[u8], header: &SegmentHeader) -> bool {
+    let at = SEGMENT_HEADER_BYTES;
+    let frame = front.get(at..).unwrap_or(&[]);
+    let first = FrameHeader::decode(frame, Seed::of(header.uuid), at as u64);
+    first.is_ok_and(|first| first.kind == FrameKind::Scar)
 }
 
 /// Where the frames end that a damage hit: what is damaged can say whose it was.

@@ -28,7 +28,7 @@ use bytes::Bytes;
 use super::{
     edits::Listed,
     footer::SegmentHints,
-    format::{Record, SegmentKind},
+    format::{DirectoryEntry, Record, SegmentKind},
     salvage::{DamagedFrame, Relic},
     verdict::Damage,
     walk::FrameAt,
@@ -83,6 +83,13 @@ impl TailSegment {
             let whole = whole.map(|(loc, record)| Relic::Whole(loc, record));
             whole.chain(damaged.into_iter().flat_map(|damaged| damaged.relics(&self.bytes)))
         })
+    }
+
+    /// Whose records may have been the last of an earlier life and are lost: the groups and their
+    /// highest terms, or nobody knows whose. It comes behind all records of the segment.
+    #[must_use]
+    pub fn scar(&self) -> Option<Vec<DirectoryEntry>> {
+        self.frames.iter().find_map(|frame| frame.scar(&self.bytes))
     }
 
     /// Whether a damage is one of these, so that everything it hit has a name.

@@ -34,7 +34,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{
-    format::{DirectoryEntry, FormatError, SEGMENT_HEADER_BYTES, SegmentHeader},
+    format::{DirectoryEntry, FormatError, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader},
     walk::{Evidence, FrameAt, Hole, Piece, Walk},
 };
 use crate::{
@@ -181,6 +181,8 @@ pub struct Decision {
     pub torn: Option<Damage>,
     /// Open segments whose headers are lost and whose frames are not.
     pub headless: Vec<SegmentId>,
+    /// Who lost records in an ambiguous tail, when it names all that it had.
+    pub tail_groups: Vec<DirectoryEntry>,
     /// The first LSN that is free.
     pub next_lsn: Lsn,
     /// The highest LSN known to be durable.
@@ -372,6 +374,9 @@ impl Judge {
             self.damage(segment, Verdict::Rot, Some(Lsn(0)), FormatError::Field("first_lsn"));
             return;
         }
+        if header.kind == FrameKind::Scar && self.pending.is_none() {
+            self.scar(segment, frame);
+        }
         self.reached(segment, header.first_lsn);
         self.decision.next_lsn = header.next_lsn();
         let is_proven = header.next_lsn().0 <= self.decision.proven.0 + 1;
@@ -383,6 +388,22 @@ impl Judge {
             kept.last_lsn = Lsn(header.next_lsn().0 - 1);
             kept.last_crc = header.crc;
         }
+    }
+
+    /// An earlier opening could not tell whether what was here had been acknowledged, and this one
+    /// knows no more.
+    fn scar(&mut self, segment: SegmentId, frame: &FrameAt) {
+        mark!("journal_scar_found");
+        self.pending = Some(Damage {
+            segment,
+            offset: frame.offset,
+            bytes: 0,
+            verdict: Verdict::Ambiguous,
+            first_lsn: self.decision.next_lsn,
+            last_lsn: None,
+            why: FormatError::Field("first_lsn"),
+            groups: Vec::new(),
+        });
     }
 
     /// The log goes on at `lsn`: whatever lies between it and what was expected is lost.
@@ -447,6 +468,10 @@ impl Judge {
             }
             Evidence::Strange => {
                 mark!("journal_ambiguous_tail");
+                let all = hole.filter(|hole| behind.is_none() && hole.is_last);
+                self.decision.tail_groups = all
+                    .filter(|_| names_all(&damage))
+                    .map_or(Vec::new(), |hole| hole.groups.clone());
                 self.decision.damages.push(Damage { verdict: Verdict::Ambiguous, ..damage });
             }
         }
@@ -454,6 +479,7 @@ impl Judge {
 
     /// What looked torn stands before something that cannot be read, and so may have been whole.
     fn doubt(&mut self) {
+        self.decision.tail_groups.clear();
         if let Some(torn) = self.decision.torn.take() {
             mark!("journal_tail_doubted");
             let damage = Damage { verdict: Verdict::Ambiguous, last_lsn: None, ..torn };
@@ -516,7 +542,11 @@ pub(super) fn lost_end(damages: &[Damage], next_lsn: Lsn) -> Option<(Lsn, Lsn)> 
 
 /// Whether all records that a damage took are named, and had been durable.
 pub(super) fn is_named(damage: &Damage) -> bool {
+    damage.verdict == Verdict::Rot && names_all(damage)
+}
+
+fn names_all(damage: &Damage) -> bool {
     let named: u64 = damage.groups.iter().map(|entry| u64::from(entry.records)).sum();
     let lost = damage.last_lsn.map(|last| (last.0 + 1).saturating_sub(damage.first_lsn.0));
-    damage.verdict == Verdict::Rot && lost.is_some_and(|lost| lost <= named)
+    lost.is_some_and(|lost| lost <= named)
 }

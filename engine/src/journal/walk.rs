@@ -26,9 +26,9 @@
 use alloc::vec::Vec;
 
 use super::format::{
-    DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC, FormatError, FrameHeader,
-    FrameLayout, RECORD_ALIGN, Record, SECTOR_BYTES, SEGMENT_HEADER_BYTES, Seed, covered_sectors,
-    decode_directory, is_zero, records, sector_entry,
+    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC,
+    FormatError, FrameHeader, FrameKind, FrameLayout, RECORD_ALIGN, Record, SECTOR_BYTES,
+    SEGMENT_HEADER_BYTES, Seed, covered_sectors, decode_directory, is_zero, records, sector_entry,
 };
 use crate::{
     codec, planted,
@@ -52,6 +52,17 @@ impl FrameAt {
     pub fn body<'a>(&self, segment: &'a [u8]) -> &'a [u8] {
         let start = self.offset as usize + FRAME_HEADER_BYTES;
         segment.get(start..start + self.header.body_bytes as usize).unwrap_or(&[])
+    }
+
+    /// Of a scar, whose records are lost: the groups and their highest terms, or nobody knows.
+    #[must_use]
+    pub fn scar(&self, segment: &[u8]) -> Option<Vec<DirectoryEntry>> {
+        let header = &self.header;
+        let start = self.offset as usize + FRAME_HEADER_BYTES;
+        let lines =
+            segment.get(start..start + usize::from(header.groups) * DIRECTORY_ENTRY_BYTES)?;
+        let is_scar = header.kind == FrameKind::Scar;
+        is_scar.then(|| decode_directory(lines, header.directory_crc).unwrap_or_default())
     }
 
     /// Its records, and where each lies.
@@ -96,6 +107,8 @@ pub struct Hole {
     pub header: Option<FrameHeader>,
     /// Its directory, when that verifies: who is damaged.
     pub groups: Vec<DirectoryEntry>,
+    /// Whether nothing was ever written behind its frame.
+    pub is_last: bool,
 }
 
 /// A piece of a segment.
@@ -221,6 +234,10 @@ impl Walker<'_> {
             return None;
         }
         let (evidence, header, groups) = self.examine(at);
+        let is_last = header.is_some_and(|header| {
+            let end = at + header.layout(at as u64).end;
+            self.bytes.get(end..).is_some_and(is_zero)
+        });
         // Whatever became of the rest, this much was true when the header was made.
         if let Some(header) = &header {
             self.walk.proven = self.walk.proven.max(header.durable_lsn);
@@ -233,6 +250,7 @@ impl Walker<'_> {
             why,
             header,
             groups,
+            is_last,
         }));
         // Behind a hole the chain is unknown: the next header that verifies begins it anew.
         self.previous_crc = None;
@@ -253,7 +271,11 @@ impl Walker<'_> {
     /// The frame at this place, when all of it is right.
     fn whole_frame(&self, at: usize) -> Result<FrameAt, FormatError> {
         let (header, layout) = self.header(at)?;
-        if self.first_lsn.is_some_and(|expected| expected != header.first_lsn) {
+        let goes_on = |expected| match header.kind {
+            FrameKind::Data | FrameKind::Seal => header.first_lsn == expected,
+            FrameKind::Scar => header.first_lsn > expected,
+        };
+        if !self.first_lsn.is_none_or(goes_on) {
             return Err(FormatError::Field("first_lsn"));
         }
         let linked = self.previous_crc.is_none_or(|expected| expected == header.previous_crc);

@@ -155,6 +155,7 @@ impl Raft {
             mark!("raft_patience_ends_and_it_cannot_lead");
             self.restart_patience();
             self.ask_for_repair(fx);
+            self.ask_for_a_term(fx);
         }
     }
 

@@ -31,8 +31,8 @@
 //! - **Nothing below.** A life begins with leaving those terms: it takes the one above `until`, and
 //!   neither votes nor acknowledges before the disk has that. So no promise is broken that it does
 //!   not know of: not to take entries of an older leader, not to vote twice in a term. A leader of
-//!   such a term is told that it is deposed. That costs one election, and it needs none of the
-//!   others in particular.
+//!   such a term is told that it is deposed, also one that sleeps. That costs one election, and it
+//!   needs none of the others in particular.
 //! - **A copy, no voter.** From then on what it acknowledges is true, so it counts as a copy. But
 //!   it does not vote, campaign or deny: its log may lack what it once helped to commit, and its
 //!   vote could elect somebody who lacks it too.
@@ -237,5 +237,19 @@ impl Raft {
         }
         mark!("raft_forgotten_terms_are_left");
         self.follow(until.next(), None);
+    }
+
+    /// Nobody speaks to a replica that needs a newer leader's entries, perhaps because the group
+    /// sleeps. It says in which term it is; whoever leads in an older one is told by that.
+    pub(super) fn ask_for_a_term(&mut self, fx: &mut Effects) {
+        if self.remembers() || planted!("raft_forgetful_replica_is_silent") {
+            return;
+        }
+        mark!("raft_forgetful_replica_speaks");
+        let mut others = self.membership.members();
+        others.retain(|to| *to != self.id);
+        for to in others {
+            self.promise(fx, to, Body::Deposed);
+        }
     }
 }

@@ -136,7 +136,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let at = self.settling.enter(segment);
         for (id, hard, checkpoint) in beginnings {
             mark!("shard_group_is_made");
-            match self.boot(id, Found::founded(hard, checkpoint, at), true) {
+            match self.boot(id, Found::founded(hard, checkpoint, at)) {
                 Ok(group) => {
                     self.engine.advance(id, Version(group.raft.applied().0));
                     self.groups.insert(id, group);

@@ -238,9 +238,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             stopped: None,
             rt,
         };
-        let certain = recovered.report.tail_is_certain;
         for (id, found) in found {
-            let group = shard.boot(id, found, certain)?;
+            let group = shard.boot(id, found)?;
             shard.engine.advance(id, Version(group.raft.applied().0));
             shard.groups.insert(id, group);
         }
@@ -250,12 +249,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         Ok((shard, recovered.report))
     }
 
-    pub(super) fn boot(
-        &mut self,
-        id: GroupId,
-        found: Found,
-        certain: bool,
-    ) -> Result<Group, OpenError> {
+    pub(super) fn boot(&mut self, id: GroupId, found: Found) -> Result<Group, OpenError> {
         let recovered = found.recover().ok_or(OpenError::Lost(id))?;
         let anchor = found.anchored_at();
         let own = found
@@ -264,7 +258,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .and_then(|checkpoint| self.peers.own_replica(self.node, &checkpoint.roster));
         let replica = own.ok_or(OpenError::Lost(id))?;
         let hard = found.hard(replica);
-        let forgot = found.forgot(hard.term, certain);
+        let forgot = found.forgot(hard.term);
         let Found { checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
@@ -289,6 +283,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let now = Moment(self.rt.clock().now().0);
         let raft = Raft::boot(boot, now, self.rng.next_u64())
             .map_err(|error| OpenError::Contradiction(id, error))?;
+        if !raft.remembers() && raft.membership().members().len() <= 1 {
+            return Err(OpenError::Irreparable(id, "its last records, and nobody else has them"));
+        }
         Ok(Group {
             raft,
             window: recovered.window,

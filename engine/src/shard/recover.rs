@@ -18,6 +18,10 @@
 //! - derived records of entries that will be applied again come again with them;
 //! - a hard state that no newer one follows may have said a vote and a term that were promised. The
 //!   frame names the highest term, and the vote of that term is taken for given, to nobody else;
+//! - a *scar* stands where the journal ended once, with a frame that may have been acknowledged and
+//!   that nobody can read. Lives behind it know of it: what they have of the log they have from a
+//!   leader. But each is told in which terms its group may have promised something (`raft`,
+//!   `faulty.rs`), until the segment is settled, which waits until none needs to know;
 //! - a checkpoint that no newer one follows is the only one of its group: nothing replaces it here.
 //!
 //! A name that nothing counts may be wrong (`journal/salvage.rs`). So behind damage a log must go on
@@ -38,7 +42,9 @@ use super::{
 };
 use crate::{
     command::Entry,
-    journal::{Origin, Record, RecordKind, Relic, SegmentHints, SegmentStats, TailSegment},
+    journal::{
+        DirectoryEntry, Origin, Record, RecordKind, Relic, SegmentHints, SegmentStats, TailSegment,
+    },
     limits, mark, planted,
     raft::{EntryId, HardState, Head, Kind},
     types::{GroupId, Index, Loc, ReplicaId, Stamp, Term, Version},
@@ -63,6 +69,8 @@ pub(super) struct Found {
     pub(super) uncounted: BTreeSet<(Index, Vec<u8>)>,
     /// What is damaged.
     lost: Lost,
+    /// What the journal's end may have promised, before lives that know of it.
+    forgot: Option<Term>,
 }
 
 /// What a group has lost, as far as the tail shows it.
@@ -117,6 +125,7 @@ impl Default for Found {
             past: BTreeMap::new(),
             uncounted: BTreeSet::new(),
             lost: Lost::default(),
+            forgot: None,
         }
     }
 }
@@ -147,6 +156,9 @@ pub(super) fn scan(
             }
         }
         close(&mut groups, &mut open, settling);
+        if let Some(lost) = segment.scar() {
+            groups.iter_mut().for_each(|(id, group)| group.forget(*id, &lost));
+        }
     }
     for (id, group) in &groups {
         let covered = group.checkpoint.as_ref().map_or(Index(0), |checkpoint| checkpoint.at.index);
@@ -397,15 +409,25 @@ impl Found {
         Ok(())
     }
 
+    /// The journal ended here, and nobody knows whether what it ended with had been acknowledged. If
+    /// it names whose that was, it names the terms; if not, so many may have passed since.
+    fn forget(&mut self, id: GroupId, lost: &[DirectoryEntry]) {
+        let known = self.lost.hard.map_or(self.hard.term, |term| term.max(self.hard.term));
+        let until = match lost.iter().find(|line| line.group == id) {
+            Some(line) => line.term.max(known),
+            None if lost.is_empty() => Term(known.0.saturating_add(limits::RAFT_TERMS_MISSED_MAX)),
+            None => return,
+        };
+        mark!("shard_end_may_be_forgotten");
+        self.forgot = self.forgot.max(Some(until));
+    }
+
     /// The last term in which it may have promised what it does not know of, if it may have; `hard`
     /// is the last that it does know of.
-    pub(super) fn forgot(&self, hard: Term, tail_is_certain: bool) -> Option<Term> {
-        if !tail_is_certain {
-            return Some(Term(hard.0.saturating_add(limits::RAFT_TERMS_MISSED_MAX)));
-        }
+    pub(super) fn forgot(&self, hard: Term) -> Option<Term> {
         // A hard state that is lost may have known that a change of the members is committed.
         let changes = self.log.iter().any(|line| matches!(line.kind, Kind::Change | Kind::Leave));
-        (self.lost.hard.is_some() && changes).then_some(hard)
+        self.forgot.max((self.lost.hard.is_some() && changes).then_some(hard))
     }
 
     /// The log for the core. It begins behind the first entry that is known, or the checkpoint.
