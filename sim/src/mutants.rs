@@ -228,12 +228,8 @@ const PLANTED: &[Mutant] = &[
     damaging("hint_unchecked", "hints are trusted without their checksum"),
     damaging("no_resync", "recovery does not look behind damage"),
     damaging("rot_taken_for_a_tail", "rot in the middle is cut off like a torn tail"),
-    of_room(
-        "journal_doubt_is_forgotten",
-        "journal",
-        "a doubtful end is rot at the next opening",
-    ),
-    of_room(
+    rotting("journal_doubt_is_forgotten", "journal", "a doubtful end is rot at the next opening"),
+    rotting(
         "shard_scar_is_settled",
         "shard",
         "what may have been promised is forgotten when a segment is settled",
