@@ -3,6 +3,7 @@
 //! - `frame`: how a stream of bytes is cut into things that were said.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
+//! - `resp`: the Redis protocol.
 //! - `node`: a shard, its links and its listener, put together.
 //! - `os`: the real doors on tokio, files and sockets (feature `os`).
 //!
@@ -15,6 +16,7 @@ pub mod frame;
 pub mod limits;
 pub mod node;
 pub mod peer;
+pub mod resp;
 
 #[cfg(feature = "os")]
 pub mod os;

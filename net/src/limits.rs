@@ -60,3 +60,18 @@ pub const CLUSTER_NAME_BYTES_MAX: usize = 64;
 /// Members of one cluster, as long as every group has a replica on each: more copies of everything
 /// make nothing safer.
 pub const CLUSTER_MEMBERS_MAX: usize = 9;
+
+/// One request of a Redis client as a whole: a value of the longest kind, and room for a batch.
+pub const RESP_REQUEST_BYTES_MAX: usize = 32 << 20;
+
+/// Words of one request; as Redis has it.
+pub const RESP_WORDS_MAX: usize = 1 << 20;
+
+/// A line of words that a person types; as Redis has it.
+pub const RESP_LINE_BYTES_MAX: usize = 64 << 10;
+
+/// Words of a request of somebody who has not said who he is, where that is asked; as Redis has it.
+pub const RESP_STRANGER_WORDS_MAX: usize = 10;
+
+/// The longest word of such a request: a long password.
+pub const RESP_STRANGER_WORD_BYTES_MAX: usize = 16 << 10;

@@ -57,11 +57,16 @@ fn hunt(
         }
         Hunters::Scenarios(_) => {
             let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
-            let request = Request { mutant: Some(mutant.name.to_string()), ..Request::of(seed) };
-            match caught(|| run::run(scenario, &request)) {
-                Ok(report) => report.violation.map(|told| (told.judge.to_string(), told.symptom)),
-                Err(panic) => Some(("beliefs".to_string(), panic)),
-            }
+            let fails = |mutant: Option<&str>| {
+                let mutant = mutant.map(str::to_string);
+                let request = Request { mutant, ..Request::of(seed) };
+                match caught(|| run::run(scenario, &request)) {
+                    Ok(report) => report.violation.map(|told| (told.judge.into(), told.symptom)),
+                    Err(panic) => Some(("beliefs".to_string(), panic)),
+                }
+            };
+            // A seed that fails by itself has caught nothing.
+            fails(Some(mutant.name)).filter(|_| fails(None).is_none())
         }
     };
     let results = over_seeds(from..from + budget, house.threads, work, |_, told| told.is_none());
