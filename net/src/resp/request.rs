@@ -195,7 +195,7 @@ impl Cutter {
             let _nothing = self.split(bytes);
             return Ok(true);
         }
-        let count = usize::try_from(count).map_err(|_| Broken::Count)?;
+        let count = usize::try_from(count).map_err(|_too_many| Broken::Count)?;
         if count > RESP_WORDS_MAX {
             return Err(Broken::Count);
         }
