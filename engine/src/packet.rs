@@ -47,7 +47,7 @@ pub enum Packet {
     /// How far a snapshot has arrived.
     ChunkAck(ChunkAck),
     /// That replica sits in that directory of the receiver, as far as the sender has applied. Said
-    /// before other things as long as the replica has shown nothing of the log.
+    /// before other things as long as the replica has shown nothing of the log, or nothing lately.
     Seat {
         /// The group.
         group: GroupId,

@@ -185,6 +185,9 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// crashes of short stories hunt these (`sim/tests/exhaust.rs`): `"dead_record_in_hints"`,
 /// `"encoded_records_not_in_the_directory"`, `"footer_before_settle"`,
 /// `"tail_in_the_order_of_numbers"`.
+///
+/// Of seats that are given again, which no operator does who is told in time, a story
+/// (`sim/tests/groups.rs`): `"shard_older_number_kept"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),

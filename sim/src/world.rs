@@ -47,6 +47,7 @@ pub mod latency;
 pub mod laws;
 pub(crate) mod links;
 pub(crate) mod lives;
+pub(crate) mod logs;
 pub(crate) mod pipe;
 pub(crate) mod ready;
 pub(crate) mod state;

@@ -17,12 +17,14 @@ use std::{
 
 use bytes::Bytes;
 use trilith_engine::{
-    command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
+    command::{
+        Command, Condition, Expiry, Level, Op, Outcome, Replace, Replacing, Reply, Stage as Step,
+    },
     journal::format::FRAME_HEADER_BYTES,
     raft::{Config, Raft, Role},
     runtime::{Clock, Handle, Runtime, Task, race},
     shard::ShardOptions,
-    types::GroupId,
+    types::{GroupId, Uuid},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
@@ -74,7 +76,11 @@ struct Stage {
 
 impl Stage {
     fn new(nodes: u32, shard: &ShardOptions) -> Self {
-        let mut world = World::new(1, WorldOptions::default());
+        Self::with(nodes, shard, WorldOptions::default())
+    }
+
+    fn with(nodes: u32, shard: &ShardOptions, options: WorldOptions) -> Self {
+        let mut world = World::new(1, options);
         let (leader, forgetful) = (Leader::default(), Forgetful::default());
         for node in 0..nodes {
             let (leader, shard) = (Arc::clone(&leader), shard.clone());
@@ -285,4 +291,54 @@ fn a_lost_end_is_lived_with_through_many_lives() {
         assert!(answers.iter().all(|answer| matches!(answer, Some(Outcome::Ok(_)))), "{answers:?}");
         stage.assert_no_panic();
     }
+}
+
+/// What a node knows of another one's replacement, which takes a step by that.
+fn replace(stage: &mut Stage, asked: u32, node: u32, directory: Option<Uuid>) -> Replacing {
+    let replace = Op::Replace(Replace { node: number(node), directory });
+    match stage.ask(&[asked], vec![replace], SECOND).remove(0) {
+        Some(Outcome::Ok(Reply::Replacing(replacing))) => replacing,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Seats a founder's own directory once more, and takes the third node away. Whether the others go
+/// on, also after the one that was seated had to open what it has.
+fn seat_again(options: WorldOptions) -> [bool; 3] {
+    let mut stage = Stage::with(3, &ShardOptions::default(), options);
+    let put = |nth: u32| vec![set(format!("a{nth}"), Bytes::from_static(b"1"))];
+    assert!(stage.ask(&[0, 1, 2], put(0), 10 * SECOND)[0].is_some());
+    let leader = stage.leader();
+    let (other, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    let shown = replace(&mut stage, leader, other, None).shown.expect("it came");
+    let is_done = (0..20).any(|_| {
+        stage.world.run_for(SECOND / 2);
+        let led = replace(&mut stage, leader, other, Some(shown.directory)).led;
+        led.iter().any(|led| led.seat == shown.directory && led.stage == Step::Settled)
+    });
+    stage.world.power_loss(NodeId(third));
+    let goes_on = |stage: &mut Stage, nth| {
+        matches!(stage.ask(&[leader, other], put(nth), 10 * SECOND)[..], [Some(Outcome::Ok(_))])
+    };
+    let before = goes_on(&mut stage, 1);
+    stage.world.power_loss(NodeId(other));
+    stage.world.start(NodeId(other));
+    let after = goes_on(&mut stage, 2);
+    stage.assert_no_panic();
+    [is_done, before, after]
+}
+
+/// A replica was seated in the directory that it has, under a newer number, and its node knew only
+/// the older one: it dropped every message, and never counted again. An operator does this who was
+/// told of the directory a moment too late.
+#[test]
+fn a_directory_is_seated_once_more() {
+    assert_eq!(seat_again(WorldOptions::default()), [true; 3]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_directory_that_keeps_its_older_number_is_noticed() {
+    let planted = vec!["shard_older_number_kept".to_string()];
+    assert_ne!(seat_again(WorldOptions { planted, ..WorldOptions::default() }), [true; 3]);
 }

@@ -37,6 +37,12 @@ pub enum Input<'a> {
     },
     /// Somebody wants the joint membership left.
     ProposeLeave,
+    /// This replica is another one from now on: what it holds and has promised is in the place of a
+    /// newer one. An older number changes nothing.
+    Named {
+        /// Which.
+        id: ReplicaId,
+    },
     /// A read arrived that must see everything acknowledged before it.
     Read,
     /// The journal made a write durable, and with it every earlier write of this group.

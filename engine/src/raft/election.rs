@@ -277,6 +277,16 @@ impl Raft {
         self.restart_patience();
     }
 
+    /// The same replica under a newer number. Its vote stays given, whoever it was given to: one
+    /// disk votes once in a term. What it had in hand as the old one is over.
+    pub(super) fn on_named(&mut self, id: ReplicaId) {
+        if id > self.id {
+            mark!("raft_replica_gets_another_number");
+            self.follow(self.term, None);
+            self.id = id;
+        }
+    }
+
     /// The leader of this term speaks. Answers whether to listen.
     fn hear(&mut self, from: ReplicaId) -> bool {
         let stranger = match &self.state {

@@ -223,7 +223,7 @@ impl core::error::Error for BootError {}
 /// One replica of one group.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Raft {
-    // Who it is: fixed for a life.
+    // Who it is. A newer number may take the place of an older one; nothing else changes by that.
     id: ReplicaId,
     config: Config,
 
@@ -335,6 +335,7 @@ impl Raft {
             Input::Propose { sizes } => self.on_propose(sizes, fx),
             Input::ProposeChange { change, bytes } => self.on_propose_change(change, bytes, fx),
             Input::ProposeLeave => self.on_propose_leave(fx),
+            Input::Named { id } => self.on_named(id),
             Input::Read => self.on_read(fx),
             Input::Persisted(token) => {
                 self.writes.complete(token, self.term, &self.log);

@@ -89,6 +89,12 @@ impl Progress {
         self.matched
     }
 
+    /// Whether it was heard of since the leader looked last.
+    #[must_use]
+    pub const fn is_active(&self) -> bool {
+        self.active
+    }
+
     /// How it is fed.
     #[must_use]
     pub const fn flow(&self) -> Flow {

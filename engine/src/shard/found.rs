@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     journal::{Journal, JournalError, ManifestEdit, Sync},
-    limits, mark,
+    limits, mark, planted,
     raft::{EntryId, HardState, Input, Membership},
     runtime::Runtime,
     store::State,
@@ -64,14 +64,24 @@ fn blank(id: GroupId, replica: ReplicaId, seat: Seat) -> Beginning {
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
-    /// Somebody who has applied it says that a replica sits here.
+    /// Somebody who has applied it says that a replica sits here. Where one is already, it is that
+    /// one from now on, as it would be after the next opening.
     pub(super) fn take_seat(&mut self, group: GroupId, replica: ReplicaId, directory: Uuid) {
-        let is_new = !self.groups.contains_key(&group);
-        if directory != self.peers.directory || !is_new {
+        if directory != self.peers.directory {
             return;
         }
-        if self.peers.takes_seats(!self.groups.is_empty()) {
-            self.peers.wanted.insert(group, replica);
+        match self.groups.get(&group).map(|group| group.raft.id()) {
+            Some(known) if known < replica && !planted!("shard_older_number_kept") => {
+                mark!("shard_seated_again");
+                tracing::info!(%group, %known, %replica, "this replica has another number now");
+                self.step(group, Input::Named { id: replica });
+            }
+            Some(_) => {}
+            None if self.peers.takes_seats(!self.groups.is_empty()) => {
+                let wanted = self.peers.wanted.entry(group).or_insert(replica);
+                *wanted = replica.max(*wanted);
+            }
+            None => {}
         }
     }
 

@@ -15,7 +15,8 @@
 //!   new id, learner, in the new directory ──► caught up ──► votes in the place of the old one
 //! ```
 //! The node there makes the group, blank, when the leader names the seat (`Packet::Seat`), which
-//! says which directory it means. Until it has a snapshot the replica knows nothing, and is asked
+//! says which directory it means. If that has a replica of the group already, it goes on under the
+//! new id: its promises are in the directory, and one disk keeps them whatever it is called. Until it has a snapshot the replica knows nothing, and is asked
 //! for nothing.
 //!
 //! Not here: whether a change fits (`raft`), which directories may speak (`peers.rs`).
@@ -202,10 +203,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Replace { node, directory } = wish;
         let is_own = node == self.node;
         if let Some(directory) = directory {
-            let seat = Seat { node, directory };
-            // This node would take itself out; and what a founder's directory holds is no blank.
-            if !is_own && !self.peers.has_founded(seat) {
-                self.replace(seat);
+            // This node would take itself out; and who asks may have heard of another directory
+            // before this one came.
+            let serves_elsewhere = self.peers.serves_elsewhere(node, directory);
+            if !is_own && !serves_elsewhere {
+                self.replace(Seat { node, directory });
             }
         }
         let led: Vec<Led> =

@@ -199,11 +199,9 @@ impl Peers {
         self.shown.get(&node).copied().or_else(|| self.known.get(&node).map(known))
     }
 
-    /// Whether the cluster was founded with that directory: its replicas are there under the ids
-    /// that they have.
-    pub(super) fn has_founded(&self, seat: Seat) -> bool {
-        let known = self.known.get(&seat.node);
-        known.is_some_and(|peer| peer.directory == seat.directory && !peer.is_seated)
+    /// Whether packets reach a member, and it came with another directory than that.
+    pub(super) fn serves_elsewhere(&self, node: NodeId, directory: Uuid) -> bool {
+        self.is_up(node) && self.shown.get(&node).is_some_and(|shown| shown.directory != directory)
     }
 
     /// Whether this node was told that a member founds with it.
@@ -211,10 +209,16 @@ impl Peers {
         self.founding.as_ref().is_some_and(|founding| founding.members.contains(&node))
     }
 
-    /// What is written down now. Whoever came with another directory than that must come again.
+    /// What is written down now. Whoever came with another directory than that must come again,
+    /// unless packets reach him: groups come to their entries in no common order, and one that is
+    /// late may bring an older directory back than the one that serves.
     fn wrote_down(&mut self, known: &BTreeMap<NodeId, Peer>) {
         let is_news = |node: &NodeId| self.known.get(node) != known.get(node);
-        self.shown.retain(|node, _| !is_news(node));
+        let is_up = |node: &NodeId| self.up.contains(node);
+        self.shown.retain(|node, _| !is_news(node) || is_up(node));
+        for (node, shown) in &mut self.shown {
+            shown.is_known = known.get(node).is_some_and(|peer| peer.directory == shown.directory);
+        }
         self.known.clone_from(known);
     }
 

@@ -195,13 +195,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// Names the seat of a replica that has shown nothing of the log: its node may not have the
-    /// group yet.
+    /// Names the seat of a replica that has shown nothing of the log, or nothing at all for a while:
+    /// its node may not have the group yet, or by an older number.
     fn name_seat(&mut self, id: GroupId, replica: ReplicaId) {
         let Some(group) = self.groups.get(&id) else { return };
         let Some(seat) = group.roster.get(&replica).copied() else { return };
-        let is_blank = |peer: &raft::Progress| peer.id() == replica && peer.matched() == Index(0);
-        if seat.directory != Uuid::default() && group.raft.peers().iter().any(is_blank) {
+        let is_silent = |peer: &raft::Progress| peer.matched() == Index(0) || !peer.is_active();
+        let mut peers = group.raft.peers().iter().filter(|peer| peer.id() == replica);
+        if seat.directory != Uuid::default() && peers.any(is_silent) {
             let packet = Packet::Seat { group: id, replica, directory: seat.directory };
             self.outbox.send(Envelope { to: seat.node, packet });
         }

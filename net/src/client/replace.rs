@@ -194,8 +194,12 @@ fn choose(
         (Some(named), _) => named,
         (None, _) if !refused.is_empty() => one_of(refused.clone(), Standing::NotShown)?,
         (None, Some(one)) => *one,
-        // It was seated, and does not run; some groups have not heard of it.
-        (None, None) => one_of(counting.into_iter().filter(waits).collect(), Standing::NotShown)?,
+        // It was seated, and does not run; some groups have not heard of it. The others may still
+        // know the one before.
+        (None, None) => match begun {
+            Some(begun) => begun,
+            None => one_of(counting.into_iter().filter(waits).collect(), Standing::NotShown)?,
+        },
     };
     match serving.iter().find(|other| **other != directory) {
         Some(other) => Err(Standing::Serves(*other)),
@@ -277,6 +281,9 @@ mod tests {
         let follows = [saw(NEW, true, true)];
         check(None, &follows, Err(Standing::NotShown));
         assert_eq!(choose(None, Some(NEW), &follows), Ok(NEW));
+        // The next one was begun with, and those who answer have not come to its entry.
+        let behind = [leads(NEW, saw(NEW, true, false))];
+        assert_eq!(choose(None, Some(NEWER), &behind), Ok(NEWER));
         // It does not run, and one group has not begun.
         check(None, &[leads(NEW, saw(NEW, true, false)), saw(OLD, true, false)], Ok(NEW));
         // It is lost again, and comes back with another one.

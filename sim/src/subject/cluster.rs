@@ -312,6 +312,7 @@ fn add_nodes(
                         let life = (runtime.life() << 12) + starts;
                         if let Err(why) = live(runtime.clone(), life, setup.clone()).await {
                             mark!("cluster: a node stopped by itself");
+                            tracing::info!(%why, "a node stopped by itself");
                             setup.glass.behind().stopped.insert(setup.node, why);
                         }
                         let clock = runtime.clock();

@@ -118,7 +118,9 @@ pub async fn run<R: Runtime>(runtime: R, nodes: Arc<[SocketAddr]>, desk: Desk) {
         }
         let mut over = Vec::new();
         for (node, replacement) in &mut under_way {
-            match replacement.step(PATIENCE).await {
+            let standing = replacement.step(PATIENCE).await;
+            tracing::info!(%node, ?standing, "a replacement");
+            match standing {
                 Standing::Done { .. } => over.push(*node),
                 Standing::Several(_) => mark!("cluster: a node showed several directories"),
                 Standing::Serves(_) => mark!("cluster: a node that was refused still serves"),

@@ -27,6 +27,7 @@ use trilith_engine::planted;
 use super::{
     inject::{Relief, Script},
     lives::Node,
+    logs,
     ready::Ready,
     storage::{OpKey, Ops},
     tasks::{BoxFuture, Task, TaskKey, Tasks},
@@ -375,6 +376,7 @@ impl Shared {
     pub(crate) fn run(&self, until: u64, or_idle: bool) -> Ran {
         let _entered = self.ledger.enter();
         let mut state = self.lock();
+        let _listens = state.trace.is_on().then(logs::listen);
         state.halt = false;
         loop {
             if !state.graves.is_empty() {
@@ -420,6 +422,11 @@ impl Shared {
         future: Option<BoxFuture>,
     ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
+        if state.trace.is_on()
+            && let Some(node) = state.tasks.get(key).map(|task| task.node)
+        {
+            logs::said().into_iter().for_each(|said| state.line(node, || said));
+        }
         state.current = None;
         state.now += state.poll_cost_ns;
         match (polled, future) {
