@@ -419,18 +419,27 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 fn is_void(group: &Group, tree: Option<&Tree>, index: Index) -> bool {
     let bytes = group.window.slot(index).and_then(Slot::bytes);
     let entry = bytes.and_then(|bytes| Entry::parse(bytes).ok());
-    index <= group.state.applied() && entry.is_some_and(|entry| !has_effect(tree, &entry))
+    let had = |entry: Entry<'_>| has_effect(tree, entry.records().map(|(.., record)| record));
+    index <= group.state.applied() && entry.is_some_and(|entry| !had(entry))
 }
 
-/// Whether an applied entry's records are what the index has of their keys.
-fn has_effect(tree: Option<&Tree>, entry: &Entry<'_>) -> bool {
-    entry.records().any(|(.., record)| {
+/// Whether an applied entry's records may count, as the index has it.
+///
+/// An entry counts with all of its records or with none. Had it counted, it would have replaced or
+/// removed whatever is older; and where the index has a value of it, it has counted. A deletion of
+/// what is not there and a value that a newer one hides do no harm. What is left are values of keys
+/// that are not there: deleted later, or never counted, and then they must not come back.
+fn has_effect<'a>(tree: Option<&Tree>, records: impl Iterator<Item = Record<'a>>) -> bool {
+    let (mut counted, mut revives) = (false, false);
+    for record in records {
         let place = tree.and_then(|tree| tree.get(record.key));
-        match record.kind {
-            RecordKind::Tombstone => place.is_none(),
-            _ => place.is_some_and(|place| place.version == record.version),
+        if place.is_some_and(|place| place.version < record.version) {
+            return false;
         }
-    })
+        counted |= place.is_some_and(|place| place.version == record.version);
+        revives |= place.is_none() && record.kind != RecordKind::Tombstone;
+    }
+    counted || !revives
 }
 
 /// The entries that a message carries.
@@ -454,4 +463,49 @@ fn own_entry(id: GroupId, group: &mut Group, index: Index, wall_ms: u64) -> Byte
     let mut buffer = BytesMut::new();
     encode(&mut buffer, Place { group: id, term, index, stamp: group.stamp }, &body);
     buffer.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{journal::Origin, types::Loc, value::Place};
+
+    /// Entry 5 puts some keys and deletes others; the index has some keys at some versions.
+    fn counts(puts: &[&str], deletes: &[&str], index: &[(&str, u64)]) -> bool {
+        let mut tree = Tree::new();
+        for (key, version) in index {
+            let loc = Loc { segment: SegmentId(1), offset_words: 0, len: 8 };
+            let place = Place { loc, version: Version(*version), expires_ms: None };
+            tree.insert(key.as_bytes(), place);
+        }
+        let record = |kind, key: &'static str| Record {
+            group: GroupId(1),
+            kind,
+            version: Version(5),
+            term: Term(1),
+            expires_ms: None,
+            origin: Origin::Part,
+            key: key.as_bytes(),
+            value: &[],
+        };
+        let keys = |of: &[&str]| -> Vec<&'static str> {
+            ["a", "b"].into_iter().filter(|key| of.contains(key)).collect()
+        };
+        let puts = keys(puts).into_iter().map(|key| record(RecordKind::Put, key));
+        let deletes = keys(deletes).into_iter().map(|key| record(RecordKind::Tombstone, key));
+        has_effect(Some(&tree), puts.chain(deletes))
+    }
+
+    #[test]
+    fn what_had_no_effect_gets_none_by_what_it_deletes() {
+        assert!(counts(&["a"], &[], &[("a", 5)]));
+        assert!(counts(&["a"], &["b"], &[("a", 5)]));
+        assert!(counts(&["a"], &["b"], &[("a", 5), ("b", 7)]));
+        assert!(!counts(&["a"], &["b"], &[]), "whether or not, `a` must not come back");
+        assert!(!counts(&["a"], &["b"], &[("a", 3)]), "it would have replaced `a`");
+        assert!(!counts(&["a"], &["b"], &[("b", 3)]), "it would have removed `b`");
+        assert!(counts(&["a"], &["b"], &[("a", 7)]), "`b` must not come back");
+        assert!(counts(&[], &["a"], &[]));
+        assert!(!counts(&[], &["a", "b"], &[("b", 3)]), "it would have removed `b`");
+    }
 }
