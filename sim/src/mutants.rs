@@ -481,6 +481,11 @@ const PLANTED: &[Mutant] = &[
         "a sleeping group never gives back a vote that it may need",
     ),
     of_room(
+        "raft_lost_copy_is_not_missed",
+        "raft",
+        "a follower whose disk lied lacks for ever what it acknowledged",
+    ),
+    of_room(
         "raft_forgetful_replica_votes",
         "raft",
         "a replica that may lack what it acknowledged votes",

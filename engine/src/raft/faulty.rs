@@ -46,6 +46,13 @@
 //!
 //! The last rule is one about the log alone, so it needs no memory: a later life that is told the
 //! same `until` comes to the same answer.
+//!
+//! # What a disk has lost without a trace
+//! A disk may say that it has written what it has not. Nothing of that shows at the next start, and
+//! no rule of this side helps when the leader goes at the same moment. But a leader that lives
+//! counts the copy and has nothing more to send; only its heartbeats say, to each follower, what is
+//! committed of what that follower acknowledged. Who has less says so, is sent the rest, and does
+//! not vote before it is there.
 
 use super::{Body, Effects, EntryId, Head, Held, Index, Raft, ReplicaId, Term, election::State};
 use crate::{mark, planted};
@@ -58,6 +65,8 @@ pub(super) struct Damage {
     acknowledged_until: Term,
     /// What it may have forgotten was promised in no later term than this.
     forgot: Option<Term>,
+    /// It acknowledged everything up to here, in this life or another.
+    lacks: Index,
     /// The damaged entry that peers were asked for.
     asked: EntryId,
     /// Who certainly never had it.
@@ -71,6 +80,7 @@ impl Damage {
         Self {
             acknowledged_until: term,
             forgot,
+            lacks: Index(0),
             asked: EntryId::default(),
             denials: Vec::new(),
             stuck: None,
@@ -222,11 +232,30 @@ impl Raft {
         }
     }
 
-    /// Whether it knows all that it has promised.
+    /// Whether it knows all that it has promised, and has all that it acknowledged.
     #[must_use]
     pub fn remembers(&self) -> bool {
-        let last = self.log.last().term;
-        self.damage.forgot.is_none_or(|until| last > until)
+        let last = self.log.last();
+        let knows = self.damage.forgot.is_none_or(|until| last.term > until);
+        knows && last.index >= self.damage.lacks
+    }
+
+    /// A leader says of no more that it is committed than this replica has acknowledged to it. So
+    /// what is missing was there, and a disk has lost it that said it had it.
+    pub(super) fn notice_what_is_gone(
+        &mut self,
+        leader: ReplicaId,
+        commit: Index,
+        fx: &mut Effects,
+    ) {
+        let hint = self.log.last();
+        let is_all = commit <= hint.index || self.installing.is_some();
+        if is_all || planted!("raft_lost_copy_is_not_missed") {
+            return;
+        }
+        mark!("raft_acknowledged_entries_are_gone");
+        self.damage.lacks = self.damage.lacks.max(commit);
+        self.say(fx, leader, Body::AppendReject { at: commit, hint, damaged: true });
     }
 
     /// A life that may have forgotten promises begins above the terms that they were made in.

@@ -314,6 +314,7 @@ impl Raft {
     ) {
         self.learn_commit(commit);
         self.say(fx, from, Body::HeartbeatAck { round });
+        self.notice_what_is_gone(from, commit, fx);
         if self.log.first_faulty().is_some() {
             self.report_damage(from, fx);
         }

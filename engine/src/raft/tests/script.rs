@@ -253,6 +253,11 @@ impl Script {
                 self.world.crash(at, kept);
             }
             "restart" => self.world.boot(at),
+            "swallow" => {
+                // The disk said that it had these.
+                let entries = &mut self.world.nodes[at].disk.entries;
+                entries.retain(|index, _| *index < number(rest[1]));
+            }
             "lose" => {
                 let hard = rest.get(2) == Some(&"hard");
                 let margin = rest.get(3).map_or(0, |word| number(word));
