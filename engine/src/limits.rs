@@ -51,6 +51,15 @@ pub const FOOTER_BLOCK_BYTES: usize = 64 << 10;
 /// The smallest manifest file. A roll makes room for four times what must be in it.
 pub const MANIFEST_BYTES_MIN: u64 = 8 << 10;
 
+/// What is taken and cannot be refused leaves one part in so many of a disk's reserve to what makes
+/// room: half. The other half takes what was under way when the disk was found full.
+pub const RESERVE_LEFT_BY_PROMISED_DIVISOR: u64 = 2;
+
+/// Copies of what is live leave one part in so many: a quarter, for the deletions, terms and
+/// checkpoints without which no copy gives anything back. Half as much again as what is promised
+/// may leave, so that something can be moved when all of that is used up.
+pub const RESERVE_LEFT_BY_MOVING_DIVISOR: u64 = 4;
+
 /// How many zeros a recycled segment gets at once: enough for the device's speed, little enough
 /// that commits get their turn in between and that the page cache keeps them in small pieces.
 pub const ZERO_CHUNK_BYTES: usize = 32 << 10;

@@ -152,8 +152,13 @@ pub enum FaultKind {
     Disk { node: u32, fault: DiskFault, per_million: u32, for_ms: u64 },
     /// A node's disk lies at its next operation that can.
     DiskOnce { node: u32, fault: DiskFault },
-    /// A node's disk has no room left.
-    Full { node: u32, for_ms: u64 },
+    /// A node's disk has only so much room left: somebody else has filled it.
+    Full {
+        node: u32,
+        #[serde(default)]
+        room_kib: u64,
+        for_ms: u64,
+    },
     /// Bits of a node's disk rot.
     Rot { node: u32, bits: u32 },
 }
@@ -378,7 +383,9 @@ impl fmt::Display for FaultKind {
                 write!(f, "the disk of n{node}: {fault:?} at {per_million} ppm for {for_ms} ms")
             }
             Self::DiskOnce { node, fault } => write!(f, "the disk of n{node}: one {fault:?}"),
-            Self::Full { node, for_ms } => write!(f, "the disk of n{node} is full for {for_ms} ms"),
+            Self::Full { node, room_kib, for_ms } => {
+                write!(f, "the disk of n{node} has {room_kib} KiB left for {for_ms} ms")
+            }
             Self::Rot { node, bits } => write!(f, "{bits} bits rot on the disk of n{node}"),
         }
     }

@@ -124,6 +124,14 @@ const fn parting(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(PARTING) }
 }
 
+/// Who hunts what shows when disks are full.
+const FILLING: &[&str] =
+    &["disks_fill_up_and_have_room_again", "a_small_disk_is_enough_for_small_data"];
+
+const fn filling(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(FILLING) }
+}
+
 /// Who hunts what shows when a disk is slow.
 const PACING: &[&str] = &["a_slow_disk_does_not_lead"];
 
@@ -325,6 +333,20 @@ const PLANTED: &[Mutant] = &[
             "peer_hung_node_is_vouched_for",
             "links answer for a node that hangs in a read of its disk",
         )
+    },
+    filling(
+        "shard_full_disk_keeps_everything_back",
+        "checkpoints wait for a frame that finds no room, and nothing makes any",
+    ),
+    filling(
+        "shard_checkpoint_speaks_of_what_waits",
+        "a checkpoint's hard state names a commit beyond what is durable",
+    ),
+    filling("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again"),
+    filling("shard_full_node_leads_on", "a node whose disk is full does not say so"),
+    Mutant {
+        room: "journal",
+        ..filling("journal_copies_take_the_reserve", "copies of what is live take the last room")
     },
     pacing("shard_never_slow", "a node never finds itself slow"),
     pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),

@@ -51,6 +51,8 @@ pub struct Weather {
     pub lose_disk: Option<u32>,
     /// The node whose disk is slow, once, for longer than anybody should put up with.
     pub slow_disk: Option<u32>,
+    /// Whether disks fill up and are emptied again.
+    pub full_disks: bool,
 }
 
 impl Default for Weather {
@@ -66,6 +68,7 @@ impl Default for Weather {
             damaged_max: 1,
             lose_disk: None,
             slow_disk: None,
+            full_disks: false,
         }
     }
 }
@@ -119,6 +122,9 @@ impl Weather {
         }
         if let Some(node) = self.slow_disk {
             entries.push(self.slow(node, &mut luck));
+        }
+        if self.full_disks {
+            self.fill(&mut luck, &mut entries);
         }
         Drawn { families, damaged, plan: FaultPlan { entries } }
     }
@@ -304,7 +310,7 @@ impl Weather {
         ];
         let fault = *luck.pick(&kinds);
         match luck.range(0..4) {
-            0 => FaultKind::Full { node, for_ms },
+            0 => FaultKind::Full { node, room_kib: 0, for_ms },
             1 => {
                 let per_million = luck.range(1000..300_000) as u32;
                 FaultKind::Disk { node, fault, per_million, for_ms }
@@ -323,6 +329,26 @@ impl Weather {
             FaultKind::SlowDisk { node, times: luck.range(50..300) as u32, for_ms }
         };
         Fault { when, what }
+    }
+
+    /// The disks of one node, of a minority or of all fill up, at about the same time or not, and
+    /// have room again later: most of it, or a little that is used up at once.
+    fn fill(&self, luck: &mut Luck, entries: &mut Vec<Fault>) {
+        let mut nodes: Vec<u32> = (0..self.nodes).collect();
+        luck.shuffle(&mut nodes);
+        let most = [1, self.nodes.saturating_sub(1) / 2, self.nodes, self.nodes];
+        nodes.truncate(*luck.pick(&most) as usize);
+        let from = luck.range(0..self.span_ms / 3 + 1);
+        let apart = if luck.coin() { 1 } else { self.span_ms / 3 };
+        for node in nodes {
+            for again in 0..luck.range(1..4) {
+                let at = from + luck.range(0..apart) + again * self.span_ms / 4;
+                let room_kib = if luck.chance(1, 3) { 0 } else { luck.range(0..256) };
+                let for_ms = luck.range(self.span_ms / 10..self.span_ms / 2 + 1);
+                let what = FaultKind::Full { node, room_kib, for_ms };
+                entries.push(Fault { when: When::AtMs(at), what });
+            }
+        }
     }
 
     /// The one disk that the budget lets go, at a bad moment: others have lost their power or are
@@ -433,6 +459,21 @@ mod tests {
             assert_eq!(fault.what.nodes(), [1]);
             assert!(matches!(fault.what.name(), "slow_disk" | "stall"), "{}", fault.what.name());
         }
+    }
+
+    #[test]
+    fn disks_that_fill_up_have_room_again() {
+        let weather = Weather { full_disks: true, families: vec![], ..Weather::of_nodes(3) };
+        let mut struck = BTreeSet::new();
+        for seed in 0..100 {
+            let plan = weather.draw(seed).plan;
+            assert!(plan.entries.iter().all(|one| one.what.name() == "full"));
+            struck.insert(
+                plan.entries.iter().flat_map(|one| one.what.nodes()).collect::<BTreeSet<_>>(),
+            );
+        }
+        assert!(struck.iter().any(|nodes| nodes.len() == 1));
+        assert!(struck.iter().any(|nodes| nodes.len() == 3));
     }
 
     #[test]

@@ -868,7 +868,8 @@ impl Platter {
     }
 
     /// What files with a name or a handle take. Removed ones give their room back at once.
-    fn used(&self) -> u64 {
+    #[must_use]
+    pub fn used(&self) -> u64 {
         let named = self.names.now.values().filter_map(|node| match node {
             Node::File(inode) => Some(*inode),
             Node::Dir => None,

@@ -75,6 +75,8 @@ pub struct Drawn {
     pub leases: bool,
     /// Whether a governor moves leaders and changes members.
     pub governed: bool,
+    /// How large each disk is, for good; zero: large enough.
+    pub disk_kib: u64,
     /// The load's shape.
     pub shape: Shape,
     /// Bytes of a value, at most (the store).
@@ -93,7 +95,7 @@ pub struct Drawn {
     pub load: Vec<Planned>,
 }
 
-/// Draws a run's options.
+/// Draws a run's options. What a scenario does not vary draws nothing.
 #[must_use]
 pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let seed = request.seed;
@@ -101,11 +103,10 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let nodes = scenario.nodes.draw(&mut luck) as u32;
     let groups =
         if scenario.groups == Draw::just(1) { 1 } else { scenario.groups.draw(&mut luck) as u32 };
-    // What a scenario does not vary draws nothing.
-    let mut is_on = |draw: &Draw| *draw != Draw::just(0) && draw.draw(&mut luck) == 1;
-    let (leases, governed) = (is_on(&scenario.leases), is_on(&scenario.governed));
-    let time = scenario.time;
-    let range = &scenario.load;
+    let mut some = |draw: &Draw| if *draw == Draw::just(0) { 0 } else { draw.draw(&mut luck) };
+    let (leases, governed) = (some(&scenario.leases) == 1, some(&scenario.governed) == 1);
+    let disk_kib = some(&scenario.disk_kib);
+    let (time, range) = (scenario.time, &scenario.load);
     let [get, set, delete, cas, incr] = range.mix.each_ref().map(|part| part.draw(&mut luck));
     let shape = Shape {
         clients: range.clients.draw(&mut luck) as u32,
@@ -147,6 +148,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         damaged_max: if nodes == 1 { 1 } else { (nodes - 1) / 2 },
         lose_disk,
         slow_disk,
+        full_disks: scenario.faults.fill_disks,
     };
     let plan::Drawn { families, plan: drawn, .. } = weather.draw(seed);
     let fixed = &scenario.fixed;
@@ -158,6 +160,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         groups,
         leases,
         governed,
+        disk_kib,
         shape,
         value_bytes,
         schedule,

@@ -242,7 +242,7 @@ pub struct LoadRange {
     pub hot: Draw,
     /// Parts of get, set, delete, cas, incr.
     pub mix: [Draw; 5],
-    /// What the store is given: bytes of a value.
+    /// Bytes of a value, at most: of the store, and where disks may be full of a cluster.
     pub value_bytes: Draw,
 }
 
@@ -257,6 +257,8 @@ pub struct FaultRange {
     pub lose_a_disk: bool,
     /// Whether one disk is slow for long.
     pub slow_a_disk: bool,
+    /// Whether disks fill up and have room again.
+    pub fill_disks: bool,
     /// Latency and weather of the network are drawn too.
     pub weather: bool,
 }
@@ -302,6 +304,8 @@ pub struct Scenario {
     pub leases: Draw,
     /// Whether a governor moves leaders and changes members: 1 or 0.
     pub governed: Draw,
+    /// How large each node's disk is, in KiB; 0: large enough.
+    pub disk_kib: Draw,
     /// What is asked.
     pub load: LoadRange,
     /// What goes wrong.
@@ -387,6 +391,7 @@ impl Scenario {
         let groups = cluster.draw("groups", Draw::just(1))?;
         let leases = cluster.draw("leases", Draw::just(0))?;
         let governed = cluster.draw("governed", Draw::just(0))?;
+        let disk_kib = cluster.draw("disk_kib", Draw::just(0))?;
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -431,6 +436,7 @@ impl Scenario {
             groups,
             leases,
             governed,
+            disk_kib,
             load,
             faults,
             time,
@@ -502,6 +508,7 @@ impl Scenario {
             count: section.draw("count", Draw::Between(2, 10))?,
             lose_a_disk: section.flag("lose_a_disk", false)?,
             slow_a_disk: section.flag("slow_a_disk", false)?,
+            fill_disks: section.flag("fill_disks", false)?,
             weather: section.flag("weather", true)?,
         };
         section.end()?;

@@ -305,6 +305,7 @@ impl Drawn {
                 nodes: Arc::clone(&self.addresses),
                 plan: plan.collect(),
                 patience,
+                value_bytes: 0,
                 recorder,
                 notes: Notes::default(),
                 world_ns: Arc::new(move || began.elapsed().as_nanos() as u64),

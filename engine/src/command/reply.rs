@@ -206,6 +206,8 @@ pub enum Refusal {
     /// The group does not know the client any more. This time nothing happened; whether it did when
     /// the request was sent before, if it was, nobody can say.
     Forgotten,
+    /// The disk of the node that leads has no room, or those of most of the group's.
+    DiskFull,
 }
 
 impl Refusal {
@@ -228,6 +230,7 @@ impl Refusal {
             Self::SessionsFull => 15,
             Self::FromTheFuture => 16,
             Self::Forgotten => 17,
+            Self::DiskFull => 18,
         }
     }
 
@@ -250,6 +253,7 @@ impl Refusal {
             15 => Self::SessionsFull,
             16 => Self::FromTheFuture,
             17 => Self::Forgotten,
+            18 => Self::DiskFull,
             _ => return None,
         })
     }
@@ -275,6 +279,7 @@ impl Refusal {
             Self::SessionsFull => "SESSIONS_FULL",
             Self::FromTheFuture => "FROM_THE_FUTURE",
             Self::Forgotten => "FORGOTTEN",
+            Self::DiskFull => "DISK_FULL",
         }
     }
 
@@ -298,7 +303,8 @@ impl Refusal {
             | Self::Damaged
             | Self::SessionsFull
             | Self::FromTheFuture
-            | Self::Forgotten => true,
+            | Self::Forgotten
+            | Self::DiskFull => true,
         }
     }
 }
@@ -329,6 +335,10 @@ impl fmt::Display for Refusal {
             }
             Self::Forgotten => {
                 "the group has forgotten this client; ask anew, unless it was asked before"
+            }
+            Self::DiskFull => {
+                "the disk is full, here or on most nodes of the group; give it room or delete \
+                 something: deletes are taken, reads go on"
             }
         })
     }

@@ -296,6 +296,7 @@ const REFUSALS: &[Refusal] = &[
     Refusal::SessionsFull,
     Refusal::FromTheFuture,
     Refusal::Forgotten,
+    Refusal::DiskFull,
 ];
 
 fn response() -> impl Strategy<Value = Response> {

@@ -25,9 +25,10 @@ use super::{
     format::{Seed, SegmentKind},
     manifest::remove_quietly,
     report::{JournalError, JournalOptions},
+    room::{Claim, free_bytes, has_room},
     sealed::{HintSource, ScrubReport, WalkedSegment, walk_sealed},
     verdict::Damage,
-    write::{Journal, Retired, Spare, has_room, prepare_file},
+    write::{Journal, Retired, Spare, prepare_file},
 };
 use crate::{
     limits, mark, planted,
@@ -45,6 +46,8 @@ pub(super) struct Busy {
     pub(super) hold_prepare: bool,
     /// Removing failed; it waits until something has changed.
     pub(super) hold_reclaim: bool,
+    /// The manifest found no room for what seals a segment; it waits until something has changed.
+    pub(super) hold_seal: bool,
     /// Segments whose footer cannot be made for now.
     pub(super) unsealable: Vec<SegmentId>,
 }
@@ -99,9 +102,13 @@ impl<R: Runtime> fmt::Debug for Done<R> {
 }
 
 enum Outcome<R: Runtime> {
-    Prepared(DiskResult<Spare<R>>),
+    /// A spare; or why there is none, and how many bytes were free then.
+    Prepared(Result<Spare<R>, (DiskError, u64)>),
     Sealed(SegmentId, Result<(u64, Sealed), SealError>),
-    Reclaimed { bytes: u64, left: Vec<Retired<R>> },
+    Reclaimed {
+        bytes: u64,
+        left: Vec<Retired<R>>,
+    },
     Scrubbed(ScrubReport),
 }
 
@@ -203,7 +210,7 @@ impl<R: Runtime> Journal<R> {
     }
 
     fn plan_seal(&mut self) -> Option<Work<R>> {
-        if self.busy.sealing.is_some() {
+        if self.busy.sealing.is_some() || self.busy.hold_seal {
             return None;
         }
         let source = if self.options.settled_by_owner {
@@ -248,7 +255,10 @@ impl<R: Runtime> Journal<R> {
                 self.busy.preparing = false;
                 let id = spare.segment.id;
                 match self.record_spare(spare).await {
-                    Ok(()) => Ok(Installed::Prepared(id)),
+                    Ok(()) => {
+                        self.full = None;
+                        Ok(Installed::Prepared(id))
+                    }
                     Err(JournalError::NoSpace) => {
                         self.busy.hold_prepare = true;
                         let name = segment_name(SegmentKind::Journal, id);
@@ -259,9 +269,12 @@ impl<R: Runtime> Journal<R> {
                     Err(error) => Err(error),
                 }
             }
-            Outcome::Prepared(Err(error)) => {
+            Outcome::Prepared(Err((error, free_bytes))) => {
                 self.busy.preparing = false;
                 self.busy.hold_prepare = true;
+                if error.kind == DiskErrorKind::NoSpace {
+                    self.full = Some(free_bytes);
+                }
                 Ok(Installed::NotPrepared(error))
             }
             Outcome::Sealed(id, result) => {
@@ -270,7 +283,7 @@ impl<R: Runtime> Journal<R> {
             }
             Outcome::Reclaimed { bytes, left } => {
                 self.busy.reclaiming = false;
-                self.busy.hold_prepare = false;
+                self.look_for_room();
                 self.busy.hold_reclaim = !left.is_empty();
                 self.retired.extend(left);
                 Ok(Installed::Reclaimed(bytes))
@@ -308,7 +321,11 @@ impl<R: Runtime> Journal<R> {
                         }
                         Ok(Installed::Sealed(id))
                     }
-                    Err(JournalError::NoSpace) => Ok(Installed::NotSealed(id)),
+                    Err(JournalError::NoSpace) => {
+                        mark!("journal_seal_found_no_room");
+                        self.busy.hold_seal = true;
+                        Ok(Installed::NotSealed(id))
+                    }
                     Err(error) => Err(error),
                 }
             }
@@ -383,9 +400,13 @@ impl<R: Runtime> Chore<R> {
         let (disk, task) = (self.rt.disk(), self.rt.task());
         Done(match self.work {
             Work::Prepare { id, uuid, bytes, reserve_bytes, recycle } => {
-                Outcome::Prepared(match recycle {
+                let prepared = match recycle {
                     Some(old) => recycle_file(disk, old, id, uuid).await,
                     None => prepare_spare::<R>(disk, id, uuid, bytes, reserve_bytes).await,
+                };
+                Outcome::Prepared(match prepared {
+                    Ok(spare) => Ok(spare),
+                    Err(error) => Err((error, free_bytes(disk).await)),
                 })
             }
             Work::Seal(work) => {
@@ -406,7 +427,7 @@ async fn prepare_spare<R: Runtime>(
     bytes: u64,
     reserve_bytes: u64,
 ) -> DiskResult<Spare<R>> {
-    if !has_room(disk, bytes, reserve_bytes).await {
+    if !has_room(disk, bytes, Claim::New.leaves(reserve_bytes)).await {
         let name = segment_name(SegmentKind::Journal, id);
         return Err(DiskError::new(
             DiskErrorKind::NoSpace,

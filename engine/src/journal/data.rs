@@ -25,10 +25,11 @@ use super::{
     },
     frame::{FrameBuilder, Place, PushError},
     manifest::{create_over, remove_quietly},
+    room::{Claim, has_room},
     write::Journal,
 };
 use crate::{
-    limits, planted,
+    limits, mark, planted,
     runtime::{Disk, DiskError, DiskErrorKind, File, Runtime},
     types::{GroupId, Loc, Lsn, SegmentId, Uuid},
 };
@@ -95,6 +96,8 @@ pub struct DataWriter<R: Runtime> {
     last_crc: u32,
     footer: FooterBuilder,
     last_key: Option<(GroupId, Vec<u8>)>,
+    /// How much of the device it leaves.
+    leaves_bytes: u64,
 }
 
 impl<R: Runtime> fmt::Debug for DataWriter<R> {
@@ -142,9 +145,11 @@ impl<R: Runtime> DataSegment<R> {
 }
 
 impl<R: Runtime> Journal<R> {
-    /// A writer for a new data segment. Touches nothing yet.
+    /// A writer for a new data segment, which leaves of the reserve what its claim says. Touches
+    /// nothing yet.
     #[must_use]
-    pub fn data_writer(&mut self) -> DataWriter<R> {
+    pub fn data_writer(&mut self, claim: Claim) -> DataWriter<R> {
+        let leaves_bytes = claim.leaves(self.options.reserve_bytes);
         let (id, uuid) = (self.new_segment_id(), self.new_uuid());
         DataWriter {
             disk: self.rt.disk().clone(),
@@ -158,6 +163,7 @@ impl<R: Runtime> Journal<R> {
             last_crc: 0,
             footer: FooterBuilder::default(),
             last_key: None,
+            leaves_bytes,
         }
     }
 }
@@ -261,9 +267,20 @@ impl<R: Runtime> DataWriter<R> {
             previous_crc: self.last_crc,
         });
         let end = self.at + built.bytes.len() as u64;
+        self.check_room(built.bytes.len()).await?;
         file.write_at(self.at, built.bytes).await?;
         self.at = end;
         self.last_crc = built.header.crc;
+        Ok(())
+    }
+
+    /// Whether so many bytes more leave what they must.
+    async fn check_room(&self, bytes: usize) -> Result<(), DataError> {
+        let asks = self.leaves_bytes > 0 && !planted!("journal_copies_take_the_reserve");
+        if asks && !has_room(&self.disk, bytes as u64, self.leaves_bytes).await {
+            mark!("journal_copies_leave_the_reserve");
+            return Err(DataError::NoSpace);
+        }
         Ok(())
     }
 
@@ -292,6 +309,7 @@ impl<R: Runtime> DataWriter<R> {
         let footer = builder.finish(self.id, Seed::of(self.uuid), offset);
         let footer_ref = FooterRef { offset, bytes: footer.len() as u64 };
         let bytes = offset + footer.len() as u64;
+        self.check_room(footer.len()).await?;
         file.write_at(offset, Bytes::from(footer)).await?;
         if !planted!("no_fsync_data_segment") {
             file.sync().await?;

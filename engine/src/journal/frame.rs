@@ -18,10 +18,13 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 use core::fmt;
 
-use super::format::{
-    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError,
-    FrameHeader, FrameKind, FrameLayout, Origin, RECORD_ALIGN, Record, RecordKind, Seed,
-    covered_sectors, is_zero, sector_entry,
+use super::{
+    format::{
+        DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError,
+        FrameHeader, FrameKind, FrameLayout, Origin, RECORD_ALIGN, Record, RecordKind, Seed,
+        covered_sectors, is_zero, sector_entry,
+    },
+    room::Claim,
 };
 use crate::{
     codec,
@@ -94,6 +97,7 @@ pub struct FrameBuilder {
     hint_bytes: usize,
     only_deletes: bool,
     is_scar: bool,
+    is_promised: bool,
 }
 
 /// A frame's place and what it must say about its surroundings.
@@ -128,6 +132,7 @@ impl FrameBuilder {
             hint_bytes: 0,
             only_deletes: true,
             is_scar: false,
+            is_promised: false,
         }
     }
 
@@ -269,10 +274,25 @@ impl FrameBuilder {
         self.buffer.len() - FRAME_HEADER_BYTES
     }
 
-    /// Whether every record takes something away: such a frame may use the reserve of a full disk.
+    /// Whether every record takes something away.
     #[must_use]
     pub const fn only_deletes(&self) -> bool {
         self.only_deletes
+    }
+
+    /// What it holds was taken, and cannot be refused any more.
+    pub const fn promise(&mut self) {
+        self.is_promised = true;
+    }
+
+    /// What room it may ask for.
+    #[must_use]
+    pub const fn claim(&self) -> Claim {
+        match (self.only_deletes, self.is_promised) {
+            (true, _) => Claim::Relief,
+            (false, true) => Claim::Promised,
+            (false, false) => Claim::New,
+        }
     }
 
     /// The groups its records belong to.

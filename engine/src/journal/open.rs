@@ -180,6 +180,7 @@ fn assemble<R: Runtime>(
         stopped: false,
         in_flight: false,
         busy: Busy::default(),
+        full: None,
     }
 }
 

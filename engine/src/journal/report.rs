@@ -28,7 +28,9 @@ pub struct JournalOptions {
     pub segment_bytes_max: u64,
     /// How many prepared segments wait for a rotation.
     pub spares: usize,
-    /// Room on the device that only deletes and compaction may use up.
+    /// Room on the device that is kept for what makes room; who may use how much of it: [`Claim`].
+    ///
+    /// [`Claim`]: super::Claim
     pub reserve_bytes: u64,
     /// The smallest manifest file.
     pub manifest_bytes: u64,

@@ -28,6 +28,7 @@ use super::{
     frame::{FrameBuilder, Place, Spot},
     manifest::{EditError, ManifestLog, create_over, remove_quietly},
     report::{JournalError, JournalOptions, Sync},
+    room::{Claim, free_bytes, has_room},
 };
 use crate::{
     always, limits, mark, planted,
@@ -89,6 +90,8 @@ pub struct Journal<R: Runtime> {
     /// A write is on its way; when the future is dropped, its outcome is unknown.
     pub(super) in_flight: bool,
     pub(super) busy: super::chores::Busy,
+    /// No room was found for another segment, and so many bytes were free then.
+    pub(super) full: Option<u64>,
 }
 
 impl<R: Runtime> fmt::Debug for Journal<R> {
@@ -438,7 +441,7 @@ impl<R: Runtime> Journal<R> {
             start + frame.frame_bytes(start) + footer_bytes_max(frame.hint_bytes() as u64, groups);
         if !self.spares.iter().any(|spare| spare.bytes >= needed) {
             mark!("journal_rotation_without_spare");
-            self.prepare_now(needed, frame.only_deletes()).await?;
+            self.prepare_now(needed, frame.claim()).await?;
         }
         self.rotate().await?;
         let position = self.spares.iter().position(|spare| spare.bytes >= needed);
@@ -549,24 +552,29 @@ impl<R: Runtime> Journal<R> {
         (1 << (all / 8).max(1).ilog2()).clamp(least, most)
     }
 
-    /// Prepares a segment because the next frame needs it now.
-    async fn prepare_now(&mut self, needed: u64, only_deletes: bool) -> Result<(), JournalError> {
-        let ordinary = self.next_bytes();
-        let bytes = if needed > ordinary || only_deletes {
-            needed.max(self.options.first_segment_bytes).next_multiple_of(4096)
-        } else {
-            ordinary
-        };
+    /// Prepares a segment because the next frame needs it now: an ordinary one, or when that would
+    /// touch the reserve the smallest that does, if the frame may have that much of it.
+    async fn prepare_now(&mut self, needed: u64, claim: Claim) -> Result<(), JournalError> {
+        let (ordinary, reserve) = (self.next_bytes(), self.options.reserve_bytes);
+        let least = needed.max(self.options.first_segment_bytes).next_multiple_of(4096);
+        let usual = if needed > ordinary { least } else { ordinary };
         let disk = self.rt.disk().clone();
-        if !only_deletes && !has_room(&disk, bytes, self.options.reserve_bytes).await {
+        let bytes = if has_room(&disk, usual, reserve).await {
+            usual
+        } else if claim != Claim::New && has_room(&disk, least, claim.leaves(reserve)).await {
+            mark!("journal_reserve_used");
+            least
+        } else {
             mark!("journal_soft_limit");
+            self.full = Some(free_bytes(&disk).await);
             return Err(JournalError::NoSpace);
-        }
+        };
         let (id, uuid) = (self.new_segment_id(), self.new_uuid());
         let segment = match prepare_file::<R>(&disk, id, uuid, bytes).await {
             Ok(segment) => segment,
             Err(error) if error.kind == DiskErrorKind::NoSpace => {
                 mark!("journal_no_space");
+                self.full = Some(free_bytes(&disk).await);
                 return Err(JournalError::NoSpace);
             }
             Err(error) => return Err(JournalError::NotPrepared(error)),
@@ -672,7 +680,7 @@ impl<R: Runtime> Journal<R> {
             }
         }
         // Something has changed: what could not be done before may be possible now.
-        self.busy.hold_prepare = false;
+        self.look_for_room();
         self.busy.hold_reclaim = false;
         self.busy.unsealable.clear();
         self.check_invariants();
@@ -779,15 +787,6 @@ async fn write_and_sync<F: File>(
         }
     }
     Ok(())
-}
-
-/// Whether a file of that size leaves the reserve alone. When the device does not say, the answer
-/// is yes: the allocation itself will tell.
-pub(super) async fn has_room<D: Disk>(disk: &D, bytes: u64, reserve_bytes: u64) -> bool {
-    match disk.space().await {
-        Ok(space) => space.free_bytes >= bytes.saturating_add(reserve_bytes),
-        Err(_) => true,
-    }
 }
 
 /// Makes a zeroed, durable file for a journal segment. On a refusal nothing stays behind.

@@ -13,7 +13,7 @@ use core::{fmt, time::Duration};
 
 use super::{GROUP, Store, error::StoreError};
 use crate::{
-    journal::{self, Installed, ManifestEdit},
+    journal::{self, Claim, Installed, ManifestEdit},
     mark, planted,
     runtime::{Clock, Runtime},
     types::{Lsn, SegmentId},
@@ -195,7 +195,7 @@ impl<R: Runtime> Store<R> {
             rt: self.rt.clone(),
             sources,
             victims,
-            writers: (0..writers).map(|_| self.journal.data_writer()).collect(),
+            writers: (0..writers).map(|_| self.journal.data_writer(Claim::Moving)).collect(),
             horizon: Lsn(self.journal.next_lsn().0 - 1),
             now_ms: [(GROUP, self.now_ms())].into(),
             segment_bytes,

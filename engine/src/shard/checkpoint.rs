@@ -79,10 +79,10 @@ pub(super) fn of(group: &Group) -> Checkpoint {
     }
 }
 
-/// Writes a group's hard state and a checkpoint into a frame. Everything of the group that is to be
-/// written must be in this frame or durable: the hard state speaks of it.
-pub(super) fn push_both(frame: &mut Load, id: GroupId, group: &Group, checkpoint: &Checkpoint) {
-    push_hard(frame, id, group.raft.hard(), None);
+/// Writes a group's hard state and a checkpoint into a frame. All of the log that the hard state
+/// speaks of must be in this frame or durable.
+pub(super) fn push_both(frame: &mut Load, id: GroupId, hard: HardState, checkpoint: &Checkpoint) {
+    push_hard(frame, id, hard, None);
     push_checkpoint(frame, id, checkpoint);
 }
 

@@ -10,6 +10,9 @@
 //! newest segments are kept for those, up to a budget. A follower that is further behind is sent a
 //! snapshot.
 //!
+//! On a full disk no segment is kept for followers, little waste is reason enough, and no more is
+//! copied at once than there is room for.
+//!
 //! What has expired goes too, by the time of its group: a later entry sees it as expired, so no
 //! replica can tell whether it is gone.
 //!
@@ -18,10 +21,10 @@
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
-use super::{Done, Outbox, Shard, Stopped, group::Group};
+use super::{Done, Outbox, Shard, Stopped, group::Group, room::Grade};
 use crate::{
     always,
-    journal::{DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
+    journal::{Claim, DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
     mark, planted,
     raft::{Input, Moment},
     runtime::{Runtime, Task},
@@ -67,11 +70,25 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 let more = compacted.next_moves(&mut progress, MOVES_AT_ONCE, |moved| {
                     engine.relocate(moved, &compacted.victims);
                 });
-                if more { Stage::Moving(compacted, progress) } else { Stage::Moved(compacted) }
+                if more { Stage::Moving(compacted, progress) } else { self.end_moves(compacted) }
             }
-            Stage::Moved(compacted) if self.is_covered() => self.drop_victims(compacted),
+            Stage::Moved(compacted) => self.end_moves(compacted),
             waits => waits,
         };
+    }
+
+    /// The originals go, when checkpoints cover what was copied and the manifest has room to say so.
+    fn end_moves(&mut self, compacted: Box<Compacted<R>>) -> Stage<R> {
+        if self.is_covered() && self.room.grade(self.now()) != Grade::Nothing {
+            self.drop_victims(compacted)
+        } else {
+            Stage::Moved(compacted)
+        }
+    }
+
+    /// Whether a compaction waits for room.
+    pub(super) const fn compaction_waits(&self) -> bool {
+        matches!(self.compaction, Stage::Moved(_))
     }
 
     /// Whether every group's checkpoint covers what the index held when the compaction was planned.
@@ -88,20 +105,24 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         is_covered
     }
 
-    /// Whether the next step needs nothing but a turn.
+    /// Whether the next step needs nothing but a turn. One that needs the journal gets it when that
+    /// comes back.
     pub(super) const fn compaction_goes_on(&self) -> bool {
-        match self.compaction {
-            Stage::Moving(..) => true,
-            Stage::Copied(_) | Stage::Moved(_) => self.journal.is_some(),
-            Stage::None | Stage::Copying(_) | Stage::Telling | Stage::Held(_) => false,
-        }
+        matches!(self.compaction, Stage::Moving(..))
     }
 
     fn begin_compaction(&mut self) -> Stage<R> {
         let Some(journal) = &self.journal else { return Stage::None };
         let pinned: BTreeSet<SegmentId> = self.snapshots.uncounted().collect();
-        refresh(&mut self.engine, journal, self.options.retain_bytes, &pinned);
-        let victims = self.engine.ledger().victims(&self.options.compaction);
+        let room = journal.room_to_move();
+        // A follower that needs more gets a snapshot.
+        let retain_bytes = if room.is_none() { self.options.retain_bytes } else { 0 };
+        refresh(&mut self.engine, journal, retain_bytes, &pinned);
+        let ledger = self.engine.ledger();
+        let victims = match room {
+            None => ledger.victims(&self.options.compaction),
+            Some(room) => ledger.victims_within(room),
+        };
         let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
         if victims.is_empty() || sources.len() != victims.len() {
             return Stage::None;
@@ -119,7 +140,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             rt: self.rt.clone(),
             sources,
             victims,
-            writers: (0..writers).map(|_| journal.data_writer()).collect(),
+            writers: (0..writers).map(|_| journal.data_writer(Claim::Moving)).collect(),
             horizon: Lsn(journal.next_lsn().0 - 1),
             now_ms: stamps.collect(),
             segment_bytes,
@@ -219,7 +240,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 Stage::Held(self.now() + HOLD)
             }
             // The copies are in use; the originals go another time.
-            (Err(_), Told::Dropped(compacted)) => Stage::Moving(compacted, Progress::default()),
+            (Err(_), Told::Dropped(compacted)) => {
+                self.room.refused(self.now(), true);
+                Stage::Moved(compacted)
+            }
             (Ok(()), Told::Listed(compacted)) => {
                 for (id, line) in &compacted.lines {
                     *self.engine.ledger_mut().line_mut(*id) = *line;

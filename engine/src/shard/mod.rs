@@ -64,6 +64,7 @@ mod peers;
 mod propose;
 mod read;
 mod recover;
+mod room;
 mod scrub;
 mod settle;
 mod snapshot;
@@ -291,8 +292,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     scrubbing: scrub::Scrubbing,
     /// Wall time and the monotonic clock when this life began.
     began: (u64, Instant),
-    /// Nothing is written before this: the disk was full.
-    hold_until: Moment,
+    room: room::Room,
     stopping: Option<stop::Stopping>,
     stopped: Option<Stopped>,
 }
@@ -320,6 +320,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.outbox.turns(self.now());
             self.take_arrivals(&mut inbox);
             self.fire_timers();
+            self.keep_room();
             self.keep_pace();
             self.found().await;
             self.greet();
@@ -410,13 +411,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     fn next_time(&self) -> Option<Moment> {
         let waits = self.waits_for_journal();
-        let held = waits.then_some(self.hold_until);
+        let waits = waits || self.settling.wants_frame() || self.compaction_waits();
+        let held = (waits && !self.may_write()).then_some(self.room.scarce_until);
         let stopping = self.stopping.as_ref().map(stop::Stopping::next);
         let others = stopping
             .into_iter()
             .chain(self.peers.leaves_at())
             .chain(self.mending.next())
-            .chain(self.scrubs_at());
+            .chain(self.scrubs_at())
+            .chain(self.room.looks_at().filter(|_| self.journal.is_some()));
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
@@ -426,13 +429,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Whether another turn has something to do without anything new.
     fn has_more(&self) -> bool {
-        let idle = self.journal.is_some() && self.now() >= self.hold_until;
+        let idle = self.journal.is_some() && self.may_write();
         idle && self.waits_for_journal()
             || !self.committed.is_empty()
             || !self.readable.is_empty()
             || !self.unfetched.is_empty()
             || self.mending.has_more()
             || self.compaction_goes_on()
+    }
+
+    /// Whether whatever there is may be written: no frame was refused lately for want of room.
+    fn may_write(&self) -> bool {
+        self.room.grade(self.now()) == room::Grade::Everything
     }
 
     fn waits_for_journal(&self) -> bool {

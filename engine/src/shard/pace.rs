@@ -19,6 +19,9 @@
 //! does not. Between the two thresholds nothing changes, and neither does it before its time: a node
 //! whose disk is slow every other minute is slow, and not a leader every other minute.
 //!
+//! A node whose disk is full says that a write takes for ever, and is slow like any other: it leads
+//! nothing that a node with room could.
+//!
 //! A slow node still votes and still stores. It campaigns, only later than others: if nobody else
 //! can lead it does, and is kept, because there is nobody to hand over to.
 //!
@@ -91,6 +94,9 @@ impl Recent {
     }
 }
 
+/// What a node says whose disk is full: a write would take for ever.
+const FOR_EVER: u64 = u64::MAX;
+
 /// How fast this node is, and how fast the others are.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -106,6 +112,8 @@ pub(super) struct Pace {
     /// When it was last said to whom.
     said: BTreeMap<NodeId, Moment>,
     is_slow: bool,
+    /// Whether the disk has no room for what comes next.
+    is_full: bool,
     /// Since when it looks as if that were not so.
     doubted: Option<Moment>,
     rests_until: Moment,
@@ -122,6 +130,7 @@ impl Pace {
             heard: BTreeMap::new(),
             said: BTreeMap::new(),
             is_slow: false,
+            is_full: false,
             doubted: None,
             rests_until: Moment::default(),
         }
@@ -156,7 +165,15 @@ impl Pace {
         self.usual = self.frames.usual().max(self.lags.usual());
     }
 
+    /// Whether the disk has no room for what comes next.
+    pub(super) const fn room(&mut self, is_full: bool) {
+        self.is_full = is_full;
+    }
+
     fn own(&self, now: Moment) -> u64 {
+        if self.is_full && !planted!("shard_full_node_leads_on") {
+            return FOR_EVER;
+        }
         self.usual.max(self.begun.map_or(0, |begun| micros(begun, now)))
     }
 
@@ -167,8 +184,20 @@ impl Pace {
         self.heard.iter().filter(is_new).map(|(node, (micros, _))| (*node, *micros))
     }
 
+    /// The fastest of the others that have room.
     fn best_other(&self, now: Moment) -> Option<u64> {
-        self.others(now).map(|(_, micros)| micros).min()
+        let all = self.others(now).map(|(_, micros)| micros);
+        all.filter(|micros| *micros < FOR_EVER).min()
+    }
+
+    /// Whether a node that is heard of says that its disk is full.
+    pub(super) fn is_full(&self, now: Moment, node: NodeId) -> bool {
+        self.others(now).any(|(other, micros)| other == node && micros == FOR_EVER)
+    }
+
+    /// Whether any does.
+    pub(super) fn knows_full(&self, now: Moment) -> bool {
+        self.others(now).any(|(_, micros)| micros == FOR_EVER)
     }
 
     fn floor(&self) -> u64 {
@@ -177,7 +206,8 @@ impl Pace {
 
     /// Whether whoever takes so long could lead, as others are.
     fn is_fit(&self, micros: u64, best: u64) -> bool {
-        micros < self.floor() / 2 || micros <= best.saturating_mul(SHARD_PACE_FIT_TIMES)
+        micros < self.floor() / 2
+            || micros < FOR_EVER && micros <= best.saturating_mul(SHARD_PACE_FIT_TIMES)
     }
 
     /// Looks at where it stands. Whether it has become slow, or fit, just now.
@@ -395,6 +425,22 @@ mod tests {
             pace.end(Moment(now.0 + 60 * MS));
             assert_eq!(pace.look(now), None);
         }
+    }
+
+    #[test]
+    fn a_full_disk_takes_for_ever_and_only_who_has_room_is_any_better() {
+        let (mut pace, mut at) = (Pace::new(OPTIONS), 0);
+        assert_eq!(run(&mut pace, &mut at, 1, 2000), []);
+        pace.room(true);
+        let turns = run(&mut pace, &mut at, 1, 3000);
+        assert!(matches!(turns[..], [(2900..=3100, true)]), "{turns:?}");
+        let now = Moment(at * MS);
+        let all = || (2..=3).map(|id| (ReplicaId(id), NodeId(id)));
+        pace.heard.insert(NodeId(2), (FOR_EVER, now));
+        assert!(pace.is_full(now, NodeId(2)) && !pace.is_full(now, NodeId(3)));
+        assert_eq!(pace.successor(now, all()), Some(ReplicaId(3)));
+        pace.heard.insert(NodeId(3), (FOR_EVER, now));
+        assert_eq!(pace.successor(now, all()), None, "nobody has room");
     }
 
     #[test]

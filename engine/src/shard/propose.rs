@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{
     command::{
-        Body, Level, Op, Outcome, Place, Refusal, Request, Response, Told, encode, encoded_bytes,
+        Body, Command, Level, Op, Outcome, Place, Refusal, Request, Response, Session, Told,
+        encode, encoded_bytes,
     },
     limits, mark, planted,
     raft::{self, Input, Role},
@@ -64,9 +65,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 } else if !is_leader {
                     self.refuse(asked, Refusal::NotLeader(leader));
                 } else {
-                    let body = Body::Command(session, command);
-                    group.gathered.push(Gathered { asked, body });
-                    self.gathered.insert(id);
+                    self.gather(id, asked, session, command);
                 }
             }
             op if asked.level == Level::Eventual => {
@@ -77,6 +76,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             op => self.ask(id, Reading { asked, at, op }),
         }
+    }
+
+    /// A command for the next proposal, if there is room for it.
+    fn gather(&mut self, id: GroupId, asked: Asked, session: Session, command: Command) {
+        if let Some(refusal) = self.lacks_room(id, &command) {
+            mark!("shard_write_refused_for_want_of_room");
+            return self.refuse(asked, refusal);
+        }
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        group.gathered.push(Gathered { asked, body: Body::Command(session, command) });
+        self.gathered.insert(id);
     }
 
     /// The group that an operation is of. The slots are split evenly over the groups.
@@ -114,11 +124,34 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Makes entries of what was gathered, if the journal can take them now.
     pub(super) fn propose(&mut self) {
-        if self.journal.is_none() || self.now() < self.hold_until {
+        let may_write = self.may_write() || self.room.is_full();
+        if self.journal.is_none() || !may_write {
             return;
         }
         for id in core::mem::take(&mut self.gathered) {
+            self.refuse_for_want_of_room(id);
             self.propose_for(id);
+        }
+    }
+
+    /// Refuses what was gathered before the disk was found full: nobody has heard of it.
+    fn refuse_for_want_of_room(&mut self, id: GroupId) {
+        let Some(group) = self.groups.get_mut(&id) else { return };
+        let gathered = core::mem::take(&mut group.gathered);
+        let lacks = |one: &Gathered| match &one.body {
+            Body::Command(_, command) => self.lacks_room(id, command),
+            Body::Noop | Body::Change(_) | Body::Leave => None,
+        };
+        let (refused, kept): (Vec<_>, Vec<_>) = gathered
+            .into_iter()
+            .map(|one| (lacks(&one), one))
+            .partition(|(lacks, _)| lacks.is_some());
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.gathered = kept.into_iter().map(|(_, one)| one).collect();
+        }
+        for (refusal, one) in refused {
+            mark!("shard_gathered_write_refused_for_want_of_room");
+            self.refuse(one.asked, refusal.unwrap_or(Refusal::DiskFull));
         }
     }
 

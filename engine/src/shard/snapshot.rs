@@ -35,7 +35,8 @@ use super::{
 use crate::{
     codec,
     journal::{
-        DataSegment, DataWriter, Journal, JournalError, ManifestEdit, Origin, Record, RecordKind,
+        Claim, DataSegment, DataWriter, Journal, JournalError, ManifestEdit, Origin, Record,
+        RecordKind,
     },
     limits, mark,
     packet::{Chunk, ChunkAck, ChunkState, Envelope, Packet, SnapshotId},
@@ -241,7 +242,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Begins to take a snapshot in, if the journal is here.
     fn begin_intake(&mut self, from: NodeId, id: SnapshotId) -> bool {
         let Some(journal) = &mut self.journal else { return false };
-        let writers = (0..limits::SHARD_SNAPSHOT_SEGMENTS_MAX).map(|_| journal.data_writer());
+        let writers =
+            (0..limits::SHARD_SNAPSHOT_SEGMENTS_MAX).map(|_| journal.data_writer(Claim::Moving));
         let writers: Vec<_> = writers.collect();
         let segment_bytes = self.options.journal.segment_bytes_max;
         let (chunks, arriving) = queue(2);
@@ -378,7 +380,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             arrived.checkpoint.void = void.copied().collect();
             let unapplied = (first.0..=last.0).map(Index);
             arrived.checkpoint.void.extend(unapplied);
-            checkpoint::push_both(frame, *id, group, &arrived.checkpoint);
+            checkpoint::push_both(frame, *id, group.raft.hard(), &arrived.checkpoint);
             pushed.push(*id);
         }
         pushed

@@ -179,6 +179,13 @@ impl Window {
         })
     }
 
+    /// What of the entries from `first` on is neither on the disk nor on its way to it.
+    pub(super) fn unwritten(&self, first: Index) -> impl Iterator<Item = &Bytes> {
+        let nth = self.nth(first).unwrap_or(0).min(self.slots.len());
+        let is_new = |slot: &&Slot| slot.extent.is_none() && !slot.is_flying;
+        self.slots.range(nth..).filter(is_new).filter_map(Slot::bytes)
+    }
+
     /// What was on its way did not arrive, and nothing happened: it is to be sent off again.
     pub(super) fn recall(&mut self) {
         for slot in &mut self.slots {

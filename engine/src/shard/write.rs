@@ -7,7 +7,8 @@
 //! state, and where the log was cut, then the entries. So the newest token of a group stands for
 //! everything of it in the frame.
 //!
-//! A refusal for want of room has changed nothing: the same is tried again later.
+//! A refusal for want of room has changed nothing: the same is tried again later, and meanwhile what
+//! gives room back (`room.rs`).
 //!
 //! Not here: the device (`journal`).
 
@@ -18,6 +19,7 @@ use core::{mem, time::Duration};
 use super::{
     Done, Outbox, Shard, Stopped, checkpoint,
     group::{Group, Unsaved},
+    room::Grade,
     settle::Anchor,
     window::{Extent, Slot},
 };
@@ -54,6 +56,8 @@ pub(super) struct Flight {
     deletions: Vec<SegmentId>,
     /// What its records are.
     lines: Vec<(RecordKind, Version)>,
+    /// Whether all of it gives room back.
+    is_relief: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -210,7 +214,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Writes what is to be written, if the journal is free.
     pub(super) fn write(&mut self) {
-        if self.journal.is_none() || self.now() < self.hold_until {
+        let grade = self.room.grade(self.now());
+        if self.journal.is_none() || grade == Grade::Nothing {
+            return;
+        }
+        if grade == Grade::Relief && planted!("shard_full_disk_keeps_everything_back") {
             return;
         }
         let wants =
@@ -220,7 +228,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return;
         }
         let Some(mut journal) = self.journal.take() else { return };
-        let frame = self.frame(&mut journal);
+        let frame = self.frame(&mut journal, grade == Grade::Relief);
         if frame.is_empty() {
             self.journal = Some(journal);
             return;
@@ -234,9 +242,27 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }));
     }
 
-    fn frame(&mut self, journal: &mut Journal<R>) -> FrameBuilder {
+    /// What is to be written now: all of it, or what gives room back.
+    fn frame(&mut self, journal: &mut Journal<R>, is_relief: bool) -> FrameBuilder {
         let mut frame = Load::new(journal.frame(), self.options.frame_bytes);
-        let mut flight = Flight::default();
+        // Nothing of it can be refused: others have heard of it, or wait behind it.
+        frame.frame.promise();
+        let mut flight = Flight { is_relief, ..Flight::default() };
+        self.push_unsaved(&mut frame, &mut flight);
+        if !is_relief {
+            self.push_derived(&mut frame, &mut flight.derived);
+            self.push_values(&mut frame, &mut flight.values);
+        }
+        self.push_lost_deletions(&mut frame, &mut flight.deletions);
+        self.push_anchors(&mut frame, &mut flight);
+        flight.installs = self.push_installs(&mut frame);
+        flight.lines = frame.lines;
+        self.flight = flight;
+        frame.frame
+    }
+
+    /// Puts what the cores want written into a frame.
+    fn push_unsaved(&mut self, frame: &mut Load, flight: &mut Flight) {
         for id in mem::take(&mut self.unsaved) {
             if !frame.has_room(0) {
                 self.unsaved.insert(id);
@@ -244,14 +270,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let waits = group.held.is_some() || self.peers.holds_checkpoints();
-            if waits && !group.void_again.is_empty() {
+            let waits = waits && !group.void_again.is_empty();
+            if waits || flight.is_relief && !group.gives_room_back() {
                 self.unsaved.insert(id);
                 continue;
             }
             let unsaved = mem::take(&mut group.unsaved);
             let is_kept = !planted!("shard_hard_state_not_written");
             if is_kept && (unsaved.hard.is_some() || unsaved.cut.is_some()) {
-                checkpoint::push_hard(&mut frame, id, group.raft.hard(), unsaved.cut);
+                checkpoint::push_hard(frame, id, group.raft.hard(), unsaved.cut);
             }
             let first = unsaved.first.unwrap_or(Index(u64::MAX));
             for (index, term, bytes) in group.window.launch(first) {
@@ -262,14 +289,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             flight.groups.push((id, unsaved));
         }
-        self.push_derived(&mut frame, &mut flight.derived);
-        self.push_values(&mut frame, &mut flight.values);
-        self.push_lost_deletions(&mut frame, &mut flight.deletions);
-        self.push_anchors(&mut frame, &mut flight);
-        flight.installs = self.push_installs(&mut frame);
-        flight.lines = frame.lines;
-        self.flight = flight;
-        frame.frame
     }
 
     /// Puts checkpoints into a frame. One speaks of the log, and of what the state has taken, so it
@@ -289,13 +308,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let is_ahead =
                 group.held.is_some() && !flight.derived.iter().any(|(derived, _)| *derived == id);
             let has_room = frame.has_room(began) || must.contains(&id);
-            if self.unsaved.contains(&id) || is_ahead || !has_room {
+            let hard = self.hard_for_checkpoint(id, group).filter(|_| !is_ahead && has_room);
+            let Some(hard) = hard else {
                 mark!("shard_anchor_waits_for_its_log");
                 self.settling.anchor([id]);
                 continue;
-            }
+            };
             let now = checkpoint::of(group);
-            checkpoint::push_both(frame, id, group, &now);
+            checkpoint::push_both(frame, id, hard, &now);
             let (covers, stamp) = (now.at.index, now.state.stamp());
             flight.anchors.push((id, Anchor { covers, stamp, ..Anchor::default() }));
         }
@@ -313,10 +333,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.take_landed(flight, &persisted);
             }
             Err(error) if error.is_retryable() => {
-                mark!("shard_disk_full");
+                mark!("shard_frame_found_no_room");
                 tracing::warn!(%error, "nothing was written; trying again");
                 self.journal = Some(journal);
-                self.hold_until = self.now() + HOLD;
+                self.room.refused(self.now(), flight.is_relief);
                 self.give_back(flight);
             }
             Err(error) => self.stopped = Some(Stopped::Journal(error)),

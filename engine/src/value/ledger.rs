@@ -210,7 +210,24 @@ impl Ledger {
         self.choose(policy)
     }
 
+    /// The victims when there is no room for anything but so many bytes of copies: whatever gives a
+    /// tenth of itself back, the cheapest first. What a copy's hints take is no more than the copy.
+    #[must_use]
+    pub fn victims_within(&self, room: u64) -> Vec<SegmentId> {
+        let room = room / 2;
+        let policy =
+            Policy { segment_dead_percent: 10, live_bytes_at_once: room, ..Policy::default() };
+        let mut offers = self.offers(&policy);
+        offers.retain(|(.., copies)| *copies <= room);
+        chosen(offers, room)
+    }
+
     fn choose(&self, policy: &Policy) -> Vec<SegmentId> {
+        chosen(self.offers(policy), policy.live_bytes_at_once)
+    }
+
+    /// What could be moved together, what it would be worth, and how many bytes would be copied.
+    fn offers(&self, policy: &Policy) -> Vec<(u128, Vec<SegmentId>, u64)> {
         let newest = self.lines.keys().next_back().map_or(0, |id| id.0);
         // Data segments on their own; of the journal each segment with all older ones.
         let mut offers: Vec<(u128, Vec<SegmentId>, u64)> = Vec::new();
@@ -236,17 +253,22 @@ impl Ledger {
         }
         offers.retain(|(score, ..)| *score > 0);
         offers.sort_unstable_by(|one, other| other.cmp(one));
-        let (mut victims, mut live) = (Vec::new(), 0);
-        for (_, ids, more) in offers {
-            if victims.is_empty() || live + more <= policy.live_bytes_at_once {
-                live += more;
-                victims.extend(ids);
-            }
-        }
-        victims.sort_unstable();
-        victims.dedup();
-        victims
+        offers
     }
+}
+
+/// The best of the offers, as many as stay within what may be copied at once, and one in any case.
+fn chosen(offers: Vec<(u128, Vec<SegmentId>, u64)>, live_bytes_at_once: u64) -> Vec<SegmentId> {
+    let (mut victims, mut live) = (Vec::new(), 0);
+    for (_, ids, more) in offers {
+        if victims.is_empty() || live + more <= live_bytes_at_once {
+            live += more;
+            victims.extend(ids);
+        }
+    }
+    victims.sort_unstable();
+    victims.dedup();
+    victims
 }
 
 /// What moving these would be worth, or nothing.
@@ -260,7 +282,7 @@ fn offer(
     let worth = dead > 0 && dead * 100 >= line.bytes * policy.segment_dead_percent;
     let gain = u128::from(dead) * u128::from(age + 1) * 1024;
     let score = if worth { gain / u128::from(1 + line.live_bytes) } else { 0 };
-    (if worth { score.max(1) } else { 0 }, ids, line.live_bytes)
+    (if worth { score.max(1) } else { 0 }, ids, line.live_bytes + line.tombstone_bytes)
 }
 
 #[cfg(test)]
@@ -304,6 +326,17 @@ mod tests {
         // Tombstones are not dead, but when they are many everything goes.
         check(&[(false, true, 64, 64, 0), (true, true, 20, 0, 19)], &[]);
         check(&[(false, true, 64, 40, 0), (true, true, 30, 0, 30)], &[1, 2]);
+    }
+
+    #[test]
+    fn a_full_disk_gets_back_what_there_is_room_to_copy_for() {
+        let lines = [(false, true, 64, 56, 0), (false, true, 64, 40, 0), (true, true, 32, 0, 0)];
+        let within = |room: u64| ledger(&lines).victims_within(room << 20);
+        assert_eq!(ledger(&lines[..2]).victims(&Policy::default()), [], "not worth it otherwise");
+        assert_eq!(within(0), [SegmentId(3)], "what is dead altogether needs no room");
+        assert_eq!(within(79), [SegmentId(3)], "a copy and its hints");
+        assert_eq!(within(80), [2, 3].map(SegmentId));
+        assert_eq!(within(200), [1, 2, 3].map(SegmentId));
     }
 
     #[test]

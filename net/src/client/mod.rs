@@ -490,6 +490,7 @@ const fn may_change(refusal: Refusal) -> bool {
         | Refusal::Damaged
         | Refusal::SessionsFull
         | Refusal::Forgotten
+        | Refusal::DiskFull
         | Refusal::TooLate => true,
         Refusal::Malformed
         | Refusal::KeyTooLong

@@ -178,7 +178,10 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
     let notes = fresh::Notes::default();
-    let busy = add_clients(&mut world, drawn, &recorder, &notes);
+    // Elsewhere values are short: what they weigh shows only where room is short too.
+    let is_scarce = scenario.faults.fill_disks || drawn.disk_kib > 0;
+    let value_bytes = if is_scarce { drawn.value_bytes as usize } else { 0 };
+    let busy = add_clients(&mut world, drawn, value_bytes, &recorder, &notes);
     let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
     let theirs = Arc::clone(&busy);
     world.add("onlooker", NodeOptions::default(), move |runtime| {
@@ -228,6 +231,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
 fn add_clients(
     world: &mut World,
     drawn: &Drawn,
+    value_bytes: usize,
     recorder: &Recorder,
     notes: &fresh::Notes,
 ) -> Arc<AtomicU32> {
@@ -245,6 +249,7 @@ fn add_clients(
                 nodes: Arc::clone(&nodes),
                 plan: Arc::clone(&plan),
                 patience: PATIENCE,
+                value_bytes,
                 recorder: recorder.clone(),
                 notes: notes.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
@@ -303,7 +308,7 @@ fn add_nodes(
         // The others find damage when they need what it hit.
         let scrubs = rots && node % 2 == 1;
         let setup = Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk };
-        world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
+        world.add(&format!("node{node}"), machine(drawn), move |runtime| {
             let setup = setup.clone();
             async move {
                 let lives = async {
@@ -323,6 +328,15 @@ fn add_nodes(
             }
         });
     }
+}
+
+/// What a node runs on.
+fn machine(drawn: &Drawn) -> NodeOptions {
+    let mut options = NodeOptions::default();
+    if drawn.disk_kib > 0 {
+        options.disk.capacity_bytes = drawn.disk_kib << 10;
+    }
+    options
 }
 
 /// Clocks may differ by as much as the faults make them; a lease ends well before an election.

@@ -47,6 +47,8 @@ pub struct Setup {
     pub plan: Arc<[Planned]>,
     /// How long it tries.
     pub patience: Duration,
+    /// How long values are that it sets; numbers are not made longer than they are.
+    pub value_bytes: usize,
     /// Where it writes down what it saw.
     pub recorder: Recorder,
     /// Where it writes down which versions were acknowledged.
@@ -69,7 +71,7 @@ fn key_of(bytes: &[u8]) -> Option<Key> {
 }
 
 fn value_of(bytes: &[u8]) -> Option<Value> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+    std::str::from_utf8(bytes).ok()?.trim_end().parse().ok()
 }
 
 pub(super) fn options() -> ClientOptions {
@@ -130,7 +132,7 @@ async fn operation<R: Runtime>(
         Ask::Cas(to) => Call::Cas { from: seen.map(|(value, _)| value), to },
         Ask::Incr(by) => Call::Incr(by),
     };
-    let op = op_of(key, call, seen.map(|(_, version)| version));
+    let op = op_of(key, call, seen.map(|(_, version)| version), setup.value_bytes);
     // Both are linearizable; the weaker one is served by followers too.
     let level = if call == Call::Get && luck.chance(1, 3) { Level::Quorum } else { Level::Strong };
     let id = setup.recorder.begin((setup.world_ns)(), setup.client, key, call);
@@ -162,10 +164,10 @@ async fn operation<R: Runtime>(
     }
 }
 
-fn op_of(key: Key, call: Call, seen: Option<Version>) -> Op {
+fn op_of(key: Key, call: Call, seen: Option<Version>, value_bytes: usize) -> Op {
     let key = key_bytes(key);
     let set = |key, value: Value, condition| {
-        let value = Bytes::from(value.to_string());
+        let value = Bytes::from(format!("{value:<value_bytes$}"));
         Op::Write(Command::Set { key, value, expiry: Expiry::None, condition, want_old: false })
     };
     match call {

@@ -22,7 +22,7 @@
 use trilith_engine::{
     codec::crc,
     journal::{
-        Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
+        Claim, Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
         OpenReport, Origin, Record, RecordKind, SegmentHints, SegmentKind, Sync,
         format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Seed},
     },
@@ -332,7 +332,7 @@ impl Life {
         if keep.is_empty() {
             return Ok(());
         }
-        let mut writer = journal.data_writer();
+        let mut writer = journal.data_writer(Claim::Moving);
         for (version, loc) in keep {
             let key = version.0.to_be_bytes();
             let expect = Expect { group: GROUP, key: &key, version };

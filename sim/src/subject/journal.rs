@@ -23,8 +23,8 @@ use std::{
 
 use trilith_engine::{
     journal::{
-        Chore, Done, Expect, Files, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
-        Origin, ReadError, Record, RecordKind, SegmentHints, Sync,
+        Chore, Claim, Done, Expect, Files, Journal, JournalError, JournalOptions, ManifestEdit,
+        OpenError, Origin, ReadError, Record, RecordKind, SegmentHints, Sync,
     },
     mark,
     runtime::{Clock, Either, Handle, Receiver, Rng, Runtime, Sender, Task, queue, race},
@@ -508,7 +508,7 @@ impl<R: Runtime> Life<R> {
         let sources: Vec<_> =
             victims.iter().filter_map(|id| self.journal.hint_source(*id)).collect();
         let (files, newest) = (self.journal.files(), self.index.clone());
-        let writer = self.journal.data_writer();
+        let writer = self.journal.data_writer(Claim::Moving);
         let (give, runtime) = (self.give.clone(), self.runtime.clone());
         self.task = Some(self.runtime.task().spawn("compaction", async move {
             let finished = rewrite(writer, &sources, &files, &newest, victims).await;

@@ -207,8 +207,8 @@ impl State {
             FaultKind::DiskOnce { node, fault } => {
                 self.nodes[node as usize].drive.once(fault);
             }
-            FaultKind::Full { node, for_ms } => {
-                self.nodes[node as usize].drive.set_full(true);
+            FaultKind::Full { node, room_kib, for_ms } => {
+                self.nodes[node as usize].drive.fill(Some(room_kib << 10));
                 self.later(for_ms, what, 0);
             }
             FaultKind::Rot { node, bits } => self.nodes[node as usize].drive.rot(bits),
@@ -301,7 +301,7 @@ impl State {
             FaultKind::Disk { node, fault, .. } => {
                 self.nodes[node as usize].drive.set_rate(fault, 0);
             }
-            FaultKind::Full { node, .. } => self.nodes[node as usize].drive.set_full(false),
+            FaultKind::Full { node, .. } => self.nodes[node as usize].drive.fill(None),
             _ => {
                 for (from, to) in self.cuts(what) {
                     self.wire.links.heal(from, to);

@@ -117,8 +117,11 @@ impl Drive {
         self.once.push(fault);
     }
 
-    pub(crate) fn set_full(&mut self, full: bool) {
-        self.platter.set_capacity(if full { 0 } else { self.options.capacity_bytes });
+    /// Somebody fills the device up to so many bytes, or gives back what he took.
+    pub(crate) fn fill(&mut self, but: Option<u64>) {
+        let most = self.options.capacity_bytes;
+        let left = but.map_or(most, |but| most.min(self.platter.used() + but));
+        self.platter.set_capacity(left);
     }
 
     pub(crate) fn rot(&mut self, bits: u32) {
@@ -141,7 +144,7 @@ impl Drive {
         (self.stalled_until, self.times) = (0, 1);
         self.once.clear();
         self.platter.set_faults(Faults::default());
-        self.set_full(false);
+        self.fill(None);
     }
 
     /// How long an operation takes from now on.

@@ -132,7 +132,7 @@ fn a_disk_lies_once_and_the_program_hears_of_it() {
 #[test]
 fn a_full_disk_has_room_again() {
     let mut world = idle(1, 1);
-    world.strike(&FaultKind::Full { node: 0, for_ms: 1_000 });
+    world.strike(&FaultKind::Full { node: 0, room_kib: 0, for_ms: 1_000 });
     let append = |world: &mut World| {
         let append = world.run_on(N, secs(10), |rt| appends(rt, Log::new())).expect("it ends");
         append.map_err(|error| error.kind)

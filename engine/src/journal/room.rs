@@ -1,0 +1,93 @@
+//! Who may use the last room of a disk, so that running out of it is no dead end.
+//!
+//! Space comes back by writing: a deletion is a record, what is live is copied before the rest goes,
+//! and a segment goes only when terms and checkpoints stand behind it. So a part of the device is
+//! kept back, the *reserve*, and who asks says what for:
+//!
+//! ```text
+//!   free:  ├─────── reserve ───────┤
+//!          0        ¼      ½       1
+//!          │ Relief │      │       │     deletions, terms, checkpoints: down to nothing
+//!                   │ Moving       │     copies of what is live, so that the rest can go
+//!                          │ Promised    entries that others count on, and that may not be refused
+//!                                  │ New what can be refused still
+//! ```
+//! Each leaves to the ones before it what they need to make room for it.
+//!
+//! A journal without a spare segment, for which no room was found, is *full*. It says so while the
+//! segment that it writes to has room: whoever owns it can stop taking new things in before any of
+//! what he took is refused.
+//!
+//! Not here: what is written for which reason (whoever owns the journal).
+
+use super::write::Journal;
+use crate::{
+    limits::{RESERVE_LEFT_BY_MOVING_DIVISOR, RESERVE_LEFT_BY_PROMISED_DIVISOR},
+    runtime::{Disk, Runtime},
+};
+
+/// What room is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// Something that can be refused: nobody has heard of it.
+    New,
+    /// Something that was taken, and in whose way nothing else is written.
+    Promised,
+    /// Copies of what is live.
+    Moving,
+    /// Deletions, terms, checkpoints.
+    Relief,
+}
+
+impl Claim {
+    /// How many bytes of the reserve it must leave.
+    #[must_use]
+    pub const fn leaves(self, reserve_bytes: u64) -> u64 {
+        match self {
+            Self::New => reserve_bytes,
+            Self::Promised => reserve_bytes / RESERVE_LEFT_BY_PROMISED_DIVISOR,
+            Self::Moving => reserve_bytes / RESERVE_LEFT_BY_MOVING_DIVISOR,
+            Self::Relief => 0,
+        }
+    }
+}
+
+impl<R: Runtime> Journal<R> {
+    /// How many bytes were free when no room was found for another segment; `None` while there is
+    /// one, or nobody has looked.
+    #[must_use]
+    pub const fn full(&self) -> Option<u64> {
+        self.full
+    }
+
+    /// How many bytes copies of what is live may take now, as far as that is known.
+    #[must_use]
+    pub fn room_to_move(&self) -> Option<u64> {
+        let leaves = Claim::Moving.leaves(self.options.reserve_bytes);
+        self.full.map(|free| free.saturating_sub(leaves))
+    }
+
+    /// Room may have come back: what found none is tried again.
+    pub const fn look_for_room(&mut self) {
+        self.busy.hold_prepare = false;
+        self.busy.hold_seal = false;
+        if self.spares.len() >= self.options.spares {
+            // A frame found none that is larger than what is prepared; it will ask again.
+            self.full = None;
+        }
+    }
+}
+
+/// Whether so many bytes more leave what they must of the device. When it does not say how full it
+/// is, the answer is yes: the allocation itself will tell.
+pub(super) async fn has_room<D: Disk>(disk: &D, bytes: u64, leaves_bytes: u64) -> bool {
+    match disk.space().await {
+        Ok(space) => space.free_bytes >= bytes.saturating_add(leaves_bytes),
+        Err(_) => true,
+    }
+}
+
+/// How many bytes are free, as far as the device says.
+pub(super) async fn free_bytes<D: Disk>(disk: &D) -> u64 {
+    disk.space().await.map_or(0, |space| space.free_bytes)
+}

@@ -1,0 +1,191 @@
+//! Room: what a shard does when its disk is full.
+//!
+//! ```text
+//!   no spare segment ──► full ──► new writes are refused, but for deletions       reads go on
+//!                         │       what was taken goes on, into what is left of the segment
+//!                         │       space is made: the log of the past goes, little waste is enough
+//!                         │       others lead, who have room (`pace.rs`)
+//!                         └─ looked at again and again ──► a spare segment ──► as before
+//!
+//!   a frame is refused ──► for a while only frames that give room back:
+//!                          deletions, terms, checkpoints
+//! ```
+//! What was proposed cannot be called refused any more, so new writes are refused before: as soon as
+//! no other segment can be prepared, while the one in use has room for what is under way. When even
+//! that is used up, the group's entries wait, and with them everything behind them. But terms and
+//! checkpoints do not, and nothing else is needed to settle segments: what is dead in them goes, and
+//! makes room for the entries.
+//!
+//! A checkpoint of a group whose entries wait speaks of what is durable, and its hard state of no
+//! commit beyond that: a life that began from it has the log that it speaks of.
+//!
+//! A leader with room refuses new writes too while so many of its followers have none that nothing
+//! could be committed.
+//!
+//! Invariants: only what was never proposed is refused; a hard state names no commit beyond what is
+//! durable of the log.
+//!
+//! Not here: who may use the last room of the disk (`journal/room.rs`), what is moved
+//! (`compaction.rs`), handing over (`pace.rs`).
+
+use core::time::Duration;
+
+use super::{Outbox, Shard, group::Group, write::HOLD};
+use crate::{
+    command::{Command, Refusal},
+    journal::{Record, RecordKind},
+    mark, planted,
+    raft::{HardState, Moment, Tally},
+    runtime::Runtime,
+    types::{GroupId, Index, ReplicaId},
+};
+
+/// How often a full disk is looked at.
+const LOOKS: Duration = Duration::from_millis(500);
+
+/// How much room there is, as far as it is known.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// No segment could be prepared for what comes next.
+    is_full: bool,
+    /// When that is looked at again.
+    looks_at: Moment,
+    /// Before this only what gives room back is written: something else was refused.
+    pub(super) scarce_until: Moment,
+    /// Before this nothing is written: that was refused too.
+    none_until: Moment,
+}
+
+impl Room {
+    /// Whether no room was found for another segment.
+    pub(super) const fn is_full(&self) -> bool {
+        self.is_full
+    }
+
+    /// What may be written now.
+    pub(super) fn grade(&self, now: Moment) -> Grade {
+        if now < self.none_until {
+            Grade::Nothing
+        } else if now < self.scarce_until {
+            Grade::Relief
+        } else {
+            Grade::Everything
+        }
+    }
+
+    /// A frame found no room.
+    pub(super) fn refused(&mut self, now: Moment, was_relief: bool) {
+        self.scarce_until = now + HOLD;
+        if was_relief {
+            self.none_until = self.scarce_until;
+        }
+    }
+
+    /// When a full disk is looked at again.
+    pub(super) fn looks_at(&self) -> Option<Moment> {
+        self.is_full.then_some(self.looks_at)
+    }
+}
+
+/// What may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Grade {
+    /// Nothing.
+    Nothing,
+    /// What gives room back.
+    Relief,
+    /// Whatever there is.
+    Everything,
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// Sees what the journal found, and lets it look again now and then.
+    pub(super) fn keep_room(&mut self) {
+        let now = self.now();
+        let Some(journal) = &mut self.journal else { return };
+        let is_full = journal.full().is_some();
+        if is_full && now >= self.room.looks_at {
+            self.room.looks_at = now + LOOKS;
+            if self.room.is_full && !planted!("shard_full_disk_is_not_looked_at") {
+                journal.look_for_room();
+            }
+        }
+        if is_full == self.room.is_full {
+            return;
+        }
+        self.room.is_full = is_full;
+        self.pace.room(is_full);
+        if is_full {
+            mark!("shard_disk_full");
+            tracing::warn!(
+                node = %self.node,
+                "the disk is full: new writes are refused here, deletions are not; give it room, \
+                 or delete something"
+            );
+        } else {
+            mark!("shard_disk_has_room_again");
+            tracing::info!(node = %self.node, "the disk has room again");
+        }
+    }
+
+    /// Why a write is not taken for want of room, if so.
+    pub(super) fn lacks_room(&self, id: GroupId, command: &Command) -> Option<Refusal> {
+        let group = self.groups.get(&id)?;
+        let now = self.now();
+        if self.room.is_full {
+            let grade = self.room.grade(now);
+            let waits = grade != Grade::Everything && group.unsaved.first.is_some();
+            let gives_back = matches!(command, Command::Delete { .. });
+            let may_go = gives_back && !waits && grade != Grade::Nothing;
+            return (!may_go).then_some(Refusal::DiskFull);
+        }
+        let gives_back = matches!(command, Command::Delete { .. });
+        (!gives_back && self.majority_is_full(group)).then_some(Refusal::DiskFull)
+    }
+
+    /// Whether so many of a group's voters say that their disks are full that no entry could be
+    /// committed.
+    fn majority_is_full(&self, group: &Group) -> bool {
+        let now = self.now();
+        if !self.pace.knows_full(now) {
+            return false;
+        }
+        let has_room = |id: ReplicaId| {
+            let is_full = group.node_of(id).is_some_and(|node| self.pace.is_full(now, node));
+            Some(id == group.raft.id() || !is_full)
+        };
+        group.raft.membership().tally(has_room) == Tally::Lost
+    }
+
+    /// The hard state of a group that goes into a frame with its checkpoint: as it is when all of
+    /// the log is in this frame or durable, and otherwise with a commit that is. `None` when the
+    /// checkpoint has to wait.
+    pub(super) fn hard_for_checkpoint(&self, id: GroupId, group: &Group) -> Option<HardState> {
+        let hard = group.raft.hard();
+        if !self.unsaved.contains(&id) {
+            return Some(hard);
+        }
+        let unsaved = &group.unsaved;
+        let from = [unsaved.first, unsaved.cut].into_iter().flatten().min();
+        let durable = from.map_or(hard.commit, |from| Index(from.0.saturating_sub(1)));
+        let is_bounded = !planted!("shard_checkpoint_speaks_of_what_waits");
+        let commit = if is_bounded { hard.commit.min(durable) } else { hard.commit };
+        // An applied entry that is written again is in its place when that has landed.
+        let is_whole = group.state.applied() <= durable && group.void_again.is_empty();
+        let may_go = self.room.grade(self.now()) != Grade::Everything && is_whole;
+        (may_go || !is_bounded).then(|| {
+            mark!("shard_checkpoint_of_a_group_that_waits");
+            HardState { commit, ..hard }
+        })
+    }
+}
+
+impl Group {
+    /// Whether everything that it wants written gives room back.
+    pub(super) fn gives_room_back(&self) -> bool {
+        let first = self.unsaved.first.unwrap_or(Index(u64::MAX));
+        self.window.unwritten(first).all(|bytes| {
+            Record::parse(bytes).is_ok_and(|(record, _)| record.kind == RecordKind::Tombstone)
+        })
+    }
+}
