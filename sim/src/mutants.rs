@@ -196,6 +196,9 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 ///
 /// Of seats that are given again, which no operator does who is told in time, a story
 /// (`sim/tests/groups.rs`): `"shard_older_number_kept"`.
+///
+/// Of the doubt about a journal's end, which random rot hardly ever hits, another story there:
+/// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
@@ -239,12 +242,6 @@ const PLANTED: &[Mutant] = &[
     damaging("hint_unchecked", "hints are trusted without their checksum"),
     damaging("no_resync", "recovery does not look behind damage"),
     damaging("rot_taken_for_a_tail", "rot in the middle is cut off like a torn tail"),
-    rotting("journal_doubt_is_forgotten", "journal", "a doubtful end is rot at the next opening"),
-    rotting(
-        "shard_scar_is_settled",
-        "shard",
-        "what may have been promised is forgotten when a segment is settled",
-    ),
     damaging("ambiguous_taken_for_torn", "an ambiguous tail is cut off without asking"),
     planted("durable_lsn_too_high", "journal", "frames claim more to be durable than was synced"),
     planted("append_to_old_tail", "journal", "a new life appends into the segment of the old one"),

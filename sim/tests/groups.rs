@@ -243,53 +243,63 @@ fn what_was_cut_wants_no_checkpoint() {
     stage.assert_no_panic();
 }
 
+/// A node loses the end of its journal, with or without its name, and begins several lives alone and
+/// several with the others. Whether it knows alone what it does not know, is told better, knows that
+/// in the next life, and gives the vote that is missing in the end.
+fn lose_end_and_live(with_name: bool, options: WorldOptions) -> [bool; 4] {
+    let mut stage = Stage::with(3, &ShardOptions::default(), options);
+    let all: Vec<u32> = (0..3).collect();
+    let some = |name: &'static str, count: u32| -> Vec<Op> {
+        let set = |nth| set(format!("{name}{nth}"), Bytes::from_static(b"1"));
+        (0..count).map(set).collect()
+    };
+    assert!(stage.ask(&all, some("a", 20), 10 * SECOND).iter().all(Option::is_some));
+    let leader = stage.leader();
+    let (hurt, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    // A life that begins settles what is behind it: only the last write waits for anything.
+    stage.blink(hurt, 5 * SECOND);
+    assert!(stage.ask(&all, some("b", 1), 10 * SECOND)[0].is_some());
+    stage.lose_end(hurt, with_name);
+    for other in [leader, third] {
+        stage.world.cut_both(NodeId(hurt), NodeId(other));
+    }
+    let alone = (0..3).all(|_| {
+        stage.blink(hurt, 5 * SECOND);
+        stage.forgets(hurt)
+    });
+    for other in [leader, third] {
+        stage.world.heal_both(NodeId(hurt), NodeId(other));
+    }
+    stage.world.run_for(10 * SECOND);
+    let told = !stage.forgets(hurt);
+    stage.blink(hurt, 5 * SECOND);
+    let still = !stage.forgets(hurt);
+    stage.world.power_loss(NodeId(stage.leader()));
+    stage.world.run_for(5 * SECOND);
+    let is_there = |node: &u32| stage.world.status(NodeId(*node)) == Status::Running;
+    let left: Vec<u32> = all.into_iter().filter(is_there).collect();
+    let answers = stage.ask(&left, some("c", 20), 20 * SECOND);
+    let serves = answers.iter().all(|answer| matches!(answer, Some(Outcome::Ok(_))));
+    [alone, told, still, serves && stage.world.panics().is_empty()]
+}
+
 /// The end of a journal is lost with a frame that may have been acknowledged. The directory opened
 /// once and was refused from then on, though nothing was in the way that the others do not have. Now
 /// each life is told again what it may have forgotten, until its log shows that it does not matter.
 #[test]
 fn a_lost_end_is_lived_with_through_many_lives() {
     for with_name in [true, false] {
-        let mut stage = Stage::new(3, &ShardOptions::default());
-        let all: Vec<u32> = (0..3).collect();
-        let some = |name: &'static str| {
-            let count = if name == "b" { 1 } else { 20 };
-            let set = |nth| set(format!("{name}{nth}"), Bytes::from_static(b"1"));
-            (0..count).map(set).collect::<Vec<_>>()
-        };
-        assert!(stage.ask(&all, some("a"), 10 * SECOND).iter().all(Option::is_some));
-        let leader = stage.leader();
-        let hurt = (leader + 1) % 3;
-        let third = (leader + 2) % 3;
-        // A life that begins settles what is behind it: only the last write waits for anything.
-        stage.blink(hurt, 5 * SECOND);
-        assert!(stage.ask(&all, some("b"), 10 * SECOND).iter().all(Option::is_some));
-        stage.lose_end(hurt, with_name);
-        for other in [leader, third] {
-            stage.world.cut_both(NodeId(hurt), NodeId(other));
-        }
-        // All that could be settled is, and still it knows what it does not know.
-        for _ in 0..3 {
-            stage.blink(hurt, 5 * SECOND);
-            assert!(stage.forgets(hurt), "nobody has told it anything");
-        }
-        for other in [leader, third] {
-            stage.world.heal_both(NodeId(hurt), NodeId(other));
-        }
-        stage.world.run_for(10 * SECOND);
-        assert!(!stage.forgets(hurt), "a leader of a newer term has");
-        stage.blink(hurt, 5 * SECOND);
-        assert!(!stage.forgets(hurt), "its log says so in every life");
-        // Its vote is needed, and it has it.
-        stage.world.power_loss(NodeId(stage.leader()));
-        stage.world.run_for(5 * SECOND);
-        let left: Vec<u32> = all
-            .iter()
-            .copied()
-            .filter(|node| stage.world.status(NodeId(*node)) == Status::Running)
-            .collect();
-        let answers = stage.ask(&left, some("c"), 20 * SECOND);
-        assert!(answers.iter().all(|answer| matches!(answer, Some(Outcome::Ok(_)))), "{answers:?}");
-        stage.assert_no_panic();
+        assert_eq!(lose_end_and_live(with_name, WorldOptions::default()), [true; 4]);
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_lost_end_that_is_forgotten_is_noticed() {
+    for bug in ["journal_doubt_is_forgotten", "shard_scar_is_settled"] {
+        let planted = vec![bug.to_string()];
+        let options = WorldOptions { planted, ..WorldOptions::default() };
+        assert_ne!(lose_end_and_live(true, options), [true; 4], "{bug}");
     }
 }
 
