@@ -190,7 +190,8 @@ pub const SHARD_UNFETCHED_MAX: usize = 1024;
 /// Groups that are founded by one frame.
 pub const SHARD_FOUNDED_AT_ONCE: usize = 1024;
 
-/// Snapshots a shard sends at once: each holds a view, and segments with it.
+/// Snapshots a shard sends at once: each holds a view, and segments with it. As many that it was
+/// taking in and are not wanted any more may be on their way out.
 pub const SHARD_SNAPSHOTS_AT_ONCE: usize = 4;
 
 /// What the tasks of snapshots may have to say before they wait.
@@ -213,9 +214,6 @@ pub const SHARD_MENDED_AT_ONCE: usize = 8;
 
 /// Values that others have asked for and that were not sent yet: they ask again.
 pub const SHARD_VALUES_ASKED_MAX: usize = 64;
-
-/// Segments that one snapshot may become: 16 GiB with segments of 64 MiB.
-pub const SHARD_SNAPSHOT_SEGMENTS_MAX: usize = 256;
 
 /// A shard that is asked to stop hands over and answers for so long at most: two elections, after
 /// which whoever could take over has.

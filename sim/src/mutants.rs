@@ -341,6 +341,7 @@ const PLANTED: &[Mutant] = &[
     ),
     filling("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again"),
     filling("shard_full_node_leads_on", "a node whose disk is full does not say so"),
+    filling("shard_failed_intake_keeps_its_files", "what an intake wrote stays when it gives up"),
     Mutant {
         room: "journal",
         ..filling("journal_copies_take_the_reserve", "copies of what is live take the last room")

@@ -352,3 +352,33 @@ fn a_directory_that_keeps_its_older_number_is_noticed() {
     let planted = vec!["shard_older_number_kept".to_string()];
     assert_ne!(seat_again(WorldOptions { planted, ..WorldOptions::default() }), [true; 3]);
 }
+
+/// An intake had numbers for 256 segments and no more, so a group above 16 GiB could not be sent:
+/// whoever needed its snapshot began to take it in again and again, and left what it had of it on
+/// its disk each time.
+#[test]
+fn a_snapshot_may_become_any_number_of_segments() {
+    const KEYS: usize = 300;
+    let mut shard = ShardOptions { retain_bytes: 16 << 10, ..ShardOptions::default() };
+    (shard.journal.first_segment_bytes, shard.journal.segment_bytes_max) = (16 << 10, 16 << 10);
+    let mut stage = Stage::new(3, &shard);
+    let leader = stage.leader();
+    let (behind, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    stage.world.power_loss(NodeId(behind));
+    let all: Vec<u32> = (0..3).collect();
+    for round in 0..3 {
+        let value = Bytes::from(vec![round; 17 << 10]);
+        let writes = (0..KEYS).map(|key| set(format!("key{key}"), value.clone())).collect();
+        let answers = stage.ask(&all, writes, 20 * SECOND);
+        assert!(answers.iter().all(|one| matches!(one, Some(Outcome::Ok(_)))), "round {round}");
+    }
+    stage.world.run_for(5 * SECOND);
+    stage.world.start(NodeId(behind));
+    stage.world.run_for(20 * SECOND);
+    assert!(stage.world.ledger().marks().contains_key("shard_snapshot_installed"));
+    // Now nothing is committed without it.
+    stage.world.power_loss(NodeId(other));
+    let answers = stage.ask(&all, vec![set("last".into(), Bytes::new())], 20 * SECOND);
+    assert!(matches!(answers[0], Some(Outcome::Ok(_))), "{answers:?}");
+    stage.assert_no_panic();
+}

@@ -318,7 +318,7 @@ impl View for RocksView {
             }
             let key = key.get(KEY_HEADER..).ok_or_else(|| damaged("a key without its header"))?;
             if let Some(found) = decode(&value, now_ms)? {
-                bytes += found.value.len();
+                bytes += key.len() + found.value.len();
                 page.items.push((key.to_vec(), found));
             }
         }

@@ -327,7 +327,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.settle();
             self.work();
             self.take_in();
-            self.begin_intakes();
+            self.feed_intakes();
             self.compact();
             self.scrub();
             self.mend().await;

@@ -22,7 +22,11 @@
 //!
 //! Not here: who needs one and whether it is taken (`raft`).
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use bytes::{Bytes, BytesMut};
 use core::{num::NonZeroU64, ops::Bound, time::Duration};
 
@@ -51,6 +55,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_millis(500);
 /// How often it sends the same chunk before it gives up.
 const TRIES: u32 = 20;
+/// How long a receiver waits for the next chunk: until its sender has given up, and as long again.
+const INTAKE_PATIENCE: Duration = PATIENCE.saturating_mul(2 * TRIES);
 
 /// What the tasks of snapshots tell the shard.
 pub(super) enum News<R: Runtime> {
@@ -60,8 +66,10 @@ pub(super) enum News<R: Runtime> {
     Sent { group: GroupId, to: ReplicaId, arrived: bool },
     /// A snapshot is whole and durable, and part of nothing yet.
     Arrived(Box<Arrived<R>>),
-    /// An intake gave up.
+    /// An intake gave up, and has removed its files.
     Failed(SnapshotId),
+    /// An intake needs another segment.
+    Wants(SnapshotId),
     /// A value that was to be sent cannot be read.
     Broke(GroupId, Vec<u8>),
 }
@@ -100,15 +108,18 @@ pub(super) struct Receiving<R: Runtime> {
     id: SnapshotId,
     from: NodeId,
     chunks: Sender<Chunk>,
-    _task: <R::Task as Task>::Handle,
+    writers: Sender<DataWriter<R>>,
+    task: <R::Task as Task>::Handle,
 }
 
 /// What of a group's snapshot is under way.
 pub(super) struct Snapshots<R: Runtime> {
     pub(super) sending: BTreeMap<(GroupId, ReplicaId), Sending<R>>,
     pub(super) receiving: BTreeMap<GroupId, Receiving<R>>,
-    /// First chunks that wait for the journal.
-    waiting: BTreeMap<GroupId, (NodeId, Chunk)>,
+    /// Groups whose intake waits for another segment: the journal gives out their numbers.
+    hungry: BTreeSet<GroupId>,
+    /// Intakes that another one has taken the place of, until they have removed their files.
+    ending: Vec<(SnapshotId, <R::Task as Task>::Handle)>,
     /// Listed, and to be made to count by the next frame.
     pub(super) installing: BTreeMap<GroupId, Box<Arrived<R>>>,
     /// Being listed.
@@ -123,7 +134,8 @@ impl<R: Runtime> Default for Snapshots<R> {
         Self {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            hungry: BTreeSet::new(),
+            ending: Vec::new(),
             installing: BTreeMap::new(),
             listing: Vec::new(),
             arrived: Vec::new(),
@@ -214,8 +226,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 return self.answer_chunk(from, id, 0, ChunkState::Refused);
             }
             if !self.begin_intake(from, id) {
+                // It is sent again.
                 mark!("shard_intake_put_off");
-                self.snapshots.waiting.insert(id.group, (from, chunk));
                 return;
             }
         }
@@ -229,35 +241,48 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.outbox.send(Envelope { to, packet });
     }
 
-    /// Takes snapshots in that came while the journal was away: it gives out the numbers of their
-    /// segments.
-    pub(super) fn begin_intakes(&mut self) {
-        if self.journal.is_some() {
-            for (_, (from, chunk)) in core::mem::take(&mut self.snapshots.waiting) {
-                self.take_chunk(from, chunk);
+    /// Gives segments to intakes that wait for one, if the journal is here.
+    pub(super) fn feed_intakes(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        for id in core::mem::take(&mut self.snapshots.hungry) {
+            if let Some(receiving) = self.snapshots.receiving.get(&id) {
+                _ = receiving.writers.push(journal.data_writer(Claim::Moving));
             }
         }
     }
 
-    /// Begins to take a snapshot in, if the journal is here.
+    /// Begins to take a snapshot in, in the place of one that is not wanted any more. That one ends
+    /// by itself when nobody sends it anything, and takes its files along.
     fn begin_intake(&mut self, from: NodeId, id: SnapshotId) -> bool {
-        let Some(journal) = &mut self.journal else { return false };
-        let writers =
-            (0..limits::SHARD_SNAPSHOT_SEGMENTS_MAX).map(|_| journal.data_writer(Claim::Moving));
-        let writers: Vec<_> = writers.collect();
-        let segment_bytes = self.options.journal.segment_bytes_max;
+        if self.snapshots.ending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE {
+            return false;
+        }
+        if let Some(old) = self.snapshots.receiving.remove(&id.group) {
+            mark!("shard_intake_replaced");
+            self.snapshots.ending.push((old.id, old.task));
+        }
         let (chunks, arriving) = queue(2);
-        let news = self.snapshots.news.0.clone();
+        let (writers, segments) = queue(1);
+        let (rt, news) = (self.rt.clone(), self.snapshots.news.0.clone());
+        let segment_bytes = self.options.journal.segment_bytes_max;
+        let intake = Intake::new(id, from, segments, segment_bytes, news.clone());
         let task = self.rt.task().spawn("snapshot in", async move {
-            let intake = Intake::new(id, from, writers, segment_bytes, news.clone());
-            let told = match intake.run(arriving).await {
+            let told = match intake.run(&rt, arriving).await {
                 Some(arrived) => News::Arrived(Box::new(arrived)),
                 None => News::Failed(id),
             };
             _ = news.send(told).await;
         });
-        self.snapshots.receiving.insert(id.group, Receiving { id, from, chunks, _task: task });
+        self.snapshots.receiving.insert(id.group, Receiving { id, from, chunks, writers, task });
         true
+    }
+
+    /// An intake has ended. Where its snapshot comes from, if it still stands for its group.
+    fn intake_ended(&mut self, id: SnapshotId) -> Option<NodeId> {
+        self.snapshots.ending.retain(|(ended, _)| *ended != id);
+        let is_it = self.snapshots.receiving.get(&id.group).is_some_and(|one| one.id == id);
+        let ended = if is_it { self.snapshots.receiving.remove(&id.group) } else { None };
+        ended.map(|ended| ended.from)
     }
 
     /// A task of a snapshot has something to say.
@@ -269,14 +294,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.step(group, Input::SnapshotSent { to, arrived });
             }
             News::Failed(id) => {
-                let receiving = self.snapshots.receiving.remove(&id.group);
-                if let Some(receiving) = receiving {
-                    self.answer_chunk(receiving.from, id, 0, ChunkState::Refused);
+                if let Some(from) = self.intake_ended(id) {
+                    self.answer_chunk(from, id, 0, ChunkState::Refused);
                 }
+            }
+            News::Wants(id) => {
+                self.snapshots.hungry.insert(id.group);
             }
             News::Broke(group, key) => self.broke(group, &key),
             News::Arrived(arrived) => {
-                self.snapshots.receiving.remove(&arrived.id.group);
+                self.intake_ended(arrived.id);
                 self.snapshots.arrived.push(*arrived);
             }
         }
@@ -606,7 +633,7 @@ async fn first_damaged<R: Runtime>(view: &IndexView<R>, start: Bound<&[u8]>) -> 
 struct Intake<R: Runtime> {
     id: SnapshotId,
     from: NodeId,
-    writers: alloc::vec::IntoIter<DataWriter<R>>,
+    writers: Receiver<DataWriter<R>>,
     writer: Option<DataWriter<R>>,
     segments: Vec<DataSegment<R>>,
     segment_bytes: u64,
@@ -621,14 +648,14 @@ impl<R: Runtime> Intake<R> {
     fn new(
         id: SnapshotId,
         from: NodeId,
-        writers: Vec<DataWriter<R>>,
+        writers: Receiver<DataWriter<R>>,
         segment_bytes: u64,
         news: Sender<News<R>>,
     ) -> Self {
         Self {
             id,
             from,
-            writers: writers.into_iter(),
+            writers,
             writer: None,
             segments: Vec::new(),
             segment_bytes,
@@ -640,22 +667,52 @@ impl<R: Runtime> Intake<R> {
         }
     }
 
-    /// Takes chunks until the last one. `None` when it cannot be taken; nothing is left then but
-    /// files that belong to nothing.
-    async fn run(mut self, mut chunks: Receiver<Chunk>) -> Option<Arrived<R>> {
-        while let Ok(chunk) = chunks.recv().await {
+    /// Takes chunks until the last one. `None` when it cannot be taken, or nobody goes on with it:
+    /// nothing is left of it then.
+    async fn run(mut self, rt: &R, chunks: Receiver<Chunk>) -> Option<Arrived<R>> {
+        let checkpoint = match self.take_all(rt, chunks).await {
+            Some(()) => self.checkpoint.take(),
+            None => None,
+        };
+        let Some(checkpoint) = checkpoint else {
+            self.discard(rt).await;
+            return None;
+        };
+        let Self { id, from, segments, tree, .. } = self;
+        let numbers = segments.iter().map(DataSegment::id).collect();
+        let (tree, swept) = (tree.finish(), Swept::default());
+        Some(Arrived { id, from, checkpoint, segments, numbers, tree, swept })
+    }
+
+    async fn take_all(&mut self, rt: &R, mut chunks: Receiver<Chunk>) -> Option<()> {
+        loop {
+            let until = rt.clock().now() + INTAKE_PATIENCE;
+            let chunk = timeout(rt.clock(), until, chunks.recv()).await.ok()?.ok()?;
             if chunk.offset == self.offset {
                 let is_last = chunk.is_last;
                 self.take(chunk).await?;
                 if is_last {
-                    return self.finish().await;
+                    return self.end_segment().await;
                 }
             }
             let (offset, state) = (self.offset, ChunkState::Going);
             let packet = Packet::ChunkAck(ChunkAck { id: self.id, offset, state });
             self.news.send(News::Send(Envelope { to: self.from, packet })).await.ok()?;
         }
-        None
+    }
+
+    /// Removes what was written.
+    async fn discard(self, rt: &R) {
+        if planted!("shard_failed_intake_keeps_its_files") {
+            return;
+        }
+        mark!("shard_failed_intake_removed");
+        if let Some(writer) = self.writer {
+            writer.abort().await;
+        }
+        for segment in self.segments {
+            segment.discard(rt).await;
+        }
     }
 
     async fn take(&mut self, chunk: Chunk) -> Option<()> {
@@ -692,7 +749,8 @@ impl<R: Runtime> Intake<R> {
             self.end_segment().await?;
         }
         if self.writer.is_none() {
-            self.writer = Some(self.writers.next()?);
+            self.news.send(News::Wants(self.id)).await.ok()?;
+            self.writer = Some(self.writers.recv().await.ok()?);
         }
         let loc = self.writer.as_mut()?.push(record).await.ok()?;
         let expires_ms = record.expires_ms.and_then(NonZeroU64::new);
@@ -705,13 +763,5 @@ impl<R: Runtime> Intake<R> {
             self.segments.push(writer.finish().await.ok()?);
         }
         Some(())
-    }
-
-    async fn finish(mut self) -> Option<Arrived<R>> {
-        self.end_segment().await?;
-        let Self { id, from, segments, tree, checkpoint, .. } = self;
-        let numbers = segments.iter().map(DataSegment::id).collect();
-        let (checkpoint, tree) = (checkpoint?, tree.finish());
-        Some(Arrived { id, from, checkpoint, segments, numbers, tree, swept: Swept::default() })
     }
 }

@@ -342,11 +342,14 @@ where
         for keys_max in [1, 7, 49, 50, 51] {
             demand!(all(&view, NOW_MS, keys_max).await? == whole, "pages of {keys_max} differ");
         }
-        for (bytes_max, expect) in [(0, 1), (1, 1), (10, 1), (11, 2), (100, 10), (101, 11)] {
+        for (bytes_max, expect) in [(0, 1), (1, 1), (11, 1), (12, 2), (110, 10), (111, 11)] {
             let scan = Scan { bytes_max, ..within(Bound::Unbounded, Bound::Unbounded) };
             let page = view.scan(scan, NOW_MS).await.map_err(broken)?;
             let len = page.items.len();
-            demand!(len == expect, "{bytes_max} bytes make a page of {len} values of 10");
+            demand!(
+                len == expect,
+                "{bytes_max} bytes make a page of {len} keys of 1 and values of 10"
+            );
             let next = page.items.last().map(|(key, _)| key);
             demand!(page.next.as_ref() == next, "a page says to go on at {:?}", page.next);
         }

@@ -80,7 +80,7 @@ pub struct Scan<'a> {
     pub end: Bound<&'a [u8]>,
     /// No more keys than this; at least one is looked at.
     pub keys_max: usize,
-    /// Stop behind the key with which the values reach this many bytes.
+    /// Stop behind the key with which keys and values reach this many bytes.
     pub bytes_max: usize,
 }
 

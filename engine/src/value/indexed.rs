@@ -138,11 +138,11 @@ const GAP_BYTES: u64 = 2 << 10;
 /// No more than this is read at once, unless a single record is longer.
 const RUN_BYTES_MAX: u64 = 256 << 10;
 
-/// How long the value of a key is, by the length of its record; an entry's section counts along.
+/// How long a key and its value are, by the length of their record; an entry's section counts along.
 #[must_use]
-pub const fn value_bytes(key: &[u8], place: &Place) -> usize {
+pub const fn item_bytes(place: &Place) -> usize {
     let expiry = if place.expires_ms.is_some() { 8 } else { 0 };
-    (place.loc.len as usize).saturating_sub(RECORD_HEADER_BYTES + expiry + key.len())
+    (place.loc.len as usize).saturating_sub(RECORD_HEADER_BYTES + expiry)
 }
 
 impl<R: Runtime> IndexView<R> {
@@ -221,7 +221,7 @@ impl<R: Runtime> View for IndexView<R> {
             if place.is_expired(now_ms) && !planted!("expired_returned") {
                 continue;
             }
-            bytes += value_bytes(key, &place);
+            bytes += item_bytes(&place);
             locs.push(loc);
             page.items.push((key.to_vec(), Found { value: Vec::new(), version, expires_ms }));
         }

@@ -57,7 +57,7 @@ impl View for MemoryView {
                 return Ok(page);
             }
             if let Some(found) = counts(found, now_ms) {
-                bytes += found.value.len();
+                bytes += key.len() + found.value.len();
                 page.items.push((key.clone(), found.clone()));
             }
         }

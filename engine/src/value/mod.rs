@@ -26,7 +26,7 @@ mod tree;
 
 pub use compact::{CompactError, Compacted, Job, JobParts, Moved, Progress};
 pub use engine::{Change, Edit, Engine, Found, Item, Page, Scan, View};
-pub use indexed::{IndexView, Indexed, Pinned, value_bytes};
+pub use indexed::{IndexView, Indexed, Pinned, item_bytes};
 pub use leaf::Place;
 pub use ledger::{Ledger, Line, Policy};
 pub use memory::{Memory, MemoryView};
