@@ -249,3 +249,7 @@ pub const SHARD_PACE_SLOW_PRIORITY: u8 = 1;
 /// How far the wall clock may be from what the monotonic clock foresees: corrections of a clock that
 /// is looked after are smaller, and what is larger is a mistake of somebody's.
 pub const SHARD_WALL_OFF_MS_MAX: u64 = 1000;
+
+/// How long a wall clock that has leapt must go on from there before it is believed: somebody has
+/// put it right. Mistakes that are noticed are taken back sooner.
+pub const SHARD_WALL_STAYS_MS: u64 = 60_000;

@@ -67,10 +67,13 @@ pub enum Packet {
         /// The digest.
         digest: u64,
     },
-    /// How long writes take at the sender, in microseconds: said with signs of life.
+    /// How long writes take at the sender and what its clock says: said with signs of life, and to
+    /// whom it votes for.
     Pace {
-        /// That long.
+        /// So many microseconds.
         micros: u64,
+        /// Milliseconds since 1970.
+        wall_ms: u64,
     },
     /// The sender cannot read this value on its own disk. Whoever has it at that version sends it.
     ValueAsk {

@@ -139,6 +139,13 @@ const fn pacing(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(PACING) }
 }
 
+/// Who hunts what shows when clocks are wrong and keys are to be over.
+const AGEING: &[&str] = &["clocks_of_a_minority_are_ahead"];
+
+const fn ageing(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(AGEING) }
+}
+
 /// Who hunts what shows when whoever reads is told how old it is.
 const GLANCING: &[&str] = &["readers_are_told_how_old_it_is"];
 
@@ -347,6 +354,9 @@ const PLANTED: &[Mutant] = &[
         ..filling("journal_copies_take_the_reserve", "copies of what is live take the last room")
     },
     pacing("shard_never_slow", "a node never finds itself slow"),
+    ageing("shard_own_clock_is_the_time", "a leader stamps by its own clock, whatever others say"),
+    ageing("shard_reads_expire_by_the_clock", "reads that are current expire by the node's time"),
+    ageing("shard_time_waits_for_writes", "nothing expires in a group that nobody writes"),
     pacing("shard_slow_without_patience", "a node is slow as soon as one moment is"),
     replacing(
         "shard_founds_unwelcomed",

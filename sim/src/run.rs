@@ -21,7 +21,7 @@ use crate::{
     check::{
         Verdict, Violation, alive, beliefs, converged, durable, fresh,
         led::Reigns,
-        linearizable, once,
+        linearizable, mortal, once,
         parted::Sides,
         phantom, raft,
         resources::{self, Gauges},
@@ -249,6 +249,8 @@ pub struct Evidence {
     pub reigns: Reigns,
     /// What readers were told of how old it is.
     pub glances: fresh::Notes,
+    /// Values that were to be over some time.
+    pub lives: mortal::Lives,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -287,6 +289,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "raft" => raft::check(seen.raft.as_ref()),
         "parted" => seen.sides.check(drawn.nodes as usize),
         "fresh" => seen.glances.check(),
+        "mortal" => seen.lives.check(),
         "led" => seen.reigns.check(&drawn.faults, cluster::number),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;

@@ -34,8 +34,11 @@ pub(super) struct Group {
     pub(super) roster: BTreeMap<ReplicaId, Seat>,
     /// Who has spoken and does not stand in it yet.
     pub(super) strangers: BTreeMap<ReplicaId, NodeId>,
-    /// The newest stamp of the log.
+    /// The newest stamp of the log, and when its millisecond was first seen.
     pub(super) stamp: Stamp,
+    pub(super) stamped_at: Moment,
+    /// The last entry that was proposed only for time to go on.
+    pub(super) clock: Option<(Term, Index)>,
     /// Applied entries without effect whose records lie in unsettled segments.
     pub(super) void: BTreeMap<Index, Extent>,
 
@@ -152,6 +155,8 @@ pub(super) struct Reading {
     /// When it arrived.
     pub(super) at: Moment,
     pub(super) op: Op,
+    /// Whether it has waited for time to go on.
+    pub(super) has_waited: bool,
 }
 
 /// The payloads of the entries that the step under way may append: a message's, or a proposal's.

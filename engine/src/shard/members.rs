@@ -237,7 +237,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Proposes a change of the members; what comes of it shows in the membership.
     pub(super) fn propose_change(&mut self, id: GroupId, change: &ChangeOfMembers) {
-        let wall_ms = self.wall_ms();
+        let (time_ms, now) = (self.time_ms(id), self.now());
         let body: Body = Body::Change(change.encode());
         let bytes = encoded_bytes(&body);
         let input = Input::ProposeChange { change: &change.change, bytes: bytes as u32 };
@@ -246,9 +246,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         match fx.proposed.take() {
             Some(proposed) if proposed.taken > 0 => {
                 let (term, index) = (proposed.first.term, proposed.first.index);
-                group.stamp = group.stamp.after(wall_ms);
+                let stamp = group.next_stamp(time_ms, now);
                 let mut buffer = bytes::BytesMut::with_capacity(bytes);
-                encode(&mut buffer, Place { group: id, term, index, stamp: group.stamp }, &body);
+                encode(&mut buffer, Place { group: id, term, index, stamp }, &body);
                 let payloads = alloc::vec![buffer.freeze()];
                 self.offered = Offered { first: index, payloads };
             }

@@ -69,6 +69,7 @@ mod scrub;
 mod settle;
 mod snapshot;
 mod stop;
+mod time;
 mod timers;
 mod window;
 mod write;
@@ -290,8 +291,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     settling: settle::Settling,
     mending: mend::Mending,
     scrubbing: scrub::Scrubbing,
-    /// Wall time and the monotonic clock when this life began.
-    began: (u64, Instant),
+    clocks: time::Clocks,
     room: room::Room,
     stopping: Option<stop::Stopping>,
     stopped: Option<Stopped>,
@@ -322,6 +322,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.fire_timers();
             self.keep_room();
             self.keep_pace();
+            self.look_at_clock();
             self.found().await;
             self.greet();
             self.settle();
@@ -482,7 +483,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Packet::Digest { group, replica, at, digest } => {
                 self.take_digest(from, group, (replica, at, digest));
             }
-            Packet::Pace { micros } => self.take_pace(from, micros),
+            Packet::Pace { micros, wall_ms } => {
+                self.take_pace(from, micros);
+                self.take_clock(from, wall_ms);
+            }
             Packet::ValueAsk { group, version, key } => {
                 self.take_value_ask(from, group, version, key);
             }
@@ -497,6 +501,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         message: Message,
         entries: &[bytes::Bytes],
     ) {
+        let now = self.now();
         let Some(group) = self.groups.get_mut(&id) else {
             mark!("shard_message_for_an_unknown_group");
             return;
@@ -525,7 +530,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 return;
             }
         };
-        group.stamp = group.stamp.max(offer.stamp);
+        group.saw_stamp(offer.stamp, now);
         self.offered = Offered { first, payloads: offer.payloads };
         self.step(id, Input::Message { message, heads: &offer.heads });
         self.offered = Offered::default();
@@ -582,21 +587,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             self.step(group, Input::Due);
         }
-    }
-
-    /// Wall time as far as it is believed: within a life it goes as the monotonic clock does, and
-    /// only what lies near that is taken from the wall clock. A clock that leaps would otherwise take
-    /// a group's time along, and every session and expiry with it.
-    fn wall_ms(&self) -> u64 {
-        let (wall, then) = self.began;
-        let elapsed = self.rt.clock().now().since(then).as_millis();
-        let foreseen = wall.saturating_add(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        let told = self.rt.clock().wall().0;
-        if told.abs_diff(foreseen) <= limits::SHARD_WALL_OFF_MS_MAX {
-            return told;
-        }
-        mark!("shard_wall_clock_not_believed");
-        foreseen
     }
 
     fn now(&self) -> Moment {

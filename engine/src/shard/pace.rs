@@ -286,7 +286,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let said = self.pace.said.get(&to).copied();
         if said.is_none_or(|at| now >= at + self.options.raft.heartbeat) {
             self.pace.said.insert(to, now);
-            let packet = Packet::Pace { micros: self.pace.own(now) };
+            let packet = Packet::Pace { micros: self.pace.own(now), wall_ms: self.wall_ms() };
             self.outbox.send(Envelope { to, packet });
         }
     }

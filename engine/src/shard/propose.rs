@@ -25,7 +25,7 @@ use crate::{
     raft::{self, Input, Role},
     runtime::Runtime,
     store::slots,
-    types::GroupId,
+    types::{GroupId, Index},
 };
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
@@ -69,12 +69,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             op if asked.level == Level::Eventual => {
-                self.glance(id, Reading { asked, at, op }, staleness_ms);
+                self.glance(id, Reading { asked, at, op, has_waited: false }, staleness_ms);
             }
             _ if asked.level == Level::Strong && !is_leader => {
                 self.refuse(asked, Refusal::NotLeader(leader));
             }
-            op => self.ask(id, Reading { asked, at, op }),
+            op => self.ask(id, Reading { asked, at, op, has_waited: false }),
         }
     }
 
@@ -156,10 +156,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn propose_for(&mut self, id: GroupId) {
-        let wall_ms = self.wall_ms();
+        let (time_ms, knows_time) = self.time(id);
         let now = self.now();
         let Some(group) = self.groups.get_mut(&id) else { return };
         let gathered = core::mem::take(&mut group.gathered);
+        if !knows_time {
+            // Those who made it the leader have said what their clocks say; their word was lost.
+            mark!("shard_leader_does_not_know_the_time");
+            for early in gathered {
+                self.refuse(early.asked, Refusal::NotLeader(None));
+            }
+            return;
+        }
         let (mut gathered, late): (Vec<_>, Vec<_>) =
             gathered.into_iter().partition(|one| one.asked.until >= now);
         for late in late {
@@ -175,8 +183,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let mut buffer = BytesMut::with_capacity(whole);
         let mut index = first.index;
         for Gathered { asked, body } in gathered.drain(..taken) {
-            group.stamp = group.stamp.after(wall_ms);
-            let place = Place { group: id, term: first.term, index, stamp: group.stamp };
+            let stamp = group.next_stamp(time_ms, now);
+            let place = Place { group: id, term: first.term, index, stamp };
             encode(&mut buffer, place, &body);
             group.waiting.push_back(Waiting { index, term: first.term, asked });
             index = index.next();
@@ -207,6 +215,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let leader = group.leader_node();
         let waiting = core::mem::take(&mut group.waiting);
         let gathered = core::mem::take(&mut group.gathered);
+        // The clock entry that they wait for may never come. They were confirmed before it.
+        for (index, _) in group.confirmed.iter_mut().filter(|(_, reading)| reading.has_waited) {
+            *index = Index(0);
+            self.readable.insert(id);
+        }
         for waiting in waiting {
             mark!("shard_outcome_unknown");
             if planted!("shard_unknown_told_as_refused") {

@@ -4,9 +4,9 @@
 //! serves all of them. A read is served when the state has taken what the core named; until then
 //! it waits, and whoever asks may stop waiting.
 //!
-//! Time, for a read: a key has expired when the newest stamp that the state has taken says so, or
-//! the wall clock of this node does. A leader's clock that runs ahead cannot bring a key back,
-//! because the stamp of the next entry is at least the one that a read here went by.
+//! Time, for a read that is current: a key has expired when the newest stamp that the state has taken
+//! says so. One that would be over by now makes time go on first (`time.rs`). A read of whatever is
+//! here goes by the clocks as well.
 //!
 //! Not here: rounds and leases (`raft`), how old a state may be (`fresh.rs`).
 
@@ -14,14 +14,14 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 use core::num::NonZeroU64;
 
-use super::{Outbox, Shard, fresh::staleness_ms, group::Reading};
+use super::{Outbox, Shard, fresh::staleness_ms, group::Reading, time::is_overdue};
 use crate::{
     command::{Found, Level, Op, Outcome, Refusal, Reply, Told},
     journal::ReadError,
     limits, mark, planted,
     raft::Input,
     runtime::Runtime,
-    types::{GroupId, Index, Stamp, Version},
+    types::{GroupId, Index, Version},
     value::{self, IndexView, View},
 };
 
@@ -88,7 +88,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for id in core::mem::take(&mut self.readable) {
             while let Some(reading) = self.next_readable(id) {
                 match self.serve(id, &reading).await {
-                    Ok((told, outcome)) => self.answer(reading.asked, told, outcome),
+                    Ok(Some((told, outcome))) => self.answer(reading.asked, told, outcome),
+                    Ok(None) => self.await_time(id, reading),
                     Err(why) => self.read_met_damage(id, reading, why).await,
                 }
             }
@@ -104,21 +105,22 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         group.confirmed.pop_front().map(|(_, reading)| reading)
     }
 
+    /// The answer to a read; `None` when the group must agree on the time before.
     async fn serve(
         &mut self,
         id: GroupId,
         reading: &Reading,
-    ) -> Result<(Told, Outcome), ReadError> {
-        let (wall_ms, drift_ppm) = (self.wall_ms(), self.drift_ppm());
+    ) -> Result<Option<(Told, Outcome)>, ReadError> {
+        let drift_ppm = self.drift_ppm();
+        let by_stamp =
+            reading.asked.level > Level::Eventual && !planted!("shard_reads_expire_by_the_clock");
+        let time_ms = if by_stamp { 0 } else { self.time_ms(id) };
         let view = self.view(id);
         let Some(group) = self.groups.get_mut(&id) else {
-            return Ok((Told::default(), Outcome::Refused(Refusal::NoGroup)));
+            return Ok(Some((Told::default(), Outcome::Refused(Refusal::NoGroup))));
         };
-        if reading.asked.level != Level::Eventual {
-            group.stamp = group.stamp.max(Stamp::at_ms(wall_ms));
-        }
         let stamp = group.state.stamp();
-        let now_ms = stamp.ms().max(wall_ms);
+        let now_ms = stamp.ms().max(time_ms);
         let applied = Version(group.raft.applied().0);
         let level = reading.asked.level;
         let is_current = level > Level::Eventual || planted!("shard_staleness_not_told");
@@ -129,7 +131,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         };
         let told = Told { level, staleness_ms, applied, stamp };
         let reply = read(&view, &reading.op, now_ms).await?;
-        Ok((told, Outcome::Ok(reply)))
+        // Most of what is read is never over, and no clock is looked at for it.
+        let may_wait = by_stamp && !reading.has_waited && is_overdue(&reply, u64::MAX);
+        let waits = may_wait && is_overdue(&reply, self.time_ms(id));
+        if waits && !planted!("shard_time_waits_for_writes") {
+            return Ok(None);
+        }
+        Ok(Some((told, Outcome::Ok(reply))))
     }
 }
 

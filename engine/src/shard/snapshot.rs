@@ -423,6 +423,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// The frame that makes a snapshot count is durable.
     pub(super) fn snapshot_counts(&mut self, id: GroupId, at_segment: super::settle::Sequence) {
         let Some(arrived) = self.snapshots.installing.remove(&id) else { return };
+        let now = self.now();
         let Arrived { id: snapshot, from, checkpoint, tree, .. } = *arrived;
         let Some(group) = self.groups.get_mut(&id) else { return };
         let at = checkpoint.at;
@@ -446,7 +447,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.settling.cut(id, at.index.next());
             }
             let stamp = checkpoint.state.stamp();
-            group.stamp = group.stamp.max(stamp);
+            group.saw_stamp(stamp, now);
             group.state = checkpoint.state;
             let seats = checkpoint.roster.iter().filter(|(id, _)| !group.roster.contains_key(*id));
             self.peers.learn(seats.map(|(_, seat)| *seat));

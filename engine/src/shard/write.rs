@@ -29,7 +29,7 @@ use crate::{
     limits, mark,
     packet::{Beat, Envelope, Packet},
     planted,
-    raft::{self, Durable, Input, Kind, Message, Write},
+    raft::{self, Durable, Input, Kind, Message, Moment, Write},
     runtime::{Runtime, Task},
     types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
     value::{Moved, Tree},
@@ -130,7 +130,7 @@ impl Durable for OnDisk {}
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A core wants something written.
     pub(super) fn want_written(&mut self, id: GroupId, write: Write) {
-        let wall_ms = self.wall_ms();
+        let (time_ms, now) = (self.time_ms(id), self.now());
         let Some(group) = self.groups.get_mut(&id) else { return };
         if write.cut {
             for extent in group.window.cut(write.first) {
@@ -141,7 +141,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         while index <= write.last {
             let bytes = match self.offered.get(index) {
                 Some(bytes) => bytes.clone(),
-                None => own_entry(id, group, index, wall_ms),
+                None => own_entry(id, group, index, time_ms, now),
             };
             let term = group.raft.log().term_at(index).unwrap_or_default();
             if let Some(extent) = group.window.put(index, term, bytes) {
@@ -186,6 +186,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             index = index.next();
+        }
+        if matches!(message.body, raft::Body::VoteReply { .. }) {
+            // Whoever is made a leader must know what time it is.
+            self.say_pace(to);
         }
         let packet = Packet::Raft { group: id, message, entries };
         self.outbox.send(Envelope { to, packet });
@@ -472,16 +476,16 @@ pub(super) const fn named(message: &Message) -> (Index, Index) {
 }
 
 /// An entry that the core made itself.
-fn own_entry(id: GroupId, group: &mut Group, index: Index, wall_ms: u64) -> Bytes {
+fn own_entry(id: GroupId, group: &mut Group, index: Index, time_ms: u64, now: Moment) -> Bytes {
     let head = group.raft.log().head(index);
     let term = head.map_or(Term(0), |head| head.term);
-    group.stamp = group.stamp.after(wall_ms);
+    let stamp = group.next_stamp(time_ms, now);
     let body: Body = match head.map(|head| head.kind) {
         Some(Kind::Leave) => Body::Leave,
         _ => Body::Noop,
     };
     let mut buffer = BytesMut::new();
-    encode(&mut buffer, Place { group: id, term, index, stamp: group.stamp }, &body);
+    encode(&mut buffer, Place { group: id, term, index, stamp }, &body);
     buffer.freeze()
 }
 

@@ -9,7 +9,7 @@
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
 //!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
 //!   Digest    | group u32 | 0 0 0 0 | replica u64 | index u64 | digest u64 |
-//!   Pace      | microseconds u64 |
+//!   Pace      | microseconds u64 | wall clock, in ms, u64 |
 //!   ValueAsk  | group u32 | 0 0 0 0 | version u64 | key |
 //!   Value     | group u32 | 0 0 0 0 | one record, as in the journal |
 //! ```
@@ -170,7 +170,10 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             out.put_u32_le(0);
             [replica.0, at.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
         }),
-        Packet::Pace { micros } => frame::encode(out, Kind::Pace, |out| out.put_u64_le(*micros)),
+        Packet::Pace { micros, wall_ms } => frame::encode(out, Kind::Pace, |out| {
+            out.put_u64_le(*micros);
+            out.put_u64_le(*wall_ms);
+        }),
         Packet::ValueAsk { group, version, key } => frame::encode(out, Kind::ValueAsk, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
@@ -362,11 +365,11 @@ fn take_digest(body: &[u8]) -> Result<Packet, BadFrame> {
 
 fn take_pace(body: &[u8]) -> Result<Packet, BadFrame> {
     let mut reader = Reader::new(body);
-    let micros = number(&mut reader)?;
+    let (micros, wall_ms) = (number(&mut reader)?, number(&mut reader)?);
     if !reader.rest().is_empty() {
         return Err(BadFrame::Body("something follows a pace"));
     }
-    Ok(Packet::Pace { micros })
+    Ok(Packet::Pace { micros, wall_ms })
 }
 
 fn take_value_ask(mut body: Bytes) -> Result<Packet, BadFrame> {
@@ -463,7 +466,8 @@ mod tests {
             at: Index(replica / 2),
             digest,
         });
-        let pace = (0..=NUMBER_MAX).prop_map(|micros| Packet::Pace { micros });
+        let pace = (0..=NUMBER_MAX, 0..=NUMBER_MAX)
+            .prop_map(|(micros, wall_ms)| Packet::Pace { micros, wall_ms });
         let ask = (any::<u32>(), 0..=NUMBER_MAX, vec(any::<u8>(), 0..40));
         let ask = ask.prop_map(|(group, version, key)| Packet::ValueAsk {
             group: GroupId(group),

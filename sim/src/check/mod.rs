@@ -20,6 +20,7 @@
 //! | `parted` | a replica whose state is not its peers' stops, and no other does |
 //! | `led` | a node with a slow disk hands over what it leads, and leaders do not come and go |
 //! | `fresh` | a read that says how old it may be is no older |
+//! | `mortal` | a value with an expiry is over about when it should be, and stays over |
 //! | `store` | what recovery finds is the model's state at an allowed cut |
 //! | `damage` | what is damaged is named, and nothing else is lost or refused |
 //! | `links` | what arrives over a link is what was said, in order, without a silent gap |
@@ -42,6 +43,7 @@ pub mod fresh;
 pub mod led;
 pub mod linearizable;
 pub mod links;
+pub mod mortal;
 pub mod once;
 pub mod parted;
 pub mod phantom;
@@ -156,6 +158,7 @@ pub const fn judges() -> &'static [Judge] {
         parted::JUDGE,
         led::JUDGE,
         fresh::JUDGE,
+        mortal::JUDGE,
         store::JUDGE,
         damage::JUDGE,
         links::JUDGE,

@@ -32,13 +32,13 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
-    cluster_governor,
+    cluster_governor, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
     cluster_reader,
     toy_run::settle,
 };
 use crate::{
-    check::{fresh, led::Reigns, parted::Sides, raft::Notes},
+    check::{fresh, led::Reigns, mortal, parted::Sides, raft::Notes},
     fault::Family,
     history::{Key, Recorder, Value},
     load::Planned,
@@ -169,12 +169,18 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
             ..WorldOptions::default()
         },
     );
-    let (glass, desk, groups) = (Glass::default(), Desk::new(&drawn.families), drawn.groups);
+    let asks = |judge: &str| scenario.judges.iter().any(|asked| asked == judge);
+    let (glass, desk) = (Glass::default(), Desk::new(&drawn.families));
     let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
     let stopped = Duration::from_millis(end).saturating_sub(SETTLES);
-    add_nodes(&mut world, drawn, (governed, stopped), &glass, &desk);
+    let (offsets, mut put_right) = if asks("mortal") {
+        cluster_mortal::wrong_clocks(request.seed, drawn.nodes, time.chaos_ms)
+    } else {
+        Default::default()
+    };
+    add_nodes(&mut world, drawn, (governed, stopped), &offsets, &glass, &desk);
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
     let notes = fresh::Notes::default();
@@ -182,26 +188,22 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let is_scarce = scenario.faults.fill_disks || drawn.disk_kib > 0;
     let value_bytes = if is_scarce { drawn.value_bytes as usize } else { 0 };
     let busy = add_clients(&mut world, drawn, value_bytes, &recorder, &notes);
-    let (look, nodes) = (Arc::clone(&looked), (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
-    let theirs = Arc::clone(&busy);
-    world.add("onlooker", NodeOptions::default(), move |runtime| {
-        let (nodes, look, busy) = (Arc::clone(&nodes), look.clone(), Arc::clone(&theirs));
-        async move {
-            let from = Duration::from_millis(end);
-            quiet(&runtime, from, &busy).await;
-            cluster_client::look(runtime, nodes, groups, Duration::ZERO, look).await;
-        }
-    });
+    add_onlooker(&mut world, drawn, end, &looked, &busy);
     let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
     world.add("operator", NodeOptions::default(), move |runtime| {
         cluster_operator::run(runtime, Arc::clone(&nodes), desk.clone())
     });
     // Whoever reads keeps groups awake, so only who wants to know is read.
-    if scenario.judges.iter().any(|judge| judge == "fresh") {
+    if asks("fresh") {
         add_reader(&mut world, drawn, end - time.bound_ms, &notes);
     }
+    let lives = mortal::Lives::default();
+    if asks("mortal") {
+        add_mortal(&mut world, drawn, end - time.bound_ms, &lives);
+    }
     world.start_all();
-    world.play(&drawn.faults);
+    put_right.entries.extend(drawn.faults.entries.iter().cloned());
+    world.play(&put_right);
     world.run_until(Duration::from_millis(time.chaos_ms));
     settle(&mut world, time.chaos_ms, time.settle_ms);
     // The onlooker looks when everybody else is done.
@@ -221,6 +223,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         sides: behind.sides.clone(),
         reigns: behind.reigns.clone(),
         glances: notes,
+        lives,
         ..Evidence::default()
     };
     drop(behind);
@@ -278,6 +281,34 @@ fn add_reader(world: &mut World, drawn: &Drawn, until_ms: u64, notes: &fresh::No
     });
 }
 
+/// Adds somebody who writes keys that are to be over soon.
+fn add_mortal(world: &mut World, drawn: &Drawn, until_ms: u64, lives: &mortal::Lives) {
+    let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+    let (lives, until) = (lives.clone(), Duration::from_millis(until_ms));
+    world.add("mortal", NodeOptions::default(), move |runtime| {
+        cluster_mortal::run(runtime, Arc::clone(&nodes), lives.clone(), until)
+    });
+}
+
+/// Adds somebody who looks at what everybody holds when the clients are done.
+fn add_onlooker(
+    world: &mut World,
+    drawn: &Drawn,
+    from_ms: u64,
+    looked: &Looked,
+    busy: &Arc<AtomicU32>,
+) {
+    let (groups, nodes) = (drawn.groups, (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
+    let (looked, busy) = (Arc::clone(looked), Arc::clone(busy));
+    world.add("onlooker", NodeOptions::default(), move |runtime| {
+        let (nodes, looked, busy) = (Arc::clone(&nodes), Arc::clone(&looked), Arc::clone(&busy));
+        async move {
+            quiet(&runtime, Duration::from_millis(from_ms), &busy).await;
+            cluster_client::look(runtime, nodes, groups, Duration::ZERO, looked).await;
+        }
+    });
+}
+
 /// Waits until the clients are done, and the replicas have had time to hear of it.
 async fn quiet(rt: &SimRuntime, from: Duration, busy: &AtomicU32) {
     let clock = rt.clock();
@@ -298,6 +329,7 @@ fn add_nodes(
     world: &mut World,
     drawn: &Drawn,
     (governed, stopped): (Option<Duration>, Duration),
+    offsets: &[i64],
     glass: &Glass,
     desk: &Desk,
 ) {
@@ -308,7 +340,9 @@ fn add_nodes(
         // The others find damage when they need what it hit.
         let scrubs = rots && node % 2 == 1;
         let setup = Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk };
-        world.add(&format!("node{node}"), machine(drawn), move |runtime| {
+        let wall_offset_ms = offsets.get(node as usize).copied().unwrap_or_default();
+        let options = NodeOptions { wall_offset_ms, ..machine(drawn) };
+        world.add(&format!("node{node}"), options, move |runtime| {
             let setup = setup.clone();
             async move {
                 let lives = async {

@@ -15,6 +15,7 @@
 pub mod cluster;
 pub mod cluster_client;
 pub mod cluster_governor;
+pub mod cluster_mortal;
 pub mod cluster_operator;
 pub mod cluster_reader;
 pub mod damage;

@@ -1,0 +1,267 @@
+//! Time, as the groups know it: what the clocks of a majority have reached.
+//!
+//! A group's time is the stamp of the last entry that was applied, and nothing expires by anything
+//! else. The leader makes the stamps. One clock that is hours ahead would expire what everybody has,
+//! for good, and one that is behind would let nothing expire; so no leader goes by its own clock:
+//!
+//! ```text
+//!   signs of life: "my clock says …" ──► clocks of the group's voters ──► what a majority has reached
+//!                                                                                    │
+//!   stamp of the next entry = the later of that and the last one, which goes on ◄────┘
+//!                              at half speed while the clocks are behind it
+//! ```
+//! Whatever a minority's clocks say, time lies between the clocks of the others. If a majority was
+//! ahead and is put right, the last stamp is ahead of all clocks: then time goes on at half speed
+//! until they have caught up. It never stops, and never goes back.
+//!
+//! A node believes its own wall clock as far as it goes on as the monotonic clock does: what leaps is
+//! a mistake, until it has stayed for a while.
+//!
+//! # Time without writes
+//! Reads that promise to be current expire by the stamp too: two nodes with two clocks would
+//! otherwise show a key as gone and then as there. When such a read comes upon a key that is over by
+//! the time of now, its leader has the group agree on that first, by an entry that does nothing else
+//! (`Command::Clock`). So a group that nobody reads or writes says nothing, and every such entry
+//! ends at least one key.
+//!
+//! Invariants: a leader makes entries of commands only when it knows a majority's clocks; no more
+//! than one clock entry of a group is under way; a read waits for one, and not for another.
+//!
+//! Not here: what expires (`store`, `value`), leases, which go by the monotonic clock (`raft`).
+
+use alloc::collections::BTreeMap;
+
+use super::{
+    Outbox, Shard,
+    group::{Group, Offered, Reading},
+};
+use crate::{
+    command::{Body, Command, Found, Place, Refusal, Reply, Session, encode, encoded_bytes},
+    limits::{SHARD_WALL_OFF_MS_MAX, SHARD_WALL_STAYS_MS},
+    mark, planted,
+    raft::{Input, Moment, Role},
+    runtime::{Clock, Runtime},
+    types::{GroupId, Index, NodeId, Stamp, Term},
+};
+
+/// What is known of clocks.
+#[derive(Debug)]
+pub(super) struct Clocks {
+    /// What the wall clock said when it was believed last, and when that was.
+    since: (u64, Moment),
+    /// Since when it says something else, and how much more than was foreseen.
+    doubted: Option<(Moment, i128)>,
+    /// What other nodes said that theirs say, and when that was heard.
+    heard: BTreeMap<NodeId, (u64, Moment)>,
+}
+
+/// What a clock says that said this then.
+const fn later(then: (u64, Moment), now: Moment) -> u64 {
+    then.0.saturating_add(now.0.saturating_sub(then.1.0) / 1_000_000)
+}
+
+impl Clocks {
+    pub(super) const fn new(wall_ms: u64, now: Moment) -> Self {
+        Self { since: (wall_ms, now), doubted: None, heard: BTreeMap::new() }
+    }
+
+    /// What the own clock says, as far as it is believed.
+    fn own(&self, told_ms: u64, now: Moment) -> u64 {
+        let foreseen = later(self.since, now);
+        if told_ms.abs_diff(foreseen) <= SHARD_WALL_OFF_MS_MAX { told_ms } else { foreseen }
+    }
+
+    /// Looks at the own clock. What has stayed for long enough is believed.
+    fn look(&mut self, told_ms: u64, now: Moment) {
+        let off = i128::from(told_ms) - i128::from(later(self.since, now));
+        let near = |off: i128| off.unsigned_abs() <= u128::from(SHARD_WALL_OFF_MS_MAX);
+        if near(off) {
+            self.doubted = None;
+            return;
+        }
+        mark!("shard_wall_clock_not_believed");
+        match self.doubted {
+            Some((since, then)) if near(off - then) => {
+                if now.0.saturating_sub(since.0) >= SHARD_WALL_STAYS_MS * 1_000_000 {
+                    tracing::warn!(off_ms = off as i64, "the wall clock is believed again");
+                    (self.since, self.doubted) = ((told_ms, now), None);
+                }
+            }
+            _ => {
+                tracing::warn!(off_ms = off as i64, "the wall clock has leapt: not believed yet");
+                self.doubted = Some((now, off));
+            }
+        }
+    }
+}
+
+impl Group {
+    /// The stamp of the next entry, at that time.
+    pub(super) fn next_stamp(&mut self, time_ms: u64, now: Moment) -> Stamp {
+        self.saw_stamp(self.stamp.after(time_ms), now);
+        self.stamp
+    }
+
+    /// A stamp of the log.
+    pub(super) fn saw_stamp(&mut self, stamp: Stamp, now: Moment) {
+        if stamp.ms() > self.stamp.ms() {
+            self.stamped_at = now;
+        }
+        self.stamp = self.stamp.max(stamp);
+    }
+
+    /// The last stamp, going on at half speed.
+    const fn slow_time(&self, now: Moment) -> u64 {
+        let since = now.0.saturating_sub(self.stamped_at.0) / 1_000_000;
+        self.stamp.ms().saturating_add(since / 2)
+    }
+}
+
+impl<R: Runtime, O: Outbox> Shard<R, O> {
+    /// What the own clock says, as far as it is believed.
+    pub(super) fn wall_ms(&self) -> u64 {
+        self.clocks.own(self.rt.clock().wall().0, self.now())
+    }
+
+    /// Looks at the own clock.
+    pub(super) fn look_at_clock(&mut self) {
+        let (told_ms, now) = (self.rt.clock().wall().0, self.now());
+        self.clocks.look(told_ms, now);
+    }
+
+    /// A node says what its clock says.
+    pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64) {
+        let now = self.now();
+        self.clocks.heard.insert(from, (wall_ms, now));
+    }
+
+    /// What the clocks of a majority of the group's voters have reached; `None` when too few are
+    /// known.
+    fn majority_ms(&self, group: &Group) -> Option<u64> {
+        let (own, now, id) = (self.wall_ms(), self.now(), group.raft.id());
+        if planted!("shard_own_clock_is_the_time") {
+            return Some(own);
+        }
+        let heard = |node: NodeId| self.clocks.heard.get(&node).map(|then| later(*then, now));
+        let reached = group.raft.membership().reached(|voter| match group.node_of(voter) {
+            _ if voter == id => own,
+            Some(node) if node == self.node => own,
+            Some(node) => heard(node).unwrap_or_default(),
+            None => 0,
+        });
+        // Without members everybody has reached everything.
+        (reached > 0 && reached < u64::MAX).then_some(reached)
+    }
+
+    /// What time it is for a group.
+    pub(super) fn time_ms(&self, id: GroupId) -> u64 {
+        self.time(id).0
+    }
+
+    /// What time it is for a group, and whether enough clocks say so.
+    pub(super) fn time(&self, id: GroupId) -> (u64, bool) {
+        let Some(group) = self.groups.get(&id) else { return (0, false) };
+        let slow = group.slow_time(self.now());
+        let Some(clocks) = self.majority_ms(group) else { return (slow, false) };
+        if clocks < group.stamp.ms() {
+            mark!("shard_time_is_ahead_of_clocks");
+        }
+        (clocks.max(slow), true)
+    }
+
+    /// A read has come upon a key that is over, only the group has not agreed on it yet.
+    pub(super) fn await_time(&mut self, id: GroupId, reading: Reading) {
+        let Some(group) = self.groups.get(&id) else { return };
+        if group.raft.role() != Role::Leader {
+            mark!("shard_leader_must_say_what_time_it_is");
+            return self.refuse(reading.asked, Refusal::NotLeader(group.leader_node()));
+        }
+        let (term, applied) = (group.raft.term(), group.raft.applied());
+        let under_way = group.clock.filter(|clock| *clock > (term, applied) && clock.0 == term);
+        let Some((_, index)) = under_way.or_else(|| self.propose_clock(id)) else {
+            return self.refuse(reading.asked, Refusal::Overloaded);
+        };
+        if let Some(group) = self.groups.get_mut(&id) {
+            group.confirmed.push_back((index, Reading { has_waited: true, ..reading }));
+        }
+    }
+
+    /// Has a group agree on what time it is.
+    fn propose_clock(&mut self, id: GroupId) -> Option<(Term, Index)> {
+        let (time_ms, now) = (self.time_ms(id), self.now());
+        let body: Body = Body::Command(Session::default(), Command::Clock);
+        let bytes = encoded_bytes(&body);
+        let mut fx = self.step_core(id, Input::Propose { sizes: &[bytes as u32] });
+        let first = fx.proposed.take().filter(|proposed| proposed.taken > 0);
+        let first = first.map(|proposed| (proposed.first.term, proposed.first.index));
+        if let (Some((term, index)), Some(group)) = (first, self.groups.get_mut(&id)) {
+            mark!("shard_clock_entry");
+            let stamp = group.next_stamp(time_ms, now);
+            let mut buffer = bytes::BytesMut::with_capacity(bytes);
+            encode(&mut buffer, Place { group: id, term, index, stamp }, &body);
+            self.offered = Offered { first: index, payloads: alloc::vec![buffer.freeze()] };
+            group.clock = first;
+        }
+        self.carry_out(id, &mut fx);
+        self.fx = fx;
+        self.offered = Offered::default();
+        first
+    }
+}
+
+/// Whether what was found is over by that time.
+pub(super) fn is_overdue(reply: &Reply, time_ms: u64) -> bool {
+    let is_over = |found: &Found| found.expires_ms.is_some_and(|at| at <= time_ms);
+    match reply {
+        Reply::Value(found) => found.as_ref().is_some_and(is_over),
+        Reply::Values(found) => found.iter().flatten().any(is_over),
+        Reply::Page { items, .. } => items.iter().any(|(_, found)| is_over(found)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    fn at(ms: u64) -> Moment {
+        Moment(ms * 1_000_000)
+    }
+
+    #[test]
+    fn a_clock_that_leaps_is_believed_when_it_has_stayed() {
+        let mut clocks = Clocks::new(HOUR_MS, at(0));
+        assert_eq!(clocks.own(HOUR_MS + 1500, at(1000)), HOUR_MS + 1500, "it is corrected");
+        for ms in [1000, 2000, 30_000, SHARD_WALL_STAYS_MS] {
+            clocks.look(ms, at(ms));
+            assert_eq!(clocks.own(ms, at(ms)), HOUR_MS + ms, "it is an hour behind");
+        }
+        // It comes back, and is off again.
+        clocks.look(HOUR_MS + SHARD_WALL_STAYS_MS + 500, at(SHARD_WALL_STAYS_MS + 500));
+        let again = SHARD_WALL_STAYS_MS + 1000;
+        for ms in [again, again + 1000, again + SHARD_WALL_STAYS_MS - 1] {
+            clocks.look(ms, at(ms));
+            assert_eq!(clocks.own(ms, at(ms)), HOUR_MS + ms);
+        }
+        let stayed = again + SHARD_WALL_STAYS_MS;
+        clocks.look(stayed, at(stayed));
+        assert_eq!(clocks.own(stayed, at(stayed)), stayed);
+    }
+
+    #[test]
+    fn only_what_is_found_can_be_over() {
+        let found = |expires_ms| Found {
+            version: Default::default(),
+            expires_ms,
+            value: Default::default(),
+        };
+        let value = |expires_ms| Reply::Value(Some(found(expires_ms)));
+        assert!(is_overdue(&value(Some(9)), 9));
+        assert!(!is_overdue(&value(Some(10)), 9));
+        assert!(!is_overdue(&value(None), u64::MAX));
+        assert!(is_overdue(&Reply::Values(alloc::vec![None, Some(found(Some(1)))]), 9));
+        assert!(!is_overdue(&Reply::Value(None), u64::MAX));
+    }
+}
