@@ -447,6 +447,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn waits_for_journal(&self) -> bool {
         !self.gathered.is_empty()
             || !self.unsaved.is_empty()
+            || !self.settling.wants_derived.is_empty()
             || self.peers.wants_edit()
             || !self.peers.wanted.is_empty()
     }
