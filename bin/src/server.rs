@@ -60,6 +60,9 @@ pub struct Server {
     /// Where to listen, when that is not this node's address among the members.
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
+    /// Where Redis clients are served; without it nowhere.
+    #[arg(long, value_name = "IP:PORT")]
+    resp: Option<SocketAddr>,
     /// Listens beyond this machine, though nobody is asked who he is yet.
     #[arg(long)]
     insecure: bool,
@@ -107,6 +110,7 @@ impl Server {
         let cluster = Cluster::new(&self.cluster, members, self.groups)?;
         let mut options = NodeOptions::new(NodeId(self.node), cluster);
         options.listen = self.listen;
+        options.resp = self.resp;
         let election = Duration::from_millis(self.election_ms);
         let raft = &mut options.shard.raft;
         raft.election = election;
@@ -124,9 +128,10 @@ impl Server {
     /// Whoever reaches the port may do everything, so others reach it only if that is wanted.
     fn check_exposure(&self, options: &NodeOptions) -> Outcome {
         let at = options.listens_at().map_err(|why| misconfigured(&why))?;
-        if self.insecure || at.ip().is_loopback() {
+        let mut all = [Some(at), options.resp].into_iter().flatten();
+        let Some(at) = all.find(|at| !self.insecure && !at.ip().is_loopback()) else {
             return Ok(());
-        }
+        };
         let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
         Err(Failure::new(
             &CONFIGURATION,
@@ -147,6 +152,7 @@ impl Server {
             ("directory", self.data.display().to_string().into()),
             ("directory_id", identity.directory.to_string().into()),
             ("is_new", report.created.into()),
+            ("resp", node.serves_resp().map_or_else(|| "off".into(), |at| at.to_string()).into()),
         ])?;
         out.next(&format!("trilith cli --at {} set hello world", node.listens()));
         let remote = node.remote();

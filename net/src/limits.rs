@@ -75,3 +75,19 @@ pub const RESP_STRANGER_WORDS_MAX: usize = 10;
 
 /// The longest word of such a request: a long password.
 pub const RESP_STRANGER_WORD_BYTES_MAX: usize = 16 << 10;
+
+/// Commands between MULTI and EXEC: as many as a transaction has writes.
+pub const RESP_QUEUE_MAX: usize = 1024;
+
+/// Commands of one connection that are done before anything is answered.
+pub const RESP_BATCH: usize = 512;
+
+/// Answers of one connection that wait before they are written.
+pub const RESP_ANSWER_BYTES: usize = 256 << 10;
+
+/// Connections of Redis clients to a node; as Redis has it.
+pub const RESP_CONNECTIONS_MAX: usize = 10_000;
+
+/// Clients inside a node: each has room for as many calls as a group keeps answers for, and a
+/// connection to each other node.
+pub const NODE_LANES: u64 = 4;

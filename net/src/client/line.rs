@@ -136,7 +136,8 @@ async fn hear_once<R: Runtime, S: StreamRead>(
         Kind::Pong => Ok(()),
         Kind::Response => {
             let response = Response::decode(&frame.body);
-            core.answered(line, response.map_err(|_why| BadFrame::Body("it is not a response"))?);
+            let response = response.map_err(|_why| BadFrame::Body("it is not a response"))?;
+            core.answered(line, response);
             Ok(())
         }
         Kind::Refusal => Err(Trouble::Refused(Refusal::take(&frame)?)),
@@ -171,17 +172,19 @@ impl<R: Runtime> Core<R> {
     }
 
     /// An answer goes to the call of its number. One from a node that was asked earlier says
-    /// nothing about the attempt that is under way, unless it says that it was done.
-    fn answered(&self, line: usize, response: Response) {
+    /// nothing about the attempt that is under way, unless it says that it was done. Answers whether
+    /// there is such a call.
+    pub(super) fn answered(&self, line: usize, response: Response) -> bool {
         let mut state = self.lock();
-        let Some(call) = state.calls.get_mut(response.sequence.0) else { return };
+        let Some(call) = state.calls.get_mut(response.sequence.0) else { return false };
         if call.line != line && !matches!(response.outcome, Outcome::Ok(_)) {
-            return;
+            return false;
         }
         call.heard = Some(Heard::Answer(response));
         if let Some(waker) = call.waker.take() {
             waker.wake();
         }
+        true
     }
 
     /// A connection has ended: what was asked over it may have been heard.

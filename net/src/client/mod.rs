@@ -21,6 +21,13 @@
 //!
 //! The client learns who leads what from what it is told, and asks there first.
 //!
+//! A node's own clients, which speak Redis or HTTP with others, are such a client too: one of its
+//! lines is no connection but the node's inbox ([`Inside`]), and everything else is the same. So a
+//! request finds its leader from whatever node, and is done once however often it is made.
+//!
+//! Calls that are polled in an order are sent in that order, the first time. Who must not have one
+//! done again behind a later one asks step by step ([`Client::ask`]).
+//!
 //! Invariants: a number belongs to one request for ever; the server is told the lowest number that
 //! still waits, and nothing below it is ever asked again; at most [`CLIENT_IN_FLIGHT_MAX`] calls are
 //! on their way.
@@ -49,7 +56,8 @@ use bytes::BytesMut;
 use trilith_engine::{
     command::{Level, Op, Outcome, Refusal, Request, Response, Session, Told},
     mark,
-    runtime::{Clock, Instant, Rng, Runtime, Task, timeout},
+    runtime::{Clock, Instant, Rng, Runtime, Sender, Task, timeout},
+    shard::{Caller, Inbound},
     store::slots::slot_of,
     types::{ClientId, GroupId, NodeId, Sequence, Slot, Stamp, Uuid},
 };
@@ -115,7 +123,8 @@ impl Wish {
 /// A client of a cluster. Dropping it ends its connections.
 pub struct Client<R: Runtime> {
     core: Arc<Core<R>>,
-    _tasks: Vec<<R::Task as Task>::Handle>,
+    /// Locked by nobody: so a client can be shared whatever handles are.
+    _tasks: Mutex<Vec<<R::Task as Task>::Handle>>,
 }
 
 /// What calls and lines share.
@@ -182,7 +191,33 @@ struct Line {
     is_up: bool,
     frames: BytesMut,
     writer: Option<Waker>,
+    /// When there is no connection between.
+    inside: Option<Inside>,
 }
+
+/// The node in whose process a client is.
+#[derive(Clone, Debug)]
+pub struct Inside {
+    /// Which.
+    pub node: NodeId,
+    /// Who the client is to it: what the node answers him is [heard](Ear::hear).
+    pub caller: Caller,
+    /// Where it takes requests.
+    pub into: Sender<Inbound>,
+}
+
+/// What hears for a client that is inside.
+pub struct Ear<R: Runtime>(Arc<Core<R>>);
+
+impl<R: Runtime> Ear<R> {
+    /// An answer of the node. Whether somebody waited for it.
+    pub fn hear(&self, response: Response) -> bool {
+        self.0.answered(INSIDE, response)
+    }
+}
+
+/// The line to the node that a client is inside of, if it is.
+const INSIDE: usize = 0;
 
 impl<R: Runtime> Core<R> {
     fn lock(&self) -> MutexGuard<'_, State<R::Rng>> {
@@ -241,24 +276,53 @@ impl<R: Runtime> Client<R> {
     /// A client of the cluster whose nodes listen there.
     #[must_use]
     pub fn start(runtime: &R, nodes: &[SocketAddr], options: ClientOptions) -> Self {
+        Self::begin_with(runtime, None, nodes, options)
+    }
+
+    /// A client inside a node, of a cluster whose other nodes listen there.
+    #[must_use]
+    pub fn inside(
+        runtime: &R,
+        inside: Inside,
+        others: &[SocketAddr],
+        options: ClientOptions,
+    ) -> (Self, Ear<R>) {
+        let client = Self::begin_with(runtime, Some(inside), others, options);
+        let ear = Ear(Arc::clone(&client.core));
+        (client, ear)
+    }
+
+    fn begin_with(
+        runtime: &R,
+        inside: Option<Inside>,
+        nodes: &[SocketAddr],
+        options: ClientOptions,
+    ) -> Self {
         let mut luck = runtime.rng("client");
         let id = options.client.unwrap_or_else(|| ClientId(luck.next_u64().max(1)));
+        let here = inside.map(|inside| Line {
+            node: Some(inside.node),
+            is_up: true,
+            inside: Some(inside),
+            ..Line::default()
+        });
+        let first = usize::from(here.is_some());
         let state = State {
             luck,
             last: 0,
             since: Stamp(0),
             behind: BTreeMap::new(),
             calls: Calls::default(),
-            lines: nodes.iter().map(|_| Line::default()).collect(),
+            lines: here.into_iter().chain(nodes.iter().map(|_| Line::default())).collect(),
             leaders: BTreeMap::new(),
         };
         let state = Mutex::new(state);
         let core = Arc::new(Core { runtime: runtime.clone(), options, id, state });
         let lines = nodes.iter().enumerate();
         let tasks = lines.map(|(line, at)| {
-            runtime.task().spawn("line", line::run(Arc::clone(&core), line, *at))
+            runtime.task().spawn("line", line::run(Arc::clone(&core), first + line, *at))
         });
-        Self { _tasks: tasks.collect(), core }
+        Self { _tasks: Mutex::new(tasks.collect()), core }
     }
 
     /// Who it is.
@@ -270,18 +334,24 @@ impl<R: Runtime> Client<R> {
     /// Asks, as often as it must, until there is an answer or the time is over. A call that is
     /// dropped before that is unknown.
     pub async fn call(&self, op: Op, wish: Wish) -> Response {
-        let clock = self.core.runtime.clock();
-        if let Op::Write(command) = &op
-            && let Err(refusal) = command.check()
-        {
-            return local(0, Outcome::Refused(refusal));
+        match self.ask(op, wish) {
+            Ok(ask) => ask.finish().await,
+            Err(refusal) => local(0, Outcome::Refused(refusal)),
+        }
+    }
+
+    /// A call that is made step by step. Nothing is sent yet.
+    ///
+    /// # Errors
+    /// When it cannot be made at all.
+    pub fn ask(&self, op: Op, wish: Wish) -> Result<Ask<'_, R>, Refusal> {
+        if let Op::Write(command) = &op {
+            command.check()?;
         }
         let target = Target::of(&op);
-        let Some(numbered) = self.begin(target) else {
-            return local(0, Outcome::Refused(Refusal::Overloaded));
-        };
-        let now = clock.now();
-        let mut progress = Progress {
+        let numbered = self.begin(target).ok_or(Refusal::Overloaded)?;
+        let now = self.core.runtime.clock().now();
+        let progress = Progress {
             target,
             since: numbered.since,
             now,
@@ -292,17 +362,8 @@ impl<R: Runtime> Client<R> {
             known: None,
             pause: self.core.options.backoff_min,
         };
-        let mut request = self.request(&numbered, op, &wish);
-        while progress.now < progress.deadline {
-            if let Some(response) = self.attempt(&numbered, &mut request, &mut progress).await {
-                return response;
-            }
-            progress.attempts += 1;
-            progress.now = clock.now();
-        }
-        let outcome =
-            if progress.maybe { Outcome::Unknown } else { Outcome::Refused(progress.refusal) };
-        local(numbered.number, outcome)
+        let request = self.request(&numbered, op, &wish);
+        Ok(Ask { numbered, request, progress })
     }
 
     fn begin(&self, target: Target) -> Option<Numbered<'_, R>> {
@@ -329,7 +390,9 @@ impl<R: Runtime> Client<R> {
             op,
         }
     }
+}
 
+impl<R: Runtime> Core<R> {
     /// One attempt; the answer, if it ends the call.
     async fn attempt(
         &self,
@@ -337,14 +400,14 @@ impl<R: Runtime> Client<R> {
         request: &mut Request,
         progress: &mut Progress,
     ) -> Option<Response> {
-        let clock = self.core.runtime.clock();
-        let Some(line) = self.ask(numbered, request, progress) else {
+        let clock = self.runtime.clock();
+        let Some(line) = self.send(numbered, request, progress) else {
             self.pause(progress).await;
             return None;
         };
         let is_write = matches!(request.op, Op::Write(_));
-        let until = progress.deadline.min(progress.now + self.core.options.attempt_within);
-        let response = match timeout(clock, until, self.core.heard(numbered.number)).await {
+        let until = progress.deadline.min(progress.now + self.options.attempt_within);
+        let response = match timeout(clock, until, self.heard(numbered.number)).await {
             Ok(Heard::Answer(response)) => response,
             Ok(Heard::Lost) | Err(_) => {
                 progress.maybe |= is_write;
@@ -393,7 +456,7 @@ impl<R: Runtime> Client<R> {
 
     /// A response says how late it is where it comes from, and perhaps who leads.
     fn learn(&self, target: Target, stamp: Stamp, leader: Option<usize>) {
-        let mut state = self.core.lock();
+        let mut state = self.lock();
         let state = &mut *state;
         let since = state.behind.get_mut(&target).unwrap_or(&mut state.since);
         *since = stamp.max(*since);
@@ -410,24 +473,26 @@ impl<R: Runtime> Client<R> {
         }
         mark!("client: a group is far behind the others");
         progress.since = stamp;
-        self.core.lock().behind.insert(progress.target, stamp);
+        self.lock().behind.insert(progress.target, stamp);
         true
     }
 
     /// Puts the request on a line that is up. Answers which.
-    fn ask(
+    fn send(
         &self,
         numbered: &Numbered<'_, R>,
         request: &mut Request,
         progress: &mut Progress,
     ) -> Option<usize> {
         let left = progress.deadline.since(progress.now);
-        let mut state = self.core.lock();
+        let mut state = self.lock();
         let state = &mut *state;
         let count = state.lines.len();
-        let known = state.leaders.get(&progress.target).copied();
-        let first =
-            known.unwrap_or((self.core.id.0 as usize).wrapping_add(progress.attempts as usize));
+        let is_here = state.lines.first().is_some_and(|line| line.inside.is_some());
+        // Who takes what is near asks the node that he is inside of.
+        let near = (is_here && request.level == Level::Eventual).then_some(INSIDE);
+        let known = near.or(state.leaders.get(&progress.target).copied());
+        let first = known.unwrap_or((self.id.0 as usize).wrapping_add(progress.attempts as usize));
         progress.known = known;
         let mut all = (0..count).map(|next| first.wrapping_add(next) % count.max(1));
         let line = all.find(|line| state.lines.get(*line).is_some_and(|line| line.is_up))?;
@@ -435,7 +500,13 @@ impl<R: Runtime> Client<R> {
         request.session.since = progress.since;
         request.patience_ms = u32::try_from(left.as_millis()).unwrap_or(u32::MAX).max(1);
         let to = state.lines.get_mut(line)?;
-        frame::encode(&mut to.frames, Kind::Request, |out| request.encode(out)).ok()?;
+        if let Some(Inside { caller, into, .. }) = &to.inside {
+            let request = Inbound::Request { caller: *caller, request: request.clone() };
+            // Full or closed: as if the line were not there.
+            into.push(request).ok()?;
+        } else {
+            frame::encode(&mut to.frames, Kind::Request, |out| request.encode(out)).ok()?;
+        }
         if let Some(call) = state.calls.get_mut(numbered.number) {
             (call.line, call.heard) = (line, None);
         }
@@ -447,7 +518,7 @@ impl<R: Runtime> Client<R> {
 
     /// A refusal may say who leads. Whether it does, and that is news.
     fn follow(&self, target: Target, asked: usize, refusal: Refusal) -> bool {
-        let mut state = self.core.lock();
+        let mut state = self.lock();
         let Refusal::NotLeader(leader) = refusal else {
             return false;
         };
@@ -464,18 +535,57 @@ impl<R: Runtime> Client<R> {
     }
 
     fn forget(&self, target: Target, line: usize) {
-        let mut state = self.core.lock();
+        let mut state = self.lock();
         if state.leaders.get(&target) == Some(&line) {
             state.leaders.remove(&target);
         }
     }
 
     async fn pause(&self, progress: &mut Progress) {
-        let clock = self.core.runtime.clock();
+        let clock = self.runtime.clock();
         let nanos = u64::try_from(progress.pause.as_nanos()).unwrap_or(u64::MAX).max(2);
-        let pause = Duration::from_nanos(self.core.lock().luck.range(nanos / 2..nanos));
-        progress.pause = progress.pause.saturating_mul(2).min(self.core.options.backoff_max);
+        let pause = Duration::from_nanos(self.lock().luck.range(nanos / 2..nanos));
+        progress.pause = progress.pause.saturating_mul(2).min(self.options.backoff_max);
         clock.sleep_until(progress.deadline.min(clock.now() + pause)).await;
+    }
+}
+
+/// A call that is under way.
+pub struct Ask<'a, R: Runtime> {
+    numbered: Numbered<'a, R>,
+    request: Request,
+    progress: Progress,
+}
+
+impl<R: Runtime> Ask<'_, R> {
+    /// One attempt; the answer, if it ends the call. The first poll sends.
+    pub async fn once(&mut self) -> Option<Response> {
+        let Self { numbered, request, progress } = self;
+        let core = numbered.core;
+        if progress.now >= progress.deadline {
+            return Some(self.end());
+        }
+        let response = core.attempt(numbered, request, progress).await;
+        progress.attempts += 1;
+        progress.now = core.runtime.clock().now();
+        response
+    }
+
+    /// As many attempts as it takes, until the time is over.
+    pub async fn finish(mut self) -> Response {
+        loop {
+            if let Some(response) = self.once().await {
+                return response;
+            }
+        }
+    }
+
+    /// What is known of it when no further attempt is made.
+    #[must_use]
+    pub fn end(&self) -> Response {
+        let Progress { maybe, refusal, .. } = self.progress;
+        let outcome = if maybe { Outcome::Unknown } else { Outcome::Refused(refusal) };
+        local(self.numbered.number, outcome)
     }
 }
 

@@ -112,6 +112,12 @@ impl Cluster {
         &self.members
     }
 
+    /// How many groups the slots are split over.
+    #[must_use]
+    pub const fn groups(&self) -> u16 {
+        self.groups
+    }
+
     /// Where a member listens.
     ///
     /// # Errors

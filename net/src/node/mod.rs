@@ -5,6 +5,9 @@
 //!                                   ▲        └────► watch: every packet, step and applied entry
 //!                        remote ────┘
 //! ```
+//! Redis clients come to a port of their own; what they ask goes to the inbox by clients that are
+//! inside the node (`lanes.rs`), and from there to whoever leads.
+//!
 //! The same on real machines and in the simulator. A node is one core: the shard is a task, and so
 //! is each connection, all on one thread. They meet in two places: the inbox, which is bounded, and
 //! the buffers that packets and answers are encoded into. When the inbox is full, connections are
@@ -20,25 +23,35 @@
 //! Not here: flags, signals and log lines (`bin`), what a shard does (`trilith_engine::shard`).
 
 mod cluster;
+mod lanes;
 
 pub use cluster::{Cluster, Misconfigured};
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use trilith_engine::{
     command::Response,
     journal::OpenReport,
     packet::Envelope,
     raft::{EntryId, Moment, Raft},
-    runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, queue},
+    runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, Task, queue},
     shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
     types::{GroupId, NodeId},
 };
 
 use crate::{
+    client::Ear,
     limits::NODE_INBOX,
     peer::{LinkOptions, Links, Setup, hello::Identity},
+    resp::{
+        front::Front,
+        hub::{Facts, Hub},
+        serve,
+    },
 };
+
+/// The Redis whose commands and errors we have.
+const REDIS_VERSION: &str = "7.4.0";
 
 /// How a node is started.
 #[derive(Clone, Debug)]
@@ -49,6 +62,8 @@ pub struct NodeOptions {
     pub cluster: Cluster,
     /// Where it listens, when that is not the address at which the others find it.
     pub listen: Option<SocketAddr>,
+    /// Where Redis clients are served, if they are.
+    pub resp: Option<SocketAddr>,
     /// The shard's part.
     pub shard: ShardOptions,
     /// The links' part.
@@ -60,7 +75,7 @@ impl NodeOptions {
     #[must_use]
     pub fn new(node: NodeId, cluster: Cluster) -> Self {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
-        Self { node, cluster, listen: None, shard, links }
+        Self { node, cluster, listen: None, resp: None, shard, links }
     }
 
     /// Where the node listens.
@@ -129,6 +144,8 @@ impl Watch for () {}
 struct Wire<R: Runtime, W> {
     /// `None` while the directory is opened, when a shard says nothing.
     links: Option<Links<R>>,
+    /// What hears for the clients inside the node.
+    ears: Vec<Ear<R>>,
     watch: W,
 }
 
@@ -142,9 +159,12 @@ impl<R: Runtime, W: Watch> Outbox for Wire<R, W> {
     }
 
     fn respond(&mut self, caller: Caller, response: Response) {
-        if let Some(links) = &self.links
-            && !links.answer(caller, &response)
-        {
+        let is_heard = match (lanes::nth(caller), &self.links) {
+            (Some(nth), _) => self.ears.get(nth).is_some_and(|ear| ear.hear(response)),
+            (None, Some(links)) => links.answer(caller, &response),
+            (None, None) => true,
+        };
+        if !is_heard {
             self.watch.saw_lost_answer();
         }
     }
@@ -181,6 +201,8 @@ pub struct Node<R: Runtime, W: Watch = ()> {
     into: Sender<Inbound>,
     identity: Identity,
     listens: SocketAddr,
+    /// Where Redis clients are served, and who does it.
+    resp: Option<(SocketAddr, <R::Task as Task>::Handle)>,
     report: OpenReport,
 }
 
@@ -191,10 +213,17 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
-        let NodeOptions { node, cluster, shard, links, .. } = options;
+        let NodeOptions { node, cluster, resp, shard, links, .. } = options;
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
-        let wire = Wire { links: None, watch };
+        let door = match resp {
+            Some(at) => {
+                let door = rt.net().listen(at).await;
+                Some(door.map_err(|why| StartError::Listen(at, why))?)
+            }
+            None => None,
+        };
+        let wire = Wire { links: None, ears: Vec::new(), watch };
         let opened = Shard::open(rt.clone(), shard, node, &cluster.founding(), wire).await;
         let (mut shard, report) = opened?;
         let cluster_id = report.owner.map_or(cluster.id(), |owner| owner.cluster);
@@ -203,11 +232,21 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());
         shard.outbox_mut().links = Some(links);
-        Ok(Self { shard, inbox, into, identity, listens, report })
+        let resp = door.map(|door| {
+            let at = door.local();
+            let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
+            shard.outbox_mut().ears = ears;
+            let is_cluster = cluster.members().len() > 1;
+            let front = Front::new(rt.clone(), lanes, cluster.groups(), is_cluster);
+            let hub = Arc::new(Hub::new(rt.clone(), front, facts(identity, at)));
+            (at, rt.task().spawn("resp listener", serve::listen(hub, door)))
+        });
+        Ok(Self { shard, inbox, into, identity, listens, resp, report })
     }
 
     /// Runs until it is told to stop, or must.
     pub async fn run(self) -> Stopped {
+        let _served_until_then = self.resp;
         self.shard.run(self.inbox).await
     }
 
@@ -229,10 +268,27 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         self.listens
     }
 
+    /// Where Redis clients are served.
+    #[must_use]
+    pub fn serves_resp(&self) -> Option<SocketAddr> {
+        self.resp.as_ref().map(|(at, _)| *at)
+    }
+
     /// What opening its directory found.
     #[must_use]
     pub const fn report(&self) -> &OpenReport {
         &self.report
+    }
+}
+
+/// What the node tells Redis clients of itself.
+fn facts(identity: Identity, at: SocketAddr) -> Facts {
+    Facts {
+        version: env!("CARGO_PKG_VERSION"),
+        redis_version: REDIS_VERSION,
+        node: identity.node,
+        directory: identity.directory,
+        port: at.port(),
     }
 }
 

@@ -2,13 +2,22 @@
 //!
 //! Files in reading order: `request` (bytes become commands), `reply` (answers become bytes),
 //! `commands` (which there are), `act` (what they say about keys), `decimal` (fractions),
-//! `scratch` (what it does).
+//! `scratch` (what it does), `direct` (where the engine does it), `front` (who asks the cluster),
+//! `session` and `described` (what is about the connection or the node), `glob` (patterns), `hub`
+//! (what connections have in common), `serve` (their life).
 //!
 //! Not here: the native protocol (`peer/callers.rs`), what commands do to a state (`trilith_engine`).
 
 pub mod act;
 pub mod commands;
 pub mod decimal;
+mod described;
+mod direct;
+pub mod front;
+pub mod glob;
+pub mod hub;
 pub mod reply;
 pub mod request;
 pub mod scratch;
+pub mod serve;
+mod session;

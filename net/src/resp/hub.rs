@@ -1,0 +1,84 @@
+//! What all connections to a node's Redis port have in common.
+//!
+//! Not here: one connection (`session.rs`, `serve.rs`), the cluster (`front.rs`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use trilith_engine::{
+    runtime::{Clock, Instant, Runtime},
+    types::{NodeId, Uuid},
+};
+
+use super::front::Front;
+
+/// What a node says of itself.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Our version.
+    pub version: &'static str,
+    /// The version of Redis that clients are to take us for: they look at it to know what is there.
+    pub redis_version: &'static str,
+    /// Which node.
+    pub node: NodeId,
+    /// Its directory.
+    pub directory: Uuid,
+    /// The port.
+    pub port: u16,
+}
+
+/// A node's Redis port.
+pub struct Hub<R: Runtime> {
+    runtime: R,
+    front: Front<R>,
+    facts: Facts,
+    began: Instant,
+    connections: AtomicU64,
+    commands: AtomicU64,
+    last: AtomicU64,
+}
+
+impl<R: Runtime> Hub<R> {
+    /// One that says that of the node.
+    #[must_use]
+    pub fn new(runtime: R, front: Front<R>, facts: Facts) -> Self {
+        let began = runtime.clock().now();
+        let zero = || AtomicU64::new(0);
+        Self { runtime, front, facts, began, connections: zero(), commands: zero(), last: zero() }
+    }
+
+    pub(super) const fn runtime(&self) -> &R {
+        &self.runtime
+    }
+
+    pub(super) const fn front(&self) -> &Front<R> {
+        &self.front
+    }
+
+    pub(super) const fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    pub(super) fn uptime_seconds(&self) -> u64 {
+        self.runtime.clock().now().since(self.began).as_secs()
+    }
+
+    /// One more connection; its number.
+    pub(super) fn enter(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.last.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    pub(super) fn leave(&self) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn count(&self, commands: u64) {
+        self.commands.fetch_add(commands, Ordering::Relaxed);
+    }
+
+    /// How many connections there are, how many there were, and how many commands.
+    pub(super) fn counted(&self) -> (u64, u64, u64) {
+        let read = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        (read(&self.connections), read(&self.last), read(&self.commands))
+    }
+}

@@ -1,0 +1,440 @@
+//! A connection's own state, and the commands that are about it rather than about keys.
+//!
+//! Not here: how commands come and answers go (`serve.rs`), keys (`front.rs`), the words of COMMAND
+//! (`described.rs`).
+
+use bytes::{Bytes, BytesMut};
+use std::net::SocketAddr;
+use trilith_engine::{command::Level, runtime::Runtime};
+
+use super::{
+    act::{Act, integer},
+    commands::{COMMANDS, Spec, Verb},
+    described,
+    front::{Executed, Mood, Watched},
+    hub::Hub,
+    reply::{Answer, Protocol},
+    request::Words,
+    scratch::Said,
+};
+use crate::limits::RESP_QUEUE_MAX;
+
+/// Whether answers are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Hears {
+    #[default]
+    All,
+    /// The next one not.
+    SkipsOne,
+    Nothing,
+}
+
+/// What MULTI has gathered.
+#[derive(Debug, Default)]
+struct Gathered {
+    acts: Vec<Act>,
+    /// Something of it cannot be done.
+    is_broken: bool,
+}
+
+/// What a connection is, beside its bytes.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) number: u64,
+    from: SocketAddr,
+    pub(super) protocol: Protocol,
+    pub(super) mood: Mood,
+    name: Bytes,
+    library: (Bytes, Bytes),
+    gathered: Option<Gathered>,
+    watched: Watched,
+    hears: Hears,
+    /// It ends when everything is answered.
+    pub(super) ends: bool,
+}
+
+/// What is to be done about a command.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// This, with keys; an own wish for it beside that of the connection.
+    Act(Act, Option<Mood>),
+    /// What this line of the table says, about the connection or the node.
+    Own(&'static Spec, Words),
+    /// Nothing more than to say so.
+    Say(Said),
+}
+
+fn error(text: impl Into<String>) -> Said {
+    Said::Error(text.into().into())
+}
+
+/// A word as errors repeat it.
+fn shown(word: &[u8]) -> String {
+    String::from_utf8_lossy(&word[..word.len().min(128)]).into_owned()
+}
+
+fn unknown_command(words: &Words) -> Said {
+    let mut text =
+        format!("ERR unknown command '{}', with args beginning with: ", shown(words.get(0)));
+    for word in words.iter().skip(1) {
+        if text.len() > 256 {
+            break;
+        }
+        text.push_str(&format!("'{}' ", shown(word)));
+    }
+    error(text)
+}
+
+/// The line of a command that can be called so.
+fn line_of(words: &Words) -> Result<&'static Spec, Said> {
+    let Some(command) = COMMANDS.get(words.get(0)) else { return Err(unknown_command(words)) };
+    let Some(spec) = COMMANDS.of(words) else {
+        let name = command.name.to_ascii_uppercase();
+        let asked = shown(words.get(1));
+        return Err(error(format!("ERR unknown subcommand '{asked}'. Try {name} HELP.")));
+    };
+    if spec.takes(words.len()) {
+        return Ok(spec);
+    }
+    let of = if std::ptr::eq(command, spec) { String::new() } else { format!("{}|", command.name) };
+    Err(error(format!("ERR wrong number of arguments for '{of}{}' command", spec.name)))
+}
+
+/// A level's name.
+fn level(word: &[u8]) -> Result<Level, Said> {
+    match &word.to_ascii_lowercase()[..] {
+        b"eventual" => Ok(Level::Eventual),
+        b"quorum" => Ok(Level::Quorum),
+        b"strong" => Ok(Level::Strong),
+        _ => Err(error("ERR a level is eventual, quorum or strong")),
+    }
+}
+
+impl Session {
+    pub(super) fn new(number: u64, from: SocketAddr) -> Self {
+        Self {
+            number,
+            from,
+            protocol: Protocol::default(),
+            mood: Mood::default(),
+            name: Bytes::new(),
+            library: <_>::default(),
+            gathered: None,
+            watched: Watched::new(),
+            hears: Hears::default(),
+            ends: false,
+        }
+    }
+
+    /// What is to be done about a request.
+    pub(super) fn step(&mut self, words: Words) -> Step {
+        match self.read(words, None) {
+            Ok(step) => step,
+            Err(said) => {
+                if let Some(gathered) = &mut self.gathered {
+                    gathered.is_broken = true;
+                }
+                Step::Say(said)
+            }
+        }
+    }
+
+    fn read(&mut self, words: Words, mood: Option<Mood>) -> Result<Step, Said> {
+        let spec = line_of(&words)?;
+        if spec.verb == Verb::With {
+            let mood = Mood { reads: level(words.get(1))?, ..self.mood };
+            let behind = words.behind(2);
+            if COMMANDS.get(behind.get(0)).is_some_and(|spec| spec.verb == Verb::With) {
+                return Err(error("ERR one level is enough"));
+            }
+            return self.read(behind, Some(mood));
+        }
+        let act = Act::read(spec, &words).map_err(error)?;
+        if let Some(mood) = mood
+            && !act.as_ref().is_some_and(|act| act.is_read() || mood.reads == Level::Strong)
+        {
+            return Err(error(
+                "CONSISTENCY a write is always strong, and other commands have no level",
+            ));
+        }
+        let Some(gathered) = &mut self.gathered else {
+            return Ok(act.map_or_else(|| Step::Own(spec, words), |act| Step::Act(act, mood)));
+        };
+        match (act, spec.verb) {
+            (Some(act), _) if gathered.acts.len() < RESP_QUEUE_MAX => {
+                gathered.acts.push(act);
+                Ok(Step::Say(Said::Simple("QUEUED")))
+            }
+            (Some(_), _) => {
+                Err(error(format!("ERR a transaction has at most {RESP_QUEUE_MAX} commands")))
+            }
+            (None, Verb::Multi) => Ok(Step::Say(error("ERR MULTI calls can not be nested"))),
+            (None, Verb::Watch) => Ok(Step::Say(error("ERR WATCH inside MULTI is not allowed"))),
+            (None, Verb::Exec | Verb::Discard | Verb::Quit | Verb::Reset) => {
+                Ok(Step::Own(spec, words))
+            }
+            (None, _) => Err(error(format!(
+                "ERR {} is not possible in a transaction",
+                spec.name.to_ascii_uppercase()
+            ))),
+        }
+    }
+
+    /// Whether the answer to the command that comes now is to be left out. Asked once for each.
+    pub(super) fn skips(&mut self) -> bool {
+        let skips = self.hears == Hears::SkipsOne;
+        if skips {
+            self.hears = Hears::All;
+        }
+        skips
+    }
+
+    /// Whether it hears answers. Asked when a command is done, which may have changed it.
+    pub(super) fn hears(&self) -> bool {
+        self.hears == Hears::All
+    }
+
+    /// Does what is about the connection or the node, and answers.
+    pub(super) async fn own<R: Runtime>(
+        &mut self,
+        hub: &Hub<R>,
+        (spec, words): (&'static Spec, &Words),
+        out: &mut BytesMut,
+    ) {
+        let said = match spec.verb {
+            Verb::Exec => return self.exec(hub, out).await,
+            Verb::Watch => self.watch(hub, words).await,
+            Verb::Hello => match self.hello(words) {
+                Ok(()) => return self.greet(hub, &mut Answer::new(out, self.protocol)),
+                Err(said) => said,
+            },
+            _ => match self.change(spec, words) {
+                Some(said) => said,
+                None => {
+                    let answer = &mut Answer::new(out, self.protocol);
+                    return described::answer(hub, self, (spec, words), answer);
+                }
+            },
+        };
+        said.write(&mut Answer::new(out, self.protocol));
+    }
+
+    /// What changes the connection; nothing when the command does not.
+    fn change(&mut self, spec: &Spec, words: &Words) -> Option<Said> {
+        Some(match spec.verb {
+            Verb::Multi => {
+                self.gathered = Some(Gathered::default());
+                Said::Ok
+            }
+            Verb::Discard if self.gathered.take().is_none() => error("ERR DISCARD without MULTI"),
+            Verb::Discard | Verb::Unwatch => {
+                self.watched.clear();
+                Said::Ok
+            }
+            Verb::Reset => {
+                *self = Self::new(self.number, self.from);
+                Said::Simple("RESET")
+            }
+            Verb::Quit => {
+                self.ends = true;
+                Said::Ok
+            }
+            Verb::Select => match integer(words.get(1)) {
+                Ok(0) => Said::Ok,
+                Ok(_) => error("ERR DB index is out of range"),
+                Err(why) => error(why),
+            },
+            Verb::Auth => error(
+                "ERR AUTH <password> called without any password configured for the default user. \
+                 Are you sure your configuration is correct?",
+            ),
+            Verb::Readonly => {
+                self.mood.reads = Level::Eventual;
+                Said::Ok
+            }
+            Verb::Readwrite => {
+                self.mood = Mood::default();
+                Said::Ok
+            }
+            Verb::Consistency => self.consistency(words).map_or_else(|said| said, |()| Said::Ok),
+            Verb::ClientSetname => {
+                self.set_name(words.share(2)).map_or_else(|said| said, |()| Said::Ok)
+            }
+            Verb::ClientSetinfo => self.set_library(words),
+            Verb::ClientReply => return Some(self.set_hears(words.get(2))),
+            _ => return None,
+        })
+    }
+
+    fn consistency(&mut self, words: &Words) -> Result<(), Said> {
+        let mut mood = self.mood;
+        if words.len().is_multiple_of(2) {
+            return Err(error("ERR syntax error"));
+        }
+        for at in (1..words.len()).step_by(2) {
+            let word = words.get(at + 1);
+            match &words.get(at).to_ascii_uppercase()[..] {
+                b"READ" => mood.reads = level(word)?,
+                b"WRITE" if level(word)? == Level::Strong => {}
+                b"WRITE" => return Err(error("CONSISTENCY a write is always strong here")),
+                b"MAXSTALE" => {
+                    let ms = integer(word).ok().and_then(|ms| u32::try_from(ms).ok());
+                    mood.staleness_ms = ms.ok_or_else(|| {
+                        error("ERR MAXSTALE is a number of milliseconds, 0 for however old")
+                    })?;
+                }
+                _ => return Err(error("ERR syntax error")),
+            }
+        }
+        self.mood = mood;
+        Ok(())
+    }
+
+    fn set_name(&mut self, name: Bytes) -> Result<(), Said> {
+        if !name.iter().all(u8::is_ascii_graphic) {
+            return Err(error(
+                "ERR Client names cannot contain spaces, newlines or special characters.",
+            ));
+        }
+        self.name = name;
+        Ok(())
+    }
+
+    fn set_library(&mut self, words: &Words) -> Said {
+        if !words.get(3).iter().all(u8::is_ascii_graphic) {
+            let field = shown(words.get(2));
+            return error(format!(
+                "ERR {field} cannot contain spaces, newlines or special characters."
+            ));
+        }
+        match &words.get(2).to_ascii_lowercase()[..] {
+            b"lib-name" => self.library.0 = words.share(3),
+            b"lib-ver" => self.library.1 = words.share(3),
+            _ => return error(format!("ERR Unrecognized option '{}'", shown(words.get(2)))),
+        }
+        Said::Ok
+    }
+
+    fn set_hears(&mut self, word: &[u8]) -> Said {
+        self.hears = match &word.to_ascii_lowercase()[..] {
+            b"on" => Hears::All,
+            b"off" => Hears::Nothing,
+            b"skip" => Hears::SkipsOne,
+            _ => return error("ERR syntax error"),
+        };
+        Said::Ok
+    }
+
+    /// HELLO: which protocol, and perhaps a name.
+    fn hello(&mut self, words: &Words) -> Result<(), Said> {
+        let protocol = match words.get(1) {
+            b"" => self.protocol,
+            b"2" => Protocol::Resp2,
+            b"3" => Protocol::Resp3,
+            word => {
+                let is_number = integer(word).is_ok();
+                let why = "ERR Protocol version is not an integer or out of range";
+                return Err(error(if is_number {
+                    "NOPROTO unsupported protocol version"
+                } else {
+                    why
+                }));
+            }
+        };
+        let mut at = 2;
+        while at < words.len() {
+            match &words.get(at).to_ascii_uppercase()[..] {
+                b"SETNAME" if at + 1 < words.len() => {
+                    self.set_name(words.share(at + 1))?;
+                    at += 2;
+                }
+                // Nobody has a password here: whoever is the default user may come in by any.
+                b"AUTH" if at + 2 < words.len() && words.get(at + 1) == b"default" => at += 3,
+                b"AUTH" if at + 2 < words.len() => {
+                    return Err(error(
+                        "WRONGPASS invalid username-password pair or user is disabled.",
+                    ));
+                }
+                option => {
+                    return Err(error(format!(
+                        "ERR Syntax error in HELLO option '{}'",
+                        shown(option)
+                    )));
+                }
+            }
+        }
+        self.protocol = protocol;
+        Ok(())
+    }
+
+    fn greet<R: Runtime>(&self, hub: &Hub<R>, answer: &mut Answer<'_>) {
+        answer.map(7);
+        for (name, value) in [("server", "redis"), ("version", hub.facts().redis_version)] {
+            answer.bulk(name.as_bytes());
+            answer.bulk(value.as_bytes());
+        }
+        answer.bulk(b"proto");
+        answer.integer(if self.protocol == Protocol::Resp3 { 3 } else { 2 });
+        answer.bulk(b"id");
+        answer.integer(self.number as i64);
+        for (name, value) in [("mode", "standalone"), ("role", "master")] {
+            answer.bulk(name.as_bytes());
+            answer.bulk(value.as_bytes());
+        }
+        answer.bulk(b"modules");
+        answer.array(0);
+    }
+
+    async fn watch<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Said {
+        let keys: Vec<Bytes> = (1..words.len()).map(|at| words.share(at)).collect();
+        match hub.front().versions(self.number, &keys, &self.mood).await {
+            Ok(versions) => {
+                // What was watched first counts.
+                for (key, version) in versions {
+                    self.watched.entry(key).or_insert(version);
+                }
+                Said::Ok
+            }
+            Err(said) => said,
+        }
+    }
+
+    async fn exec<R: Runtime>(&mut self, hub: &Hub<R>, out: &mut BytesMut) {
+        let watched = std::mem::take(&mut self.watched);
+        let gathered = self.gathered.take();
+        let answer = &mut Answer::new(out, self.protocol);
+        let Some(Gathered { acts, is_broken }) = gathered else {
+            return answer.error("ERR EXEC without MULTI");
+        };
+        if is_broken {
+            let why = "EXECABORT Transaction discarded because of previous errors.";
+            return answer.error(why);
+        }
+        match hub.front().transact(self.number, &acts, &watched, &self.mood).await {
+            Executed::Done(said) => Said::Many(said).write(answer),
+            Executed::Changed => answer.no_array(),
+            Executed::Failed(said) => said.write(answer),
+        }
+    }
+
+    /// One line about it, as CLIENT INFO has it.
+    pub(super) fn line(&self) -> String {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        format!(
+            "id={} addr={} name={} db=0 sub=0 psub=0 ssub=0 multi={} watch={} resp={} \
+             lib-name={} lib-ver={}",
+            self.number,
+            self.from,
+            text(&self.name),
+            self.gathered.as_ref().map_or(-1, |gathered| gathered.acts.len() as i64),
+            self.watched.len(),
+            if self.protocol == Protocol::Resp3 { 3 } else { 2 },
+            text(&self.library.0),
+            text(&self.library.1),
+        )
+    }
+
+    pub(super) const fn name(&self) -> &Bytes {
+        &self.name
+    }
+}
