@@ -511,6 +511,11 @@ const PLANTED: &[Mutant] = &[
         "a sleeping group never gives back a vote that it may need",
     ),
     of_room(
+        "raft_damaged_leader_waits_for_ever",
+        "raft",
+        "a follower lacks what its leader cannot read any more, and nobody else has in its log",
+    ),
+    of_room(
         "raft_lost_copy_is_not_missed",
         "raft",
         "a follower whose disk lied lacks for ever what it acknowledged",

@@ -11,6 +11,10 @@
 //!   certainly never had it**, it was never committed and is discarded. **Otherwise it waits**: a
 //!   peer that is away may have the only copy.
 //!
+//! What a leader has applied is committed, and it goes on with it: later entries of its own copy
+//! count. A follower that lacks the damaged entry itself is sent the state instead, when nobody has
+//! sent the entry for a while; the others may have compacted it.
+//!
 //! "Never had it" must stay true. A leader of the entry's term, cut off and alive, could still bring
 //! the entry to those who denied it, and commit it by counting the old acknowledgement of the
 //! damaged copy. So a denial counts only from a replica whose durable term is newer than every term
@@ -54,7 +58,9 @@
 //! committed of what that follower acknowledged. Who has less says so, is sent the rest, and does
 //! not vote before it is there.
 
-use super::{Body, Effects, EntryId, Head, Held, Index, Raft, ReplicaId, Term, election::State};
+use super::{
+    Body, Effects, EntryId, Head, Held, Index, Moment, Raft, ReplicaId, Term, election::State,
+};
 use crate::{mark, planted};
 use alloc::vec::Vec;
 
@@ -69,6 +75,8 @@ pub(super) struct Damage {
     lacks: Index,
     /// The damaged entry that peers were asked for.
     asked: EntryId,
+    /// Since when.
+    asked_since: Moment,
     /// Who certainly never had it.
     denials: Vec<ReplicaId>,
     /// The entry that the state cannot take.
@@ -82,6 +90,7 @@ impl Damage {
             forgot,
             lacks: Index(0),
             asked: EntryId::default(),
+            asked_since: Moment::default(),
             denials: Vec::new(),
             stuck: None,
         }
@@ -160,6 +169,7 @@ impl Raft {
         let Some(id) = self.log.first_faulty().and_then(|bad| self.log.id_at(bad)) else { return };
         if self.damage.asked != id {
             self.damage.asked = id;
+            self.damage.asked_since = self.now;
             self.damage.denials.clear();
         }
         let leads = matches!(self.state, State::Leader(_));
@@ -173,6 +183,19 @@ impl Raft {
         for to in others {
             // Held back like every question that a term is taken for.
             self.promise(fx, to, Body::RepairAsk { id });
+        }
+    }
+
+    /// Up to where damaged entries are not waited for: the state has them, and nobody has sent the
+    /// first of them in all the time that an election takes.
+    pub(super) fn given_up_to(&self) -> Index {
+        let first = self.log.first_faulty().and_then(|bad| self.log.id_at(bad));
+        let waited = self.now >= self.damage.asked_since + self.config.election;
+        let is_hopeless = first == Some(self.damage.asked) && waited;
+        if is_hopeless && !planted!("raft_damaged_leader_waits_for_ever") {
+            self.applied
+        } else {
+            Index(0)
         }
     }
 

@@ -103,12 +103,21 @@ impl Progress {
 
     /// The next thing to say to this peer; `None` when there is nothing, or it must wait. To be
     /// asked until it is `None`.
-    pub(super) fn feed(&mut self, log: &Log, commit: Index, config: &Config) -> Option<Body> {
+    /// Up to `given_up`, damaged entries will not be repaired.
+    pub(super) fn feed(
+        &mut self,
+        log: &Log,
+        commit: Index,
+        given_up: Index,
+        config: &Config,
+    ) -> Option<Body> {
         if matches!(self.flow, Flow::Snapshot | Flow::Probe { waiting: true }) {
             return None;
         }
         // Before the window: what fills it may be lost, and could not even be asked for any more.
-        if self.next <= log.base().index && !planted!("raft_full_window_hides_compaction") {
+        let is_lost = self.next <= given_up && log.is_faulty(self.next);
+        let is_gone = self.next <= log.base().index || is_lost;
+        if is_gone && !planted!("raft_full_window_hides_compaction") {
             mark!("raft_peer_needs_a_snapshot");
             self.flow = Flow::Snapshot;
             self.window.clear();

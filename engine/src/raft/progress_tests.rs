@@ -53,7 +53,7 @@ impl Pair {
 
     fn feed(&mut self) {
         let commit = self.progress.matched;
-        while let Some(body) = self.progress.feed(&self.log, commit, &self.config) {
+        while let Some(body) = self.progress.feed(&self.log, commit, Index(0), &self.config) {
             self.there.push(body);
         }
     }

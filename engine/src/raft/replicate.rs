@@ -93,10 +93,11 @@ impl Raft {
     }
 
     fn feed_at(&mut self, at: usize, fx: &mut Effects) {
+        let given_up = self.given_up_to();
         let State::Leader(leading) = &mut self.state else { return };
         let peer = &mut leading.peers[at];
         let before = peer.flow;
-        while let Some(body) = peer.feed(&self.log, self.commit, &self.config) {
+        while let Some(body) = peer.feed(&self.log, self.commit, given_up, &self.config) {
             let message = super::Message { from: self.id, to: peer.id, term: self.term, body };
             fx.send.push(message);
         }
@@ -260,7 +261,9 @@ impl Raft {
     /// A leader commits what a majority has.
     pub(super) fn advance(&mut self, fx: &mut Effects) {
         let State::Leader(leading) = &mut self.state else { return };
-        let whole = self.log.whole_to();
+        // What is applied is committed: damaged or not, it does not keep later entries from counting.
+        let bad = self.log.first_faulty_from(self.applied.next());
+        let whole = bad.map_or(self.log.last().index, |bad| Index(bad.0 - 1));
         let durable = if planted!("raft_own_copy_before_durable") {
             self.log.last().index
         } else {

@@ -15,7 +15,7 @@ use crate::{mark, planted};
 
 impl Raft {
     pub(super) fn on_snapshot_sent(&mut self, to: ReplicaId, arrived: bool, fx: &mut Effects) {
-        let base = self.log.base().index;
+        let base = self.log.base().index.max(self.given_up_to());
         let State::Leader(leading) = &mut self.state else { return };
         let Some(peer) = leading.peer(to).filter(|peer| peer.flow == Flow::Snapshot) else {
             return;
