@@ -179,13 +179,6 @@ const fn governed(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(GOVERNED) }
 }
 
-/// Who hunts what shows when entries are damaged.
-const ROT: &[&str] = &["a_cluster_outlives_rot_on_a_minority_of_its_disks"];
-
-const fn rotten(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(ROT) }
-}
-
 const fn of_room(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunters: Hunters::Room }
 }
@@ -380,7 +373,7 @@ const PLANTED: &[Mutant] = &[
     ),
     clustered("raft_ack_before_durable", "raft", "a follower acknowledges what its disk may lose"),
     clustered("raft_vote_before_durable", "raft", "a vote is sent that its disk may lose"),
-    clustered(
+    of_room(
         "raft_own_vote_before_durable",
         "raft",
         "a candidate counts a vote that its disk may lose",
@@ -395,7 +388,7 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "the state takes what the own disk does not have",
     ),
-    clustered(
+    of_room(
         "raft_stale_completion_believed",
         "raft",
         "a completion of an older term attests the log of this one",
@@ -407,7 +400,7 @@ const PLANTED: &[Mutant] = &[
     ),
     clustered("raft_votes_twice", "raft", "a replica votes for two candidates of one term"),
     clustered("raft_vote_for_any_log", "raft", "a replica votes for a log that is behind its own"),
-    clustered(
+    of_room(
         "raft_refusal_teaches_nothing",
         "raft",
         "a refused pre-vote does not teach the higher term",
@@ -419,7 +412,7 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "the majority's value is read from an unsorted list",
     ),
-    governed("raft_joint_needs_one_majority", "a joint membership asks only its new half"),
+    of_room("raft_joint_needs_one_majority", "raft", "a joint membership asks only its new half"),
     of_room(
         "raft_commit_of_an_old_term",
         "raft",
@@ -436,20 +429,20 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "entries are taken whatever stands before them",
     ),
-    clustered(
+    of_room(
         "raft_append_cuts_always",
         "raft",
         "an append cuts whatever stands after it, conflict or not",
     ),
-    clustered("raft_stale_rejection_believed", "raft", "an old rejection moves a follower back"),
-    clustered("raft_window_has_no_end", "raft", "appends are sent without end"),
+    of_room("raft_stale_rejection_believed", "raft", "an old rejection moves a follower back"),
+    of_room("raft_window_has_no_end", "raft", "appends are sent without end"),
     clustered("raft_probe_waits_forever", "raft", "a lost probe is never repeated"),
     clustered(
         "raft_full_window_hides_compaction",
         "raft",
         "a full window hides that a snapshot is needed",
     ),
-    clustered(
+    of_room(
         "raft_base_taken_for_agreement",
         "raft",
         "logs that part below the base are probed forever",
@@ -461,9 +454,13 @@ const PLANTED: &[Mutant] = &[
     ),
     clustered("raft_read_by_any_answer", "raft", "an answer to an older round confirms a read"),
     clustered("raft_read_without_a_round", "raft", "a leader reads without asking anybody"),
-    governed("raft_lease_never_ends", "a lease has no end"),
-    governed("raft_old_lease_not_waited_for", "a new leader commits while an old lease holds"),
-    governed("raft_two_changes_at_once", "a change is taken before the last one is applied"),
+    of_room("raft_lease_never_ends", "raft", "a lease has no end"),
+    of_room(
+        "raft_old_lease_not_waited_for",
+        "raft",
+        "a new leader commits while an old lease holds",
+    ),
+    of_room("raft_two_changes_at_once", "raft", "a change is taken before the last one is applied"),
     of_room(
         "raft_change_before_own_commit",
         "raft",
@@ -478,26 +475,34 @@ const PLANTED: &[Mutant] = &[
         "raft_committed_change_forgotten",
         "a crash forgets that a change is committed, and its membership campaigns again",
     ),
-    governed(
+    of_room(
         "raft_refusal_hides_the_commit",
+        "raft",
         "the only voter left never hears that it is, and nobody can be elected",
     ),
-    governed("raft_removed_leader_stays", "a leader that was removed goes on"),
-    governed("raft_ids_are_reused", "a removed replica's id joins again"),
-    clustered("raft_old_snapshot_is_installed", "raft", "a snapshot replaces what is newer"),
-    governed(
+    of_room("raft_removed_leader_stays", "raft", "a leader that was removed goes on"),
+    of_room("raft_ids_are_reused", "raft", "a removed replica's id joins again"),
+    of_room("raft_old_snapshot_is_installed", "raft", "a snapshot replaces what is newer"),
+    of_room(
         "raft_transfer_before_caught_up",
+        "raft",
         "a successor is told to campaign before it has the log",
     ),
-    rotten("raft_damaged_log_may_lead", "a replica with a damaged entry campaigns"),
-    rotten(
+    of_room("raft_damaged_log_may_lead", "raft", "a replica with a damaged entry campaigns"),
+    of_room(
         "raft_damaged_entry_counts_as_absent",
+        "raft",
         "a damaged entry does not count when logs are compared",
     ),
-    rotten("raft_damaged_entry_is_acknowledged", "a damaged copy is acknowledged"),
-    rotten("raft_one_denial_discards", "one peer that never had it discards a damaged entry"),
-    rotten(
+    of_room("raft_damaged_entry_is_acknowledged", "raft", "a damaged copy is acknowledged"),
+    of_room(
+        "raft_one_denial_discards",
+        "raft",
+        "one peer that never had it discards a damaged entry",
+    ),
+    of_room(
         "raft_denial_without_a_new_term",
+        "raft",
         "denials count while an old leader may still bring the entry",
     ),
     of_room(
@@ -525,7 +530,7 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "a replica that may lack what it acknowledged votes",
     ),
-    clustered(
+    of_room(
         "raft_quiet_follower_sleeps_on",
         "raft",
         "the death of a quiet group's leader is slept through",
@@ -535,26 +540,26 @@ const PLANTED: &[Mutant] = &[
         "store",
         "a repetition is executed like a new request",
     ),
-    clustered("store_reply_of_another", "store", "a repetition hears the reply of another request"),
+    of_room("store_reply_of_another", "store", "a repetition hears the reply of another request"),
     clustered(
         "store_sessions_not_in_the_checkpoint",
         "store",
         "a restart forgets who was told what",
     ),
-    clustered("store_floor_falls", "store", "a late request brings back what was forgotten"),
+    of_room("store_floor_falls", "store", "a late request brings back what was forgotten"),
     clustered(
         "store_forgotten_is_refused",
         "store",
         "a request that may have been executed is called refused",
     ),
-    clustered(
+    of_room(
         "store_forgotten_client_is_new",
         "store",
         "a repetition of a forgotten client is executed again",
     ),
-    clustered("store_busy_client_is_forgotten", "store", "a client makes room while it waits"),
-    clustered("store_time_falls", "store", "a slower leader's stamp turns time back"),
-    clustered(
+    of_room("store_busy_client_is_forgotten", "store", "a client makes room while it waits"),
+    of_room("store_time_falls", "store", "a slower leader's stamp turns time back"),
+    of_room(
         "store_expired_is_there",
         "store",
         "an expired key is there until somebody throws it away",
@@ -564,8 +569,8 @@ const PLANTED: &[Mutant] = &[
         "store",
         "a version condition holds for newer versions too",
     ),
-    clustered("store_transaction_by_halves", "store", "what was done before a failing write stays"),
-    clustered("store_derived_loses_expiry", "store", "a computed value lives for good"),
+    of_room("store_transaction_by_halves", "store", "what was done before a failing write stays"),
+    of_room("store_derived_loses_expiry", "store", "a computed value lives for good"),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),
     planted("index_at_append", "lone", "a frame is in the index though it was refused"),
     planted("condition_ignored", "lone", "a write happens though its condition does not hold"),
