@@ -439,12 +439,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 }
 
-/// Whether an entry was applied, and the index has nothing of it.
+/// Whether an entry was applied without effect, or the index has nothing of it any more. What is
+/// judged and held for its derived records is in no index yet.
 fn is_void(group: &Group, tree: Option<&Tree>, index: Index) -> bool {
     let bytes = group.window.slot(index).and_then(Slot::bytes);
     let entry = bytes.and_then(|bytes| Entry::parse(bytes).ok());
     let had = |entry: Entry<'_>| has_effect(tree, entry.records().map(|(.., record)| record));
-    index <= group.state.applied() && entry.is_some_and(|entry| !had(entry))
+    let is_gone = index <= group.raft.applied() && entry.is_some_and(|entry| !had(entry));
+    is_gone || group.void.contains_key(&index)
 }
 
 /// Whether an applied entry's records may count, as the index has it.
