@@ -37,8 +37,10 @@ pub mod verdict;
 pub mod walk;
 
 mod chores;
+mod commit;
 mod manifest;
 mod open;
+mod recovery;
 mod room;
 mod salvage;
 mod sealed;

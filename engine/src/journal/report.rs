@@ -3,7 +3,7 @@
 //! Every refusal names whose fault it is and what can be done. Losses that were accepted are
 //! listed, never silent.
 //!
-//! Not here: how any of it is found (`verdict.rs`, `open.rs`).
+//! Not here: how any of it is found (`verdict.rs`, `recovery.rs`).
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;

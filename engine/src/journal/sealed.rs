@@ -4,7 +4,7 @@
 //! Everything in a sealed segment was durable when it was sealed, so there is no tail here: what
 //! is not whole is rot.
 //!
-//! Not here: who asks (`open.rs`, `chores.rs`, compaction).
+//! Not here: who asks (`recovery.rs`, `chores.rs`, compaction).
 
 use alloc::{
     format,

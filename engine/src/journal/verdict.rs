@@ -28,7 +28,7 @@
 //!
 //! Invariant (I6): every LSN up to the answered `next_lsn` is kept, or stands in a damage.
 //!
-//! Not here: what to do about it (`open.rs`).
+//! Not here: what to do about it (`recovery.rs`, `commit.rs`).
 
 use alloc::vec::Vec;
 use core::fmt;

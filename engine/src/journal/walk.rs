@@ -21,7 +21,7 @@
 //! Invariants: every step moves at least 64 bytes forward, so any input ends; memory is bounded by
 //! one entry per 64 bytes of input.
 //!
-//! Not here: reading the bytes (`open.rs`), concluding (`verdict.rs`).
+//! Not here: reading the bytes (`recovery.rs`), concluding (`verdict.rs`).
 
 use alloc::vec::Vec;
 

@@ -15,7 +15,7 @@ use super::{
     footer,
     format::*,
     frame::{FrameBuilder, Place},
-    open::was_never_begun,
+    recovery::was_never_begun,
     verdict::{Decision, Front, Scanned, decide},
     walk::{FrameAt, Start, walk},
 };
