@@ -97,23 +97,32 @@ fn named(report: &OpenReport) -> Vec<(u32, u64, u64)> {
     lines.map(|line| (line.group.0, line.version_min.0, line.version_max.0)).collect()
 }
 
-#[test]
-fn rot_in_the_tail_is_named_at_every_opening() {
-    let mut disk = killed();
-    rot(&mut disk, 3);
+/// Opens a disk three times, looks at what each life finds, and writes one more in each.
+fn through_lives(disk: Platter, look: impl Fn(u64, &Recovered)) {
     let mut still = Still::with_seed(disk, 3);
     for life in 0..3 {
         let (mut journal, recovered) = open(&still);
-        let report = &recovered.report;
-        let expect: Vec<u64> = (1..=8 + life).filter(|version| *version != 3).collect();
-        assert_eq!(versions(&recovered), expect, "life {life}");
-        assert_eq!(named(report), [(2, 3, 3)], "life {life}: {report:?}");
-        assert!(report.damages.iter().all(|damage| damage.verdict == Verdict::Rot));
-        assert!(report.tail_is_certain, "life {life}: {report:?}");
+        look(life, &recovered);
+        // No LSN is given out twice, also when nobody can read what had it.
+        assert_eq!(journal.next_lsn().0, 9 + life, "life {life}");
         let _durable = put(&still, &mut journal, 1, 9 + life);
         drop(journal);
         still = still.after_death(4 + life);
     }
+}
+
+#[test]
+fn rot_in_the_tail_is_named_at_every_opening() {
+    let mut disk = killed();
+    rot(&mut disk, 3);
+    through_lives(disk, |life, recovered| {
+        let report = &recovered.report;
+        let expect: Vec<u64> = (1..=8 + life).filter(|version| *version != 3).collect();
+        assert_eq!(versions(recovered), expect, "life {life}");
+        assert_eq!(named(report), [(2, 3, 3)], "life {life}: {report:?}");
+        assert!(report.damages.iter().all(|damage| damage.verdict == Verdict::Rot));
+        assert!(report.tail_is_certain, "life {life}: {report:?}");
+    });
 }
 
 /// Nobody knows whether the last write was acknowledged, and a second opening does not know either.
@@ -121,25 +130,18 @@ fn rot_in_the_tail_is_named_at_every_opening() {
 fn an_uncertain_end_stays_uncertain() {
     let mut disk = killed();
     rot(&mut disk, 8);
-    let mut still = Still::with_seed(disk, 3);
-    for life in 0..3 {
-        let (mut journal, recovered) = open(&still);
+    through_lives(disk, |life, recovered| {
         let report = &recovered.report;
         let expect: Vec<u64> = (1..=7).chain(9..9 + life).collect();
-        assert_eq!(versions(&recovered), expect, "life {life}");
+        assert_eq!(versions(recovered), expect, "life {life}");
         assert!(!report.tail_is_certain, "life {life}: {report:?}");
         assert_eq!(report.damages.len(), 1, "life {life}: {report:?}");
         assert_eq!(report.damages[0].verdict, Verdict::Ambiguous, "life {life}");
-        assert_eq!(scars(&recovered), [vec![(1, 1)]], "life {life}");
+        assert_eq!(scars(recovered), [vec![(1, 1)]], "life {life}");
         if life == 0 {
             assert_eq!(named(report), [(1, 8, 8)]);
         }
-        // Its LSN is not given out again.
-        assert_eq!(journal.next_lsn().0, 9 + life);
-        let _durable = put(&still, &mut journal, 1, 9 + life);
-        drop(journal);
-        still = still.after_death(4 + life);
-    }
+    });
 }
 
 /// What nobody can read may have been anybody's, and what comes before it is kept once.
@@ -147,18 +149,13 @@ fn an_uncertain_end_stays_uncertain() {
 fn an_end_without_a_name_is_anybodys() {
     let mut disk = killed();
     rot_header(&mut disk, 8);
-    let mut still = Still::with_seed(disk, 3);
-    for life in 0..3 {
-        let (mut journal, recovered) = open(&still);
+    through_lives(disk, |life, recovered| {
         let report = &recovered.report;
         let expect: Vec<u64> = (1..=7).chain(9..9 + life).collect();
-        assert_eq!(versions(&recovered), expect, "life {life}");
+        assert_eq!(versions(recovered), expect, "life {life}");
         assert_eq!(report.damages[0].verdict, Verdict::Ambiguous, "life {life}: {report:?}");
-        assert_eq!(scars(&recovered), [vec![]], "life {life}");
-        let _durable = put(&still, &mut journal, 1, 9 + life);
-        drop(journal);
-        still = still.after_death(4 + life);
-    }
+        assert_eq!(scars(recovered), [vec![]], "life {life}");
+    });
 }
 
 /// A frame that says whose it is does not speak for one that may have come behind it.
