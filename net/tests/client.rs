@@ -9,17 +9,21 @@
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
+    ops::Bound,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use trilith_engine::{
-    command::{Command, Level, Op, Outcome, Refusal, Reply, Request, Response, Session, Told},
+    command::{
+        Command, Level, Op, Outcome, Refusal, Reply, Request, Response, Scan, Session, Told,
+    },
+    limits::{GET_KEYS_MAX, KEY_BYTES_MAX},
     runtime::{
         Clock, Handle, Listener, Net, Runtime, StreamRead, StreamWrite, Task, queue, timeout,
     },
-    types::{ClientId, NodeId, Sequence, Stamp, Uuid, Version},
+    types::{ClientId, GroupId, NodeId, Sequence, Stamp, Uuid, Version},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
@@ -298,6 +302,31 @@ fn what_may_have_happened_is_unknown_and_never_refused() {
         let op = Op::Write(Command::Increment { key: Bytes::from_static(b"a"), by: 1 });
         let outcome = nobody.call(op, Wish::strong(Duration::from_millis(50))).await.outcome;
         assert_eq!(outcome, Outcome::Refused(Refusal::TooLate));
+    });
+}
+
+#[test]
+fn what_cannot_be_said_is_refused_before_it_is_sent() {
+    run("limits", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::Does], 20_000).await;
+        let long = Bytes::from(vec![b'k'; KEY_BYTES_MAX + 1]);
+        let short = Bytes::from_static(b"a");
+        let scan = |start, end| {
+            Op::Scan(Scan { group: GroupId(1), start, end, keys_max: 1, bytes_max: 1 })
+        };
+        let wrong = [
+            (Op::Get(long.clone()), Refusal::KeyTooLong),
+            (Op::GetMany(vec![short.clone(), long.clone()]), Refusal::KeyTooLong),
+            (scan(Bound::Included(long.clone()), Bound::Unbounded), Refusal::KeyTooLong),
+            (scan(Bound::Unbounded, Bound::Excluded(long.clone())), Refusal::KeyTooLong),
+            (Op::Write(Command::Increment { key: long, by: 1 }), Refusal::KeyTooLong),
+            (Op::GetMany(vec![short; GET_KEYS_MAX + 1]), Refusal::TooLarge),
+        ];
+        for (op, refusal) in wrong {
+            let said = cluster.client.call(op, Wish::strong(Duration::from_secs(20))).await;
+            assert_eq!(said.outcome, Outcome::Refused(refusal));
+        }
+        assert_eq!((cluster.add("a", 20_000).await, cluster.asked()), (number(1), vec![1]));
     });
 }
 

@@ -18,9 +18,15 @@ use super::{
     Session,
     bytes::{Read, finish, put_key, put_session, share, take_count, take_key, take_session},
     replace::Replace,
+    reply::Refusal,
     verb::Command,
 };
-use crate::{codec::Reader, journal::format::FormatError, limits::GET_KEYS_MAX, types::GroupId};
+use crate::{
+    codec::Reader,
+    journal::format::FormatError,
+    limits::{GET_KEYS_MAX, KEY_BYTES_MAX},
+    types::GroupId,
+};
 use alloc::vec::Vec;
 use bytes::{BufMut, Bytes, BytesMut};
 use core::ops::Bound;
@@ -124,6 +130,28 @@ impl Op {
         let read = keys.iter().map(AsRef::as_ref);
         read.chain(command.into_iter().flat_map(Command::keys))
     }
+
+    /// Whether it is within the limits: what is checked before it is sent, so that it can be
+    /// encoded.
+    ///
+    /// # Errors
+    /// The limit that it breaks; nothing happened.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let is_too_long = |key: &Bytes| key.len() > KEY_BYTES_MAX;
+        let is_long_bound = |bound: &Bound<Bytes>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => is_too_long(key),
+            Bound::Unbounded => false,
+        };
+        let has_long_key = match self {
+            Self::Get(key) => is_too_long(key),
+            Self::GetMany(keys) if keys.len() > GET_KEYS_MAX => return Err(Refusal::TooLarge),
+            Self::GetMany(keys) => keys.iter().any(is_too_long),
+            Self::Scan(scan) => is_long_bound(&scan.start) || is_long_bound(&scan.end),
+            Self::Write(command) => return command.check(),
+            Self::Replace(_) => false,
+        };
+        if has_long_key { Err(Refusal::KeyTooLong) } else { Ok(()) }
+    }
 }
 
 /// A request.
@@ -146,7 +174,7 @@ impl Request {
     /// Appends its bytes.
     ///
     /// # Panics
-    /// When its command does not pass its [check](Command::check).
+    /// When what it asks does not pass its [check](Op::check).
     pub fn encode(&self, out: &mut BytesMut) {
         put_session(out, &self.session);
         out.put_u8(self.level.to_byte());

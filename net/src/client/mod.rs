@@ -345,9 +345,7 @@ impl<R: Runtime> Client<R> {
     /// # Errors
     /// When it cannot be made at all.
     pub fn ask(&self, op: Op, wish: Wish) -> Result<Ask<'_, R>, Refusal> {
-        if let Op::Write(command) = &op {
-            command.check()?;
-        }
+        op.check()?;
         let target = Target::of(&op);
         let numbered = self.begin(target).ok_or(Refusal::Overloaded)?;
         let now = self.core.runtime.clock().now();

@@ -64,7 +64,11 @@ fn is_inf(word: &[u8]) -> bool {
 /// Digits, perhaps a point among them, perhaps an exponent behind: if that fits.
 fn exact(text: &str) -> Option<i128> {
     let (digits, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
-    let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() < 64)?;
+    let exponent: i32 = exponent.parse().ok()?;
+    // Farther than that nothing fits.
+    if exponent.unsigned_abs() >= 64 {
+        return None;
+    }
     let (is_negative, digits) = match digits.strip_prefix('-') {
         Some(rest) => (true, rest),
         None => (false, digits.strip_prefix('+').unwrap_or(digits)),
@@ -78,7 +82,7 @@ fn exact(text: &str) -> Option<i128> {
         let digit = byte.is_ascii_digit().then(|| i128::from(byte - b'0'))?;
         number = number.checked_mul(10)?.checked_add(digit)?;
     }
-    let shift = DIGITS as i32 + exponent - fraction.len() as i32;
+    let shift = (DIGITS as i32 + exponent).checked_sub(i32::try_from(fraction.len()).ok()?)?;
     if shift >= 0 {
         number = number.checked_mul(10_i128.checked_pow(shift.unsigned_abs())?)?;
     } else {
@@ -139,6 +143,17 @@ mod tests {
         }
         assert!(Decimal::read(b"inf").is_some() && sum("inf", "1").is_none());
         assert_eq!(sum("1e308", "1e308"), None);
+    }
+
+    #[test]
+    fn an_exponent_is_a_number_of_any_size() {
+        for exponent in [i32::MIN, i32::MAX, -65, -64, -63, 63, 64, 65] {
+            let text = format!("1e{exponent}");
+            let _read = Decimal::read(text.as_bytes());
+            let _read = Decimal::read(format!("1.{}e{exponent}", "0".repeat(70_000)).as_bytes());
+        }
+        assert_eq!(sum("1e-2147483648", "1").as_deref(), Some("1"));
+        assert_eq!(sum("1e-9223372036854775808", "1").as_deref(), Some("1"));
     }
 
     proptest! {
