@@ -26,6 +26,10 @@ pub const RECORD_VALUE_BYTES_MAX: usize = VALUE_BYTES_MAX_EMBEDDED;
 /// condition. Its length stands in one byte.
 pub const ENTRY_SECTION_BYTES_MAX: usize = u8::MAX as usize;
 
+/// The highest number that a node tells another: half of what 64 bits hold, so that no sum of two
+/// that came over a wire overflows. A node refuses what is higher, and the link with it.
+pub const PACKET_NUMBER_MAX: u64 = i64::MAX as u64;
+
 /// One frame's records: a batch is written and verified as one piece, so it is held in memory as
 /// one piece. Room for the largest value and a batch around it.
 pub const FRAME_BYTES_MAX: usize = 128 << 20;

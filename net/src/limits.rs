@@ -15,10 +15,6 @@ pub const FRAME_BODY_BYTES_MAX: usize = 16 << 20;
 /// wait for more than a few words.
 pub const HANDSHAKE_BODY_BYTES_MAX: usize = 64;
 
-/// The highest number that a message may say: half of what 64 bits hold, so that no sum of two that
-/// came over a wire overflows.
-pub const NUMBER_MAX: u64 = i64::MAX as u64;
-
 /// What waits to be sent to one node, unless the options say otherwise: the window of a few busy
 /// groups. What is older than that is repeated by Raft before it would arrive.
 pub const OUTBOX_BYTES_MAX: usize = 32 << 20;

@@ -39,7 +39,8 @@ use core::time::Duration;
 use super::{Outbox, Shard, group::Group, stop};
 use crate::{
     limits::{
-        SHARD_PACE_FIT_TIMES, SHARD_PACE_SAMPLES, SHARD_PACE_SLOW_PRIORITY, SHARD_PACE_SLOW_TIMES,
+        PACKET_NUMBER_MAX, SHARD_PACE_FIT_TIMES, SHARD_PACE_SAMPLES, SHARD_PACE_SLOW_PRIORITY,
+        SHARD_PACE_SLOW_TIMES,
     },
     mark,
     packet::{Envelope, Packet},
@@ -94,8 +95,8 @@ impl Recent {
     }
 }
 
-/// What a node says whose disk is full: a write would take for ever.
-const FOR_EVER: u64 = u64::MAX;
+/// What a node says whose disk is full: a write would take for ever. As long as can be told.
+const FOR_EVER: u64 = PACKET_NUMBER_MAX;
 
 /// How fast this node is, and how fast the others are.
 #[derive(Debug)]

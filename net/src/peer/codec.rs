@@ -18,7 +18,7 @@
 //!
 //! There is one way to write a packet. A byte that has no meaning is zero, a flag is 0 or 1, and
 //! nothing follows a message that carries no entries; anything else is refused, so that a bit of
-//! it can be given a meaning one day. Numbers above [`NUMBER_MAX`] are refused too: what adds one to
+//! it can be given a meaning one day. Numbers above [`PACKET_NUMBER_MAX`] are refused too: what adds one to
 //! an index from a wire must not overflow. What the entries say is checked by whoever reads them.
 //!
 //! Not here: frames and checksums (`frame.rs`), the worked bytes (`docs/wire.md`).
@@ -26,17 +26,14 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use trilith_engine::{
     codec::Reader,
-    limits::KEY_BYTES_MAX,
+    limits::{KEY_BYTES_MAX, PACKET_NUMBER_MAX},
     never,
     packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
     raft::{Body, EntryId, Message, Position},
     types::{GroupId, Index, ReplicaId, Term, Uuid, Version},
 };
 
-use crate::{
-    frame::{self, BadFrame, Frame, Kind, TooLong},
-    limits::NUMBER_MAX,
-};
+use crate::frame::{self, BadFrame, Frame, Kind, TooLong};
 
 /// Before a message's own numbers.
 const RAFT_BYTES: usize = 32;
@@ -162,22 +159,23 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
         Packet::Seat { group, replica, directory } => frame::encode(out, Kind::Seat, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
-            out.put_u64_le(replica.0);
+            put_number(out, replica.0);
             out.put_slice(&directory.0);
         }),
         Packet::Digest { group, replica, at, digest } => frame::encode(out, Kind::Digest, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
-            [replica.0, at.0, *digest].into_iter().for_each(|number| out.put_u64_le(number));
+            [replica.0, at.0].into_iter().for_each(|number| put_number(out, number));
+            out.put_u64_le(*digest);
         }),
         Packet::Pace { micros, wall_ms } => frame::encode(out, Kind::Pace, |out| {
-            out.put_u64_le(*micros);
-            out.put_u64_le(*wall_ms);
+            put_number(out, *micros);
+            put_number(out, *wall_ms);
         }),
         Packet::ValueAsk { group, version, key } => frame::encode(out, Kind::ValueAsk, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
-            out.put_u64_le(version.0);
+            put_number(out, version.0);
             out.put_slice(key);
         }),
         Packet::Value { group, record } => frame::encode(out, Kind::Value, |out| {
@@ -197,7 +195,7 @@ fn put_raft(out: &mut BytesMut, group: GroupId, message: &Message, entries: &[By
     let fixed = [message.from.0, message.to.0, message.term.0];
     for (field, number) in head[8..].chunks_exact_mut(8).zip(fixed.into_iter().chain(said.numbers))
     {
-        field.copy_from_slice(&number.to_le_bytes());
+        field.copy_from_slice(&sayable(number).to_le_bytes());
     }
     out.put_slice(&head[..RAFT_BYTES + 8 * count]);
     if never!(!carries && !entries.is_empty(), "entries travel with a message that names them") {
@@ -209,8 +207,23 @@ fn put_raft(out: &mut BytesMut, group: GroupId, message: &Message, entries: &[By
 fn put_snapshot(out: &mut BytesMut, id: &SnapshotId, first: u8, offset: u64) {
     out.put_u32_le(id.group.0);
     out.put_slice(&[first, 0, 0, 0]);
-    let numbers = [id.from.0, id.to.0, id.at.term.0, id.at.index.0, id.sending, offset];
-    numbers.into_iter().for_each(|number| out.put_u64_le(number));
+    let numbers = [id.from.0, id.to.0, id.at.term.0, id.at.index.0];
+    numbers.into_iter().for_each(|number| put_number(out, number));
+    out.put_u64_le(id.sending);
+    put_number(out, offset);
+}
+
+fn put_number(out: &mut BytesMut, number: u64) {
+    out.put_u64_le(sayable(number));
+}
+
+/// A number that the other side does not refuse: for what is too high the highest, which costs a
+/// wrong number and not the link.
+fn sayable(number: u64) -> u64 {
+    if never!(number > PACKET_NUMBER_MAX, "a node tells only numbers that nodes take") {
+        return PACKET_NUMBER_MAX;
+    }
+    number
 }
 
 /// Reads a frame's packet; its entries and pieces are slices of the frame.
@@ -241,7 +254,11 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
 
 fn number(reader: &mut Reader<'_>) -> Result<u64, BadFrame> {
     let number = reader.u64()?;
-    if number > NUMBER_MAX { Err(BadFrame::Body("a number is too high")) } else { Ok(number) }
+    if number > PACKET_NUMBER_MAX {
+        Err(BadFrame::Body("a number is too high"))
+    } else {
+        Ok(number)
+    }
 }
 
 fn flag(byte: u8) -> Result<bool, BadFrame> {
@@ -402,7 +419,7 @@ mod tests {
     };
 
     fn bodies() -> impl Strategy<Value = Body> {
-        let number = 0..=NUMBER_MAX;
+        let number = 0..=PACKET_NUMBER_MAX;
         let numbers = (number.clone(), number.clone(), number.clone(), number);
         (0..18_u8, any::<bool>(), numbers).prop_map(|(what, flag, (a, b, c, d))| {
             let (count, has_flag, _) = SHAPES[usize::from(what)];
@@ -413,7 +430,7 @@ mod tests {
     }
 
     fn packets() -> impl Strategy<Value = Packet> {
-        let id = (any::<u32>(), 0..=NUMBER_MAX, 0..=NUMBER_MAX, any::<u64>());
+        let id = (any::<u32>(), 0..=PACKET_NUMBER_MAX, 0..=PACKET_NUMBER_MAX, any::<u64>());
         let id = id.prop_map(|(group, from, term, sending)| SnapshotId {
             group: GroupId(group),
             from: ReplicaId(from),
@@ -421,7 +438,7 @@ mod tests {
             at: EntryId::new(term, term / 3),
             sending,
         });
-        let raft = (any::<u32>(), bodies(), 0..=NUMBER_MAX, vec(any::<u8>(), 0..40));
+        let raft = (any::<u32>(), bodies(), 0..=PACKET_NUMBER_MAX, vec(any::<u8>(), 0..40));
         let raft = raft.prop_map(|(group, body, from, entries)| {
             let message =
                 Message { from: ReplicaId(from), to: ReplicaId(7), term: Term(from), body };
@@ -429,17 +446,22 @@ mod tests {
             let entries = if carries { vec![Bytes::from(entries)] } else { vec![] };
             Packet::Raft { group: GroupId(group), message, entries }
         });
-        let chunk =
-            (id.clone(), 0..=NUMBER_MAX, vec(any::<u8>(), 0..40), any::<u32>(), any::<bool>());
+        let chunk = (
+            id.clone(),
+            0..=PACKET_NUMBER_MAX,
+            vec(any::<u8>(), 0..40),
+            any::<u32>(),
+            any::<bool>(),
+        );
         let chunk = chunk.prop_map(|(id, offset, bytes, crc, is_last)| {
             Packet::Chunk(Chunk { id, offset, bytes: bytes.into(), crc, is_last })
         });
         let states = [ChunkState::Going, ChunkState::Whole, ChunkState::Refused];
         let state = prop_oneof![Just(states[0]), Just(states[1]), Just(states[2])];
-        let ack = (id, 0..=NUMBER_MAX, state)
+        let ack = (id, 0..=PACKET_NUMBER_MAX, state)
             .prop_map(|(id, offset, state)| Packet::ChunkAck(ChunkAck { id, offset, state }));
-        let beat =
-            (any::<u32>(), 0..=NUMBER_MAX, any::<bool>()).prop_map(|(group, term, is_ack)| {
+        let beat = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<bool>()).prop_map(
+            |(group, term, is_ack)| {
                 let round = Position(term / 2);
                 let body = if is_ack {
                     Body::HeartbeatAck { round }
@@ -451,24 +473,25 @@ mod tests {
                     group: GroupId(group),
                     message: Message { from, to, term: Term(term), body },
                 }
-            });
+            },
+        );
         let beats = vec(beat, 0..4).prop_map(Packet::Beats);
-        let seat = (any::<u32>(), 0..=NUMBER_MAX, any::<[u8; 16]>());
+        let seat = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<[u8; 16]>());
         let seat = seat.prop_map(|(group, replica, directory)| Packet::Seat {
             group: GroupId(group),
             replica: ReplicaId(replica),
             directory: Uuid(directory),
         });
-        let digest = (any::<u32>(), 0..=NUMBER_MAX, any::<u64>());
+        let digest = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<u64>());
         let digest = digest.prop_map(|(group, replica, digest)| Packet::Digest {
             group: GroupId(group),
             replica: ReplicaId(replica),
             at: Index(replica / 2),
             digest,
         });
-        let pace = (0..=NUMBER_MAX, 0..=NUMBER_MAX)
+        let pace = (0..=PACKET_NUMBER_MAX, 0..=PACKET_NUMBER_MAX)
             .prop_map(|(micros, wall_ms)| Packet::Pace { micros, wall_ms });
-        let ask = (any::<u32>(), 0..=NUMBER_MAX, vec(any::<u8>(), 0..40));
+        let ask = (any::<u32>(), 0..=PACKET_NUMBER_MAX, vec(any::<u8>(), 0..40));
         let ask = ask.prop_map(|(group, version, key)| Packet::ValueAsk {
             group: GroupId(group),
             version: Version(version),
@@ -565,9 +588,18 @@ mod tests {
 
     #[test]
     fn an_index_that_would_overflow_is_refused() {
-        let commit = Body::Commit { commit: Index(NUMBER_MAX + 1) };
+        let commit = Body::Commit { commit: Index(PACKET_NUMBER_MAX) };
         let message = Message { from: ReplicaId(1), to: ReplicaId(2), term: Term(3), body: commit };
         let frame = framed(&Packet::Raft { group: GroupId(9), message, entries: vec![] });
+        let mut body = frame.body.to_vec();
+        body[RAFT_BYTES..].copy_from_slice(&(PACKET_NUMBER_MAX + 1).to_le_bytes());
+        let frame = Frame { body: body.into(), ..frame };
         assert_eq!(decode(frame), Err(BadFrame::Body("a number is too high")));
+    }
+
+    #[test]
+    #[should_panic(expected = "a node tells only numbers that nodes take")]
+    fn what_others_refuse_is_not_sent() {
+        framed(&Packet::Pace { micros: u64::MAX, wall_ms: 0 });
     }
 }
