@@ -130,7 +130,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             staleness_ms(group.fresh.age(group.raft.applied(), reading.at), drift_ppm)
         };
         let told = Told { level, staleness_ms, applied, stamp };
-        let reply = read(&view, &reading.op, now_ms).await?;
+        let Some(reply) = read(&view, &reading.op, now_ms).await? else {
+            mark!("shard_read_too_large");
+            return Ok(Some((told, Outcome::Refused(Refusal::TooLarge))));
+        };
         // Most of what is read is never over, and no clock is looked at for it.
         let may_wait = by_stamp && !reading.has_waited && is_overdue(&reply, u64::MAX);
         let waits = may_wait && is_overdue(&reply, self.time_ms(id));
@@ -141,15 +144,25 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 }
 
-async fn read<R: Runtime>(view: &IndexView<R>, op: &Op, now_ms: u64) -> Result<Reply, ReadError> {
-    match op {
-        Op::Get(key) => Ok(Reply::Value(view.get(key, now_ms).await?.map(found))),
+/// What a read comes to; `None` when that is more than a response holds.
+async fn read<R: Runtime>(
+    view: &IndexView<R>,
+    op: &Op,
+    now_ms: u64,
+) -> Result<Option<Reply>, ReadError> {
+    Ok(Some(match op {
+        Op::Get(key) => Reply::Value(view.get(key, now_ms).await?.map(found)),
         Op::GetMany(keys) => {
-            let mut values = Vec::with_capacity(keys.len());
+            let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
             for key in keys {
-                values.push(view.get(key, now_ms).await?.map(found));
+                let value = view.get(key, now_ms).await?.map(found);
+                bytes += value.as_ref().map_or(0, |found| found.value.len());
+                if bytes > limits::RESPONSE_BYTES_MAX {
+                    return Ok(None);
+                }
+                values.push(value);
             }
-            Ok(Reply::Values(values))
+            Reply::Values(values)
         }
         Op::Scan(scan) => {
             let page = value::Scan {
@@ -161,10 +174,10 @@ async fn read<R: Runtime>(view: &IndexView<R>, op: &Op, now_ms: u64) -> Result<R
             let page = view.scan(page, now_ms).await?;
             let item = |(key, value)| (Bytes::from(key), found(value));
             let items = page.items.into_iter().map(item).collect();
-            Ok(Reply::Page { items, next: page.next.map(Bytes::from) })
+            Reply::Page { items, next: page.next.map(Bytes::from) }
         }
-        Op::Write(_) | Op::Replace(_) => Ok(Reply::Value(None)),
-    }
+        Op::Write(_) | Op::Replace(_) => Reply::Value(None),
+    }))
 }
 
 fn found(found: value::Found) -> Found {
