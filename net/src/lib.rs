@@ -1,6 +1,7 @@
 //! How trilith speaks.
 //!
 //! - `frame`: how a stream of bytes is cut into things that were said.
+//! - `guests`: the connections that others have opened, up to so many.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
 //! - `resp`: the Redis protocol.
@@ -13,6 +14,7 @@
 
 pub mod client;
 pub mod frame;
+mod guests;
 pub mod limits;
 pub mod node;
 pub mod peer;

@@ -12,14 +12,13 @@
 //!
 //! Not here: who belongs here (`hello.rs`), the sending side (`link.rs`).
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use trilith_engine::{
     mark, planted,
     runtime::{
-        Clock, Either, Listener, Rng, Runtime, Sender, Stream, StreamRead, StreamWrite, Task,
-        queue, race, timeout,
+        Clock, Either, Listener, Rng, Runtime, Stream, StreamRead, StreamWrite, race, timeout,
     },
     shard::Standing,
     types::{ClientId, NodeId},
@@ -33,21 +32,9 @@ use super::{
 };
 use crate::{
     frame::{self, HEADER_BYTES, Kind},
+    guests::Guests,
     limits::{CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX, PEER_READ_BYTES},
 };
-
-/// Says that a connection's task has ended, however it ended.
-struct Leaving {
-    number: u64,
-    left: Sender<u64>,
-}
-
-impl Drop for Leaving {
-    fn drop(&mut self) {
-        // There is room for every number that can be under way; closed: nobody counts any more.
-        let _counted = self.left.push(self.number);
-    }
-}
 
 /// Accepts connections until the listener's task is dropped, and they with it.
 pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + 'static>(
@@ -55,36 +42,12 @@ pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + '
     hall: Arc<Hall<Q>>,
     mut listener: L,
 ) {
-    let (left, mut leaving) = queue(CONNECTIONS_MAX);
+    let mut guests = Guests::new(runtime.clone(), CONNECTIONS_MAX);
     let mut tokens = runtime.rng("tokens");
-    let mut tasks = BTreeMap::new();
-    for number in 0_u64.. {
-        let stream = loop {
-            while let Some(number) = leaving.pop() {
-                tasks.remove(&number);
-            }
-            if tasks.len() >= CONNECTIONS_MAX {
-                mark!("peer: a listener was full");
-                match leaving.recv().await {
-                    Ok(number) => tasks.remove(&number),
-                    Err(_closed) => return,
-                };
-                continue;
-            }
-            match listener.accept().await {
-                Ok((stream, _from)) => break stream,
-                // The listener has paused where it had to; the next call may succeed.
-                Err(why) => tracing::warn!(%why, "a connection could not be accepted"),
-            }
-        };
-        let leaving = Leaving { number, left: left.clone() };
+    loop {
+        let (stream, _from) = guests.accept(&mut listener).await;
         let visit = Visit { runtime: runtime.clone(), hall: Arc::clone(&hall) };
-        let token = tokens.next_u64();
-        let task = runtime.task().spawn("incoming", async move {
-            let _leaving = leaving;
-            visit.serve(stream, token).await;
-        });
-        tasks.insert(number, task);
+        guests.host("incoming", visit.serve(stream, tokens.next_u64()));
     }
 }
 

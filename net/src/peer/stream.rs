@@ -94,8 +94,7 @@ pub(crate) async fn write_all<W: StreamWrite>(writer: &mut W, bytes: &[u8]) -> R
     Ok(())
 }
 
-/// Says why, and waits until the other side has had the time to read it: what closes a connection
-/// with unread bytes resets it, and a reset may overtake the last words.
+/// Says why, and goes when that was read.
 pub(crate) async fn dismiss<C: Clock, S: StreamRead, W: StreamWrite>(
     clock: &C,
     within: Duration,
@@ -105,11 +104,23 @@ pub(crate) async fn dismiss<C: Clock, S: StreamRead, W: StreamWrite>(
 ) {
     let mut words = BytesMut::new();
     refusal.put(&mut words);
+    part(clock, within, (&mut inlet.reader, writer), &mut inlet.scratch, &words).await;
+}
+
+/// Says something last, and waits until the other side has had the time to read it: what closes a
+/// connection with unread bytes resets it, and a reset may overtake the last words.
+pub(crate) async fn part<C: Clock, S: StreamRead, W: StreamWrite>(
+    clock: &C,
+    within: Duration,
+    (reader, writer): (&mut S, &mut W),
+    scratch: &mut [u8],
+    words: &[u8],
+) {
     let said = async {
-        write_all(writer, &words).await?;
+        write_all(writer, words).await?;
         writer.shutdown().await.map_err(Trouble::Net)?;
         loop {
-            if inlet.reader.read(&mut inlet.scratch).await.map_err(Trouble::Net)? == 0 {
+            if reader.read(scratch).await.map_err(Trouble::Net)? == 0 {
                 return Ok::<(), Trouble>(());
             }
         }
