@@ -44,7 +44,7 @@ pub use greet::greet;
 pub use replace::{Going, Replacement, Standing};
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     future::poll_fn,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -56,9 +56,9 @@ use bytes::BytesMut;
 use trilith_engine::{
     command::{Level, Op, Outcome, Refusal, Request, Response, Session, Told},
     mark,
-    runtime::{Clock, Instant, Rng, Runtime, Sender, Task, timeout},
+    runtime::{Clock, Instant, Push, Rng, Runtime, Sender, Task, timeout},
     shard::{Caller, Inbound},
-    store::slots::slot_of,
+    store::slots::{group_of, slot_of},
     types::{ClientId, GroupId, NodeId, Sequence, Slot, Stamp, Uuid},
 };
 
@@ -85,6 +85,9 @@ pub struct ClientOptions {
     pub backoff_max: Duration,
     /// How often an idle connection is asked whether it lives; four times that is silence.
     pub ping_every: Duration,
+    /// Over how many groups the slots are split, where that is known: then what is learnt of a slot
+    /// is known of its whole group. 0 where it is not.
+    pub groups: u16,
 }
 
 impl Default for ClientOptions {
@@ -97,6 +100,7 @@ impl Default for ClientOptions {
             backoff_min: Duration::from_millis(5),
             backoff_max: Duration::from_millis(200),
             ping_every: Duration::from_secs(1),
+            groups: 0,
         }
     }
 }
@@ -144,6 +148,8 @@ struct State<G> {
     /// clock was wrong may be ahead of all others.
     behind: BTreeMap<Target, Stamp>,
     calls: Calls,
+    /// Who waits for room for one more, the first who came first.
+    waiting: VecDeque<Waker>,
     lines: Vec<Line>,
     leaders: BTreeMap<Target, usize>,
 }
@@ -157,12 +163,15 @@ enum Target {
 }
 
 impl Target {
-    fn of(op: &Op) -> Self {
+    fn of(op: &Op, groups: u16) -> Self {
         match op {
             Op::Scan(scan) => Self::Group(scan.group),
             Op::Replace(_) => Self::Any,
             Op::Get(_) | Op::GetMany(_) | Op::Write(_) => {
-                op.keys().next().map_or(Self::Any, |key| Self::Slot(slot_of(key)))
+                op.keys().next().map_or(Self::Any, |key| match slot_of(key) {
+                    slot if groups == 0 => Self::Slot(slot),
+                    slot => Self::Group(GroupId(u32::from(group_of(slot, groups)) + 1)),
+                })
             }
         }
     }
@@ -250,7 +259,11 @@ struct Numbered<'a, R: Runtime> {
 
 impl<R: Runtime> Drop for Numbered<'_, R> {
     fn drop(&mut self) {
-        self.core.lock().calls.end(self.number);
+        let mut state = self.core.lock();
+        state.calls.end(self.number);
+        // Whoever is woken may have gone; so everybody is for whom there is room.
+        let room = CLIENT_IN_FLIGHT_MAX.saturating_sub(state.calls.len()).min(state.waiting.len());
+        state.waiting.drain(..room).for_each(Waker::wake);
     }
 }
 
@@ -313,6 +326,7 @@ impl<R: Runtime> Client<R> {
             since: Stamp(0),
             behind: BTreeMap::new(),
             calls: Calls::default(),
+            waiting: VecDeque::new(),
             lines: here.into_iter().chain(nodes.iter().map(|_| Line::default())).collect(),
             leaders: BTreeMap::new(),
         };
@@ -332,21 +346,47 @@ impl<R: Runtime> Client<R> {
     }
 
     /// Asks, as often as it must, until there is an answer or the time is over. A call that is
-    /// dropped before that is unknown.
+    /// dropped before that is unknown. When too many are on their way, it waits for its turn.
     pub async fn call(&self, op: Op, wish: Wish) -> Response {
-        match self.ask(op, wish) {
+        let until = self.core.runtime.clock().now() + wish.within;
+        if !self.has_room(until).await {
+            return local(0, Outcome::Refused(Refusal::Overloaded));
+        }
+        let within = until.since(self.core.runtime.clock().now());
+        match self.ask(op, Wish { within, ..wish }) {
             Ok(ask) => ask.finish().await,
             Err(refusal) => local(0, Outcome::Refused(refusal)),
         }
     }
 
+    /// Waits until one more call can be made. Whether that is so by then. Who waits here should have
+    /// made none that he has not sent: others might wait for him.
+    pub async fn has_room(&self, until: Instant) -> bool {
+        let room = poll_fn(|context| {
+            let mut state = self.core.lock();
+            if state.calls.len() < CLIENT_IN_FLIGHT_MAX {
+                return Poll::Ready(());
+            }
+            mark!("client: a call waits for others to end");
+            state.waiting.push_back(context.waker().clone());
+            Poll::Pending
+        });
+        timeout(self.core.runtime.clock(), until, room).await.is_ok()
+    }
+
+    /// How many more calls can be made now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        CLIENT_IN_FLIGHT_MAX.saturating_sub(self.core.lock().calls.len())
+    }
+
     /// A call that is made step by step. Nothing is sent yet.
     ///
     /// # Errors
-    /// When it cannot be made at all.
+    /// When it cannot be made at all, or too many are on their way.
     pub fn ask(&self, op: Op, wish: Wish) -> Result<Ask<'_, R>, Refusal> {
         op.check()?;
-        let target = Target::of(&op);
+        let target = Target::of(&op, self.core.options.groups);
         let numbered = self.begin(target).ok_or(Refusal::Overloaded)?;
         let now = self.core.runtime.clock().now();
         let progress = Progress {
@@ -500,8 +540,16 @@ impl<R: Runtime> Core<R> {
         let to = state.lines.get_mut(line)?;
         if let Some(Inside { caller, into, .. }) = &to.inside {
             let request = Inbound::Request { caller: *caller, request: request.clone() };
-            // Full or closed: as if the line were not there.
-            into.push(request).ok()?;
+            match into.push(request) {
+                Ok(()) => {}
+                // As if the line were not there.
+                Err(Push::Full(_)) => return None,
+                Err(Push::Closed(_)) => {
+                    mark!("client: the node that it is inside of has ended");
+                    to.is_up = false;
+                    return None;
+                }
+            }
         } else {
             frame::encode(&mut to.frames, Kind::Request, |out| request.encode(out)).ok()?;
         }
@@ -560,13 +608,28 @@ impl<R: Runtime> Ask<'_, R> {
     pub async fn once(&mut self) -> Option<Response> {
         let Self { numbered, request, progress } = self;
         let core = numbered.core;
+        progress.now = core.runtime.clock().now();
         if progress.now >= progress.deadline {
             return Some(self.end());
         }
         let response = core.attempt(numbered, request, progress).await;
         progress.attempts += 1;
-        progress.now = core.runtime.clock().now();
         response
+    }
+
+    /// Whether an attempt may have been heard without an answer: then it may be done, or may still
+    /// be.
+    #[must_use]
+    pub const fn may_be_done(&self) -> bool {
+        self.progress.maybe
+    }
+
+    /// What is known of it when no further attempt is made.
+    #[must_use]
+    pub fn end(&self) -> Response {
+        let Progress { maybe, refusal, .. } = self.progress;
+        let outcome = if maybe { Outcome::Unknown } else { Outcome::Refused(refusal) };
+        local(self.numbered.number, outcome)
     }
 
     /// As many attempts as it takes, until the time is over.
@@ -576,14 +639,6 @@ impl<R: Runtime> Ask<'_, R> {
                 return response;
             }
         }
-    }
-
-    /// What is known of it when no further attempt is made.
-    #[must_use]
-    pub fn end(&self) -> Response {
-        let Progress { maybe, refusal, .. } = self.progress;
-        let outcome = if maybe { Outcome::Unknown } else { Outcome::Refused(refusal) };
-        local(self.numbered.number, outcome)
     }
 }
 

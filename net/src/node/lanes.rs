@@ -39,7 +39,8 @@ pub(super) fn open<R: Runtime>(
     let others: Vec<SocketAddr> = others.map(|(_, at)| *at).collect();
     let lanes = (0..NODE_LANES).map(|nth| {
         let inside = Inside { node, caller: Caller(FIRST + nth), into: into.clone() };
-        let options = ClientOptions { cluster: identity.cluster, ..ClientOptions::default() };
+        let (groups, own) = (cluster.groups(), identity.cluster);
+        let options = ClientOptions { cluster: own, groups, ..ClientOptions::default() };
         Client::inside(rt, inside, &others, options)
     });
     lanes.unzip()
