@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use trilith_engine::limits::SESSION_REPLIES_MAX;
+use trilith_engine::limits::{SESSION_REPLIES_MAX, TRANSACTION_CHECKS_MAX};
 
 /// A frame's body: an append carries at most one entry more than what it may hold, and the largest
 /// entry has 9 MiB. Room for both, and for what comes next.
@@ -66,14 +66,42 @@ pub const RESP_WORDS_MAX: usize = 1 << 20;
 /// A line of words that a person types; as Redis has it.
 pub const RESP_LINE_BYTES_MAX: usize = 64 << 10;
 
-/// Words of a request of somebody who has not said who he is, where that is asked; as Redis has it.
-pub const RESP_STRANGER_WORDS_MAX: usize = 10;
-
-/// The longest word of such a request: a long password.
-pub const RESP_STRANGER_WORD_BYTES_MAX: usize = 16 << 10;
-
 /// Commands between MULTI and EXEC: as many as a transaction has writes.
 pub const RESP_QUEUE_MAX: usize = 1024;
+
+/// The same in bytes, with [`RESP_WORD_COST_BYTES`] for each word: as much as one request. A
+/// transaction takes less, but what is only read is not among it.
+pub const RESP_QUEUE_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
+
+/// What a word that is kept costs beside its bytes.
+pub const RESP_WORD_COST_BYTES: usize = 64;
+
+/// Keys that a connection watches: as many as a transaction checks.
+pub const RESP_WATCHED_MAX: usize = TRANSACTION_CHECKS_MAX;
+
+/// The same in bytes: keys are short, and there are many connections.
+pub const RESP_WATCHED_BYTES_MAX: usize = 1 << 20;
+
+/// What a client calls itself: people read it.
+pub const RESP_NAME_BYTES_MAX: usize = 1 << 10;
+
+/// Words of a command that is about the node and not about keys: what it says of each is longer than
+/// the word.
+pub const RESP_NAMES_MAX: usize = 1024;
+
+/// What a command reads of several groups: as much as a request may bring.
+pub const RESP_READ_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
+
+/// Reads of one connection that are on their way together: each may be answered by the largest
+/// value, and all answers are held until the first has come.
+pub const RESP_READS_AT_ONCE: usize = 32;
+
+/// How long a connection that we end is left open for its last words to be read.
+pub const RESP_PARTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a node that ends waits for what its connections have under way: another node may still
+/// answer that.
+pub const RESP_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Commands of one connection that are done before anything is answered.
 pub const RESP_BATCH: usize = 512;

@@ -7,7 +7,7 @@
 )]
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     ops::Bound,
     sync::{Arc, Mutex},
@@ -28,11 +28,18 @@ use trilith_engine::{
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
     frame::{self, Decoder, Kind},
-    limits::FRAME_BODY_BYTES_MAX,
+    limits::{CLIENT_IN_FLIGHT_MAX, FRAME_BODY_BYTES_MAX},
     os::{Os, OsHandle, OsListener, OsStream, run_core},
     peer::{
         Incoming, LinkOptions, Links, Setup,
         hello::{Hello, Identity, Purpose, Ready, Refusal as Why, Versions, Welcome},
+    },
+    resp::{
+        act::Act,
+        commands::COMMANDS,
+        front::{Front, Mood},
+        request::split,
+        scratch::Said,
     },
 };
 
@@ -62,6 +69,8 @@ struct World {
     done: BTreeMap<(ClientId, Sequence), Response>,
     asked: Vec<(NodeId, Session)>,
     manners: BTreeMap<NodeId, Manner>,
+    /// How the next requests are met, whoever gets them.
+    next: VecDeque<Manner>,
 }
 
 impl World {
@@ -71,7 +80,8 @@ impl World {
         let sequence = request.session.sequence;
         let told = Told { level: Level::Strong, stamp: Stamp(sequence.0), ..Told::default() };
         let say = |outcome| Some(Response { sequence, told, outcome });
-        match self.manners[&node] {
+        let manner = self.next.pop_front().unwrap_or(self.manners[&node]);
+        match manner {
             Manner::Silent => return None,
             Manner::Points(leader) => {
                 return say(Outcome::Refused(Refusal::NotLeader(Some(NodeId(leader)))));
@@ -88,12 +98,15 @@ impl World {
                     *sum += by;
                     Reply::Number { number: *sum, version: Version(1) }
                 }
+                Op::Write(Command::Transaction(_)) => {
+                    Reply::Committed { version: Version(1), numbers: vec![] }
+                }
                 _ => Reply::Value(None),
             };
             let response = Response { sequence, told, outcome: Outcome::Ok(reply) };
             self.done.insert(key, response);
         }
-        (self.manners[&node] == Manner::Does).then(|| self.done[&key].clone())
+        (manner == Manner::Does).then(|| self.done[&key].clone())
     }
 }
 
@@ -160,6 +173,12 @@ impl Cluster {
     async fn sleep(&self, ms: u64) {
         let clock = self.os.clock();
         clock.sleep_until(clock.now() + Duration::from_millis(ms)).await;
+    }
+
+    /// Options of a client of its own.
+    fn options(&self) -> ClientOptions {
+        let attempt_within = Duration::from_millis(300);
+        ClientOptions { cluster: CLUSTER, attempt_within, ..ClientOptions::default() }
     }
 
     fn behave(&self, node: u64, manner: Manner) {
@@ -327,6 +346,110 @@ fn what_cannot_be_said_is_refused_before_it_is_sent() {
             assert_eq!(said.outcome, Outcome::Refused(refusal));
         }
         assert_eq!((cluster.add("a", 20_000).await, cluster.asked()), (number(1), vec![1]));
+    });
+}
+
+#[test]
+fn a_call_waits_for_room_instead_of_being_refused() {
+    run("room", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::Silent], 200).await;
+        let many = CLIENT_IN_FLIGHT_MAX as i64 + 100;
+        let (done, mut heard) = queue(many as usize);
+        let mut tasks = Vec::new();
+        for _ in 0..many {
+            let (client, done) = (Arc::clone(&cluster.client), done.clone());
+            tasks.push(os.task().spawn("call", async move {
+                let op = Op::Write(Command::Increment { key: Bytes::from_static(b"a"), by: 1 });
+                let response = client.call(op, Wish::strong(Duration::from_secs(15))).await;
+                done.send(response.outcome).await.unwrap();
+            }));
+        }
+        cluster.sleep(50).await;
+        assert_eq!(cluster.asked().len(), CLIENT_IN_FLIGHT_MAX);
+        cluster.behave(1, Manner::Does);
+        for _ in 0..many {
+            assert!(matches!(heard.recv().await.unwrap(), Outcome::Ok(_)));
+        }
+        assert_eq!(cluster.sum("a"), many);
+        // Who has no time to wait is told that nothing happened.
+        cluster.behave(1, Manner::Silent);
+        let calls = (0..CLIENT_IN_FLIGHT_MAX).map(|_| {
+            let op = Op::Get(Bytes::from_static(b"a"));
+            cluster.client.ask(op, Wish::strong(Duration::from_secs(15))).unwrap()
+        });
+        let _held: Vec<_> = calls.collect();
+        let refused = Outcome::Refused(Refusal::Overloaded);
+        assert_eq!(cluster.add("a", 30).await, refused);
+    });
+}
+
+#[test]
+fn an_attempt_has_its_time_from_when_it_begins() {
+    run("late", async |os| {
+        let cluster = Cluster::start(&os, &[Manner::Does], 100).await;
+        let op = Op::Write(Command::Increment { key: Bytes::from_static(b"a"), by: 1 });
+        let wish = Wish::strong(Duration::from_secs(15));
+        let mut ask = cluster.client.ask(op, wish).unwrap();
+        cluster.sleep(150).await;
+        let first = ask.once().await.map(|response| response.outcome);
+        assert_eq!((first, cluster.asked()), (Some(number(1)), vec![1]));
+    });
+}
+
+/// What a connection of a Redis client asks in one go of a cluster of two groups; `a` and `d` lie in
+/// one of them, and `b` in the other.
+async fn pipeline(os: &Os, next: &[Manner], lines: &[&str]) -> Vec<String> {
+    let cluster = Cluster::start(os, &[Manner::Does], 300).await;
+    cluster.world.lock().unwrap().next.extend(next);
+    let lane =
+        Client::start(os, &cluster.addresses, ClientOptions { groups: 2, ..cluster.options() });
+    cluster.sleep(100).await;
+    let front = Front::new(os.clone(), vec![lane], 2, false);
+    let act = |line: &&str| {
+        let words = split(line.as_bytes()).unwrap();
+        Act::read(COMMANDS.of(&words).unwrap(), &words).unwrap().unwrap()
+    };
+    let direct = |line: &&str| front.direct(act(line));
+    let mood = Mood::default();
+    let said = match lines.iter().map(direct).collect::<Result<Vec<_>, _>>() {
+        Ok(acts) => front.run(1, acts, &mood).await,
+        Err(_) => vec![front.perform(1, act(&lines[0]), &mood).await],
+    };
+    let text = |said: Said| match said {
+        Said::Error(text) => text.split(' ').next().unwrap().to_string(),
+        Said::Number(number) => number.to_string(),
+        said => format!("{said:?}"),
+    };
+    said.into_iter().map(text).collect()
+}
+
+#[test]
+fn a_write_is_not_tried_again_behind_another_of_its_group() {
+    run("order", async |os| {
+        let full = Manner::Refuses(Refusal::DiskFull);
+        // It was done.
+        let said = pipeline(&os, &[full, Manner::Does], &["incr a", "incr d"]).await;
+        assert_eq!(said, ["OOM", "1"]);
+        // It may have been.
+        let said = pipeline(&os, &[full, Manner::DoesInSilence], &["incr a", "incr d"]).await;
+        assert_eq!(said, ["OOM", "1"]);
+        let silent = [Manner::Silent, Manner::Silent];
+        assert_eq!(pipeline(&os, &silent, &["incr a", "incr d"]).await, ["INDOUBT", "1"]);
+        // It was refused, too.
+        assert_eq!(pipeline(&os, &[full, full], &["incr a", "incr d"]).await, ["1", "1"]);
+        // It is of another group.
+        assert_eq!(pipeline(&os, &[full, Manner::Does], &["incr a", "incr b"]).await, ["1", "1"]);
+    });
+}
+
+#[test]
+fn what_was_done_in_part_is_in_doubt() {
+    run("parts", async |os| {
+        let never = Manner::Refuses(Refusal::TooLarge);
+        assert_eq!(pipeline(&os, &[], &["mset a 1 b 2"]).await, ["Ok"]);
+        assert_eq!(pipeline(&os, &[never], &["mset a 1 b 2"]).await, ["ERR"]);
+        let said = pipeline(&os, &[Manner::Does, never], &["mset a 1 b 2"]).await;
+        assert_eq!(said, ["INDOUBT"]);
     });
 }
 

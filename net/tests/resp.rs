@@ -25,7 +25,7 @@ use trilith_engine::{
     types::NodeId,
 };
 use trilith_net::{
-    node::{Cluster, Node, NodeOptions},
+    node::{Cluster, Node, NodeOptions, Remote},
     os::run_core,
 };
 
@@ -34,6 +34,7 @@ struct Alone {
     at: SocketAddr,
     directory: PathBuf,
     ends: Arc<AtomicBool>,
+    remote: Remote,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -52,7 +53,7 @@ impl Alone {
                 let options =
                     NodeOptions { resp: Some(anywhere), ..NodeOptions::new(NodeId(1), cluster) };
                 let node = Node::start(&os, options, ()).await.unwrap();
-                tell.send(node.serves_resp().unwrap()).unwrap();
+                tell.send((node.serves_resp().unwrap(), node.remote())).unwrap();
                 let until_then = async {
                     while !over.load(Ordering::Relaxed) {
                         let soon = os.clock().now() + Duration::from_millis(10);
@@ -63,7 +64,16 @@ impl Alone {
             })
             .unwrap();
         });
-        Self { at: told.recv().unwrap(), directory, ends, thread: Some(thread) }
+        let (at, remote) = told.recv().unwrap();
+        Self { at, directory, ends, remote, thread: Some(thread) }
+    }
+
+    /// Ends it in order, and waits until it has ended.
+    fn stop(&mut self) {
+        let (home, remote) = (self.directory.join("remote"), self.remote.clone());
+        fs::create_dir_all(&home).unwrap();
+        run_core(&home, async |_os| remote.stop().await).unwrap();
+        let _ended = self.thread.take().map(JoinHandle::join);
     }
 
     fn connect(&self) -> Redis {
@@ -148,6 +158,71 @@ fn a_transaction_is_done_wholly_or_not_at_all() {
         9,
         "+OK|+QUEUED|+OK|$1|7|-ERR EXEC without MULTI|",
     );
+    one.expect(
+        "MULTI\nPING\nSET a 8\nUNWATCH\nECHO x\nGET a\nEXEC\n",
+        9,
+        "+OK|+QUEUED|+QUEUED|+QUEUED|+QUEUED|+QUEUED|*5|+PONG|+OK|+OK|$1|x|$1|8|",
+    );
+    // EXEC by itself forgets nothing.
+    one.expect("WATCH a\nEXEC\n", 9, "+OK|-ERR EXEC without MULTI|");
+    other.expect("SET a 9\n", 9, "+OK|");
+    one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", 9, "+OK|+QUEUED|*-1|$1|9|");
+}
+
+#[test]
+fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    let keys = |count: usize| (0..count).map(|n| format!(" k{n}")).collect::<String>();
+    let aborted = "-EXECABORT Transaction discarded because of previous errors.|";
+    let watches = "-ERR a connection watches at most 1024 keys with 1048576 bytes|";
+    let (line, many) = (format!("WATCH{}\n", keys(1025)), "MULTI\nSET a 1\nEXEC\nGET a\n");
+    redis.expect(
+        &format!("{line}{many}{many}"),
+        9999,
+        &format!("{watches}+OK|+QUEUED|{aborted}$-1|+OK|+QUEUED|*1|+OK|$1|1|"),
+    );
+    redis.expect(
+        &format!("{line}UNWATCH\n{many}"),
+        9999,
+        &format!("{watches}+OK|+OK|+QUEUED|*1|+OK|$1|1|"),
+    );
+    let large =
+        "-ERR too much at once: a transaction has at most 1024 keys and 9 MiB; nothing happened|";
+    let reads = format!("MULTI\nMGET{}\nEXEC\n", keys(1025));
+    redis.expect(&reads, 9999, &format!("+OK|+QUEUED|{large}"));
+    let queued = "PING\n".repeat(1025);
+    let queue = "-ERR a transaction has at most 1024 commands and 33554432 bytes|";
+    redis.expect(
+        &format!("MULTI\n{queued}EXEC\n"),
+        9999,
+        &format!("+OK|{}{queue}{aborted}", "+QUEUED|".repeat(1024)),
+    );
+    let named = format!("COMMAND INFO{}\nPING\n", " get".repeat(1025));
+    redis.expect(&named, 9999, "-ERR at most 1024 words are taken here|+PONG|");
+    // More than one answer holds.
+    for n in 0..10 {
+        redis.expect(&format!("SETRANGE k{n} 1048575 x\n"), 99, ":1048576|");
+    }
+    redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), 99, &format!("{large}:1048576|"));
+}
+
+#[test]
+fn a_node_that_is_told_to_stop_answers_and_then_closes() {
+    let mut node = Alone::start();
+    let mut idle = node.connect();
+    idle.expect("PING\n", 9, "+PONG|");
+    let mut busy = node.connect();
+    busy.expect("INCR n\n", 9, ":1|");
+    busy.0.write_all(&b"INCR n\r\n".repeat(400)).unwrap();
+    node.stop();
+    assert_eq!(idle.last(b""), "");
+    let said = busy.last(b"");
+    let answers: Vec<&str> = said.split_terminator('|').collect();
+    for (at, answer) in answers.iter().enumerate() {
+        let is_refused = answer.starts_with("-UNAVAILABLE") || answer.starts_with("-INDOUBT");
+        assert!(is_refused || *answer == format!(":{}", at + 2), "{at}: {answer}");
+    }
 }
 
 #[test]
@@ -193,4 +268,11 @@ fn a_connection_speaks_what_it_has_agreed_on() {
         99,
         "+OK|+RESET|$-1|",
     );
+    // Who hears nothing skips nothing, and what he sent is done without waiting for more of it.
+    let silent = format!("CLIENT REPLY OFF\nCLIENT REPLY SKIP\n{}", "PING\n".repeat(2000));
+    redis.expect(&format!("{silent}CLIENT REPLY ON\nPING\n"), 1 << 20, "+OK|+PONG|");
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
+    redis.expect("AUTH default x\nAUTH me x\n", 99, &format!("+OK|{wrong}"));
+    let long = format!("CLIENT SETNAME {}\n", "n".repeat(1025));
+    redis.expect(&long, 9999, "-ERR Client names have at most 1024 bytes.|");
 }

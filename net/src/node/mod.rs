@@ -27,14 +27,14 @@ mod lanes;
 
 pub use cluster::{Cluster, Misconfigured};
 
-use std::{fmt, net::SocketAddr, sync::Arc};
+use std::{fmt, net::SocketAddr};
 
 use trilith_engine::{
     command::Response,
     journal::OpenReport,
     packet::Envelope,
     raft::{EntryId, Moment, Raft},
-    runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, Task, queue},
+    runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, queue},
     shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
     types::{GroupId, NodeId},
 };
@@ -46,7 +46,7 @@ use crate::{
     resp::{
         front::Front,
         hub::{Facts, Hub},
-        serve,
+        serve::Port,
     },
 };
 
@@ -201,8 +201,8 @@ pub struct Node<R: Runtime, W: Watch = ()> {
     into: Sender<Inbound>,
     identity: Identity,
     listens: SocketAddr,
-    /// Where Redis clients are served, and who does it.
-    resp: Option<(SocketAddr, <R::Task as Task>::Handle)>,
+    /// Where Redis clients are served.
+    resp: Option<Port<R>>,
     report: OpenReport,
 }
 
@@ -233,21 +233,24 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let links = Links::start(rt, setup, listener, into.clone());
         shard.outbox_mut().links = Some(links);
         let resp = door.map(|door| {
-            let at = door.local();
+            let facts = facts(identity, door.local());
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
             let is_cluster = cluster.members().len() > 1;
             let front = Front::new(rt.clone(), lanes, cluster.groups(), is_cluster);
-            let hub = Arc::new(Hub::new(rt.clone(), front, facts(identity, at)));
-            (at, rt.task().spawn("resp listener", serve::listen(hub, door)))
+            Port::open(Hub::new(rt.clone(), front, facts), door)
         });
         Ok(Self { shard, inbox, into, identity, listens, resp, report })
     }
 
     /// Runs until it is told to stop, or must.
     pub async fn run(self) -> Stopped {
-        let _served_until_then = self.resp;
-        self.shard.run(self.inbox).await
+        let stopped = self.shard.run(self.inbox).await;
+        if let (Stopped::Asked, Some(port)) = (&stopped, self.resp) {
+            // What the shard answered last is still to be written.
+            port.end().await;
+        }
+        stopped
     }
 
     /// What tells it things while it runs.
@@ -271,7 +274,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// Where Redis clients are served.
     #[must_use]
     pub fn serves_resp(&self) -> Option<SocketAddr> {
-        self.resp.as_ref().map(|(at, _)| *at)
+        self.resp.as_ref().map(Port::at)
     }
 
     /// What opening its directory found.

@@ -13,6 +13,7 @@ use super::{
     request::Words,
     session::Session,
 };
+use crate::limits::RESP_NAMES_MAX;
 
 /// Answers it.
 pub(super) fn answer<R: Runtime>(
@@ -21,6 +22,9 @@ pub(super) fn answer<R: Runtime>(
     (spec, words): (&'static Spec, &Words),
     answer: &mut Answer<'_>,
 ) {
+    if words.len() > RESP_NAMES_MAX {
+        return answer.error(&format!("ERR at most {RESP_NAMES_MAX} words are taken here"));
+    }
     match spec.verb {
         Verb::Ping if words.len() == 1 => answer.simple("PONG"),
         Verb::Ping if words.len() == 2 => answer.bulk(words.get(1)),

@@ -7,17 +7,13 @@
 
 use bytes::Bytes;
 use std::borrow::Cow;
-use trilith_engine::{
-    command::{
-        Command, Condition, Expiry, Failure, Found, Old, Only, Op, Refusal, Reply, Transaction,
-        Write,
-    },
-    types::Stamp,
+use trilith_engine::command::{
+    Command, Condition, Expiry, Failure, Found, Old, Only, Op, Refusal, Reply, Transaction, Write,
 };
 
 use super::{
     act::{Act, Answers, Set, When},
-    scratch::{NO_INTEGER, OVERFLOW, Said, Scratch, TOO_LONG},
+    scratch::{Late, NO_INTEGER, OVERFLOW, Said, Scratch, TOO_LONG},
 };
 
 /// The operation that does it, if there is one; its keys are of one group.
@@ -71,11 +67,11 @@ pub(super) fn operation(act: &Act) -> Option<Op> {
 }
 
 /// What the answer to its operation says.
-pub(super) fn render(act: &Act, reply: Reply, stamp: Stamp) -> Said {
+pub(super) fn render(act: &Act, reply: Reply, late: Late) -> Said {
     match (act, reply) {
         (Act::Get(_), Reply::Value(found)) => found.map_or(Said::Nothing, bulk),
         (act, Reply::Value(found)) => {
-            let mut scratch = Scratch::new(stamp.ms());
+            let mut scratch = Scratch::new(late);
             act.keys()
                 .into_iter()
                 .take(1)
@@ -87,7 +83,7 @@ pub(super) fn render(act: &Act, reply: Reply, stamp: Stamp) -> Said {
             Said::Many(found.into_iter().map(one).collect())
         }
         (act, Reply::Values(found)) => {
-            let mut scratch = Scratch::new(stamp.ms());
+            let mut scratch = Scratch::new(late);
             act.keys()
                 .into_iter()
                 .zip(found)
@@ -184,6 +180,12 @@ pub(super) const fn unknown() -> Said {
     Said::Error(Cow::Borrowed("INDOUBT it may have happened: no answer came in time"))
 }
 
+/// Of what was done in one group and not in another one.
+pub(super) fn partly(why: &str) -> Said {
+    let why = why.strip_prefix("INDOUBT ").unwrap_or(why);
+    Said::Error(Cow::Owned(format!("INDOUBT a part of it was done; of another part: {why}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -236,7 +238,11 @@ mod tests {
     fn an_answer_says_what_the_command_wants_to_hear() {
         let version = Version(7);
         let old = Old::Found(found("x"));
-        let said = |line: &str, reply: Reply| render(&act(line), reply, Stamp::at_ms(4000));
+        let said = |line: &str, reply: Reply| {
+            // The group's time stands; the clock goes on.
+            let late = Late { stamp_ms: 1000, clock_ms: 4000 };
+            render(&act(line), reply, late)
+        };
         let done = |old: Old| Reply::Done { version, old };
         let unmet = |old: Old| Reply::Unmet { found: None, old };
         assert_eq!(said("set a 1", done(Old::NotAsked)), Said::Ok);

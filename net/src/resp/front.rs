@@ -7,12 +7,20 @@
 //! What a connection sends in one go is done in its order: reads among themselves and writes among
 //! themselves are on their way together, and a write waits for the reads before it, and a read for
 //! the writes. Writes of one group enter its log in the order in which they were sent. If one of
-//! them did not get there and a later one did, the earlier one is not tried again: it would be done
-//! behind it. It is told that nothing happened, or that nobody knows.
+//! them did not get there and a later one did, or may have, the earlier one is not tried again: it
+//! would be done behind it. It is told that nothing happened, or that nobody knows.
+//!
+//! When too much is under way, a connection waits for room before it asks for more, and is not read
+//! meanwhile.
 //!
 //! What names keys of several groups is done in each of them; that is promised for MGET, EXISTS, DEL
-//! and MSET, whose parts are not one moment then. All else must lie together: in a cluster in one
+//! and MSET, whose parts are not one moment then. When a part of such a DEL or MSET was done and
+//! another one was not, the whole is in doubt. All else must lie together: in a cluster in one
 //! slot, because groups may be split along slots later.
+//!
+//! Two times are told apart. The stamp of what was read is the group's own: what is over by it is
+//! over for everybody. It stands while nothing is written, so what is shown and compared goes by the
+//! node's clock where that is ahead.
 //!
 //! Not here: what acts mean (`scratch.rs`, `direct.rs`), connections (`serve.rs`).
 
@@ -21,10 +29,10 @@ use std::{
     borrow::Cow, collections::BTreeMap, future::poll_fn, pin::Pin, task::Poll, time::Duration,
 };
 use trilith_engine::{
-    command::{Command, Found, Level, Op, Outcome, Reply, Response},
+    command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response},
     limits::GET_KEYS_MAX,
     mark,
-    runtime::{Clock, Instant, Runtime},
+    runtime::{Clock, Instant, Runtime, WallTime},
     store::slots::{group_of, slot_of},
     types::{Stamp, Version},
 };
@@ -32,9 +40,12 @@ use trilith_engine::{
 use super::{
     act::Act,
     direct::{self, CROSSSLOT},
-    scratch::{Said, Scratch},
+    scratch::{Late, Said, Scratch},
 };
-use crate::client::{Ask, Client, Wish};
+use crate::{
+    client::{Ask, Client, Wish},
+    limits::RESP_READ_BYTES_MAX,
+};
 
 /// What a connection wants of its answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +94,22 @@ struct Read {
     found: Vec<Option<Found>>,
 }
 
+/// An act that is one operation of one group, and may be on its way with others.
+#[derive(Debug)]
+pub struct Direct {
+    act: Act,
+    op: Op,
+    group: u16,
+}
+
+impl Direct {
+    /// Whether it changes nothing.
+    #[must_use]
+    pub const fn is_read(&self) -> bool {
+        self.act.is_read()
+    }
+}
+
 /// The cluster, as connections to this node see it.
 pub struct Front<R: Runtime> {
     runtime: R,
@@ -119,65 +146,101 @@ impl<R: Runtime> Front<R> {
         keys.all(|key| place(key) == first)
     }
 
-    /// Whether an act is one operation, which may be on its way with others.
-    #[must_use]
-    pub fn is_direct(&self, act: &Act) -> bool {
-        let keys = act.keys();
-        let one_group = |keys: &[&Bytes]| {
-            let first = keys.first().map(|key| self.group(key));
-            keys.iter().all(|key| Some(self.group(key)) == first)
-        };
-        keys.len() <= GET_KEYS_MAX && one_group(&keys) && direct::operation(act).is_some()
+    /// How late it is where something was told with that stamp.
+    fn late(&self, stamp: Stamp) -> Late {
+        let WallTime(nanos) = self.runtime.clock().wall();
+        Late { stamp_ms: stamp.ms(), clock_ms: stamp.ms().max(nanos / 1_000_000) }
     }
 
-    /// Does acts that are all [direct](Self::is_direct), and all reads or all writes.
-    pub async fn run(&self, connection: u64, acts: &[Act], mood: &Mood) -> Vec<Said> {
-        let lane = self.lane(connection);
-        let begun = acts.iter().map(|act| {
-            let wish = if act.is_read() { mood.read() } else { mood.write() };
-            let ask = direct::operation(act).map(|op| lane.ask(op, wish));
-            match ask {
-                Some(Ok(ask)) => Begun::Asked(Box::pin(once(ask))),
-                Some(Err(refusal)) => Begun::Ended(direct::refused(refusal)),
-                None => Begun::Ended(Said::Error(Cow::Borrowed("ERR not possible here"))),
-            }
-        });
-        let tried = all(begun.collect()).await;
-        let done = |tried: &Tried<'_, R>| match tried {
-            Tried::Answered(response) => matches!(response.outcome, Outcome::Ok(_)),
-            Tried::Open(_) | Tried::Ended(_) => false,
-        };
-        let last_done = tried.iter().rposition(done);
+    /// An act that is one operation; otherwise the act.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn direct(&self, act: Act) -> Result<Direct, Act> {
+        let keys = act.keys();
+        let mut groups = keys.iter().map(|key| self.group(key));
+        let group = groups.next().unwrap_or_default();
+        if keys.len() > GET_KEYS_MAX || groups.any(|other| other != group) {
+            return Err(act);
+        }
+        match direct::operation(&act) {
+            Some(op) => Ok(Direct { act, op, group }),
+            None => Err(act),
+        }
+    }
+
+    /// Does acts that are all reads or all writes.
+    pub async fn run(&self, connection: u64, acts: Vec<Direct>, mood: &Mood) -> Vec<Said> {
+        let (lane, until) = (self.lane(connection), self.now() + mood.within);
         let mut said = Vec::with_capacity(acts.len());
-        for (at, (act, tried)) in acts.iter().zip(tried).enumerate() {
+        let mut acts = acts.into_iter();
+        while acts.len() > 0 {
+            // Nothing that was begun waits unsent meanwhile. Without room the first one is refused.
+            let _has_room = lane.has_room(until).await;
+            let some = acts.by_ref().take(lane.room().max(1)).collect();
+            let mood = Mood { within: until.since(self.now()), ..*mood };
+            self.run_some(lane, some, &mood, &mut said).await;
+        }
+        said
+    }
+
+    /// The same, of so many as there is room for.
+    async fn run_some(
+        &self,
+        lane: &Client<R>,
+        acts: Vec<Direct>,
+        mood: &Mood,
+        said: &mut Vec<Said>,
+    ) {
+        let (mut begun, mut known) = (Vec::with_capacity(acts.len()), Vec::new());
+        for Direct { act, op, group } in acts {
+            let wish = if act.is_read() { mood.read() } else { mood.write() };
+            begun.push(match lane.ask(op, wish) {
+                Ok(ask) => Begun::Asked(Box::pin(once(ask))),
+                Err(refusal) => Begun::Ended(direct::refused(refusal)),
+            });
+            known.push((act, group));
+        }
+        let tried = all(begun).await;
+        // The last write of each group that was done, or may have been.
+        let mut last = BTreeMap::new();
+        for (at, ((act, group), tried)) in known.iter().zip(&tried).enumerate() {
+            if !act.is_read() && tried.may_be_done() {
+                last.insert(*group, at);
+            }
+        }
+        for (at, ((act, group), tried)) in known.iter().zip(tried).enumerate() {
+            let is_behind = last.get(group).is_some_and(|last| *last > at);
             let response = match tried {
                 Tried::Ended(answer) => {
                     said.push(answer);
                     continue;
                 }
                 Tried::Answered(response) => response,
-                Tried::Open(ask) if last_done.is_some_and(|last| last > at) && !act.is_read() => {
+                Tried::Open(ask) if is_behind => {
                     mark!("resp: a write is not tried again behind a later one");
                     ask.end()
                 }
                 Tried::Open(ask) => ask.finish().await,
             };
-            said.push(told(act, response));
+            said.push(self.told(act, response));
         }
-        said
     }
 
     /// Does one act, however that is done.
-    pub async fn perform(&self, connection: u64, act: &Act, mood: &Mood) -> Said {
-        if self.is_direct(act) {
-            let said = self.run(connection, std::slice::from_ref(act), mood).await;
-            return said.into_iter().next().unwrap_or(Said::Nothing);
-        }
-        match act {
+    pub async fn perform(&self, connection: u64, act: Act, mood: &Mood) -> Said {
+        let act = match self.direct(act) {
+            Ok(direct) => return self.alone(connection, direct, mood).await,
+            Err(act) => act,
+        };
+        match &act {
             Act::MGet(keys) | Act::Exists(keys) => {
-                let keys: Vec<&Bytes> = keys.iter().collect();
-                match self.read_apart(connection, &keys, mood).await {
-                    Ok(read) => direct::render(act, Reply::Values(read.found), read.stamp),
+                let all: Vec<&Bytes> = keys.iter().collect();
+                let wants_values = matches!(&act, Act::MGet(_));
+                match self.read_apart(connection, &all, wants_values, mood).await {
+                    Ok(read) => {
+                        direct::render(&act, Reply::Values(read.found), self.late(read.stamp))
+                    }
                     Err(said) => said,
                 }
             }
@@ -191,13 +254,14 @@ impl<R: Runtime> Front<R> {
             }
             act => {
                 let acts = std::slice::from_ref(act);
-                match self.transact(connection, acts, &Watched::new(), mood).await {
-                    Executed::Done(said) => said.into_iter().next().unwrap_or(Said::Nothing),
-                    Executed::Changed => Said::Nothing,
-                    Executed::Failed(said) => said,
-                }
+                first(self.transact(connection, acts, &Watched::new(), mood).await)
             }
         }
+    }
+
+    async fn alone(&self, connection: u64, direct: Direct, mood: &Mood) -> Said {
+        let said = self.run(connection, vec![direct], mood).await;
+        said.into_iter().next().unwrap_or(Said::Nothing)
     }
 
     /// The same things by their groups.
@@ -209,24 +273,28 @@ impl<R: Runtime> Front<R> {
         parts.into_values().collect()
     }
 
-    /// Does acts one after the other: what they number together, or the first error.
-    async fn sum(&self, connection: u64, acts: Vec<Act>, mood: &Mood) -> Said {
-        let mut sum = None;
-        for act in acts {
-            let acts = [act];
-            let said = match direct::operation(&acts[0]) {
-                Some(_) => self.run(connection, &acts, mood).await.into_iter().next(),
-                None => match self.change(connection, &acts, &Watched::new(), mood).await {
-                    Executed::Done(said) => said.into_iter().next(),
-                    Executed::Changed => None,
-                    Executed::Failed(said) => Some(said),
-                },
+    /// Does the parts of an act one after the other: what they number together, or the first error.
+    /// Behind a part that was done nothing says any more that nothing happened.
+    async fn sum(&self, connection: u64, parts: Vec<Act>, mood: &Mood) -> Said {
+        let (mut sum, mut is_begun) = (None, false);
+        for act in parts {
+            let said = match self.direct(act) {
+                Ok(direct) => self.alone(connection, direct, mood).await,
+                Err(act) => {
+                    let acts = std::slice::from_ref(&act);
+                    first(self.change(connection, acts, &Watched::new(), mood).await)
+                }
             };
             match said {
-                Some(Said::Number(number)) => sum = Some(sum.unwrap_or(0) + number),
-                Some(Said::Ok) | None => {}
-                Some(other) => return other,
+                Said::Number(number) => sum = Some(sum.unwrap_or(0) + number),
+                Said::Error(why) if is_begun => {
+                    mark!("resp: a part was done and another one was not");
+                    return direct::partly(&why);
+                }
+                Said::Error(why) => return Said::Error(why),
+                _ => {}
             }
+            is_begun = true;
         }
         sum.map_or(Said::Ok, Said::Number)
     }
@@ -259,14 +327,18 @@ impl<R: Runtime> Front<R> {
             acts.iter().flat_map(Act::needs).chain(watched.keys()).collect();
         needed.sort_unstable();
         needed.dedup();
+        // More are not read at one moment.
+        if needed.len() > GET_KEYS_MAX {
+            return Executed::Failed(direct::refused(Refusal::TooLarge));
+        }
         loop {
             let left = Mood { reads: Level::Strong, within: until.since(self.now()), ..*mood };
-            let read = match self.read_apart(connection, &needed, &left).await {
+            let read = match self.read_apart(connection, &needed, true, &left).await {
                 Ok(read) => read,
                 Err(said) => return Executed::Failed(said),
             };
             let version = |found: &Option<Found>| found.as_ref().map(|found| found.version);
-            let mut scratch = Scratch::new(read.stamp.ms());
+            let mut scratch = Scratch::new(self.late(read.stamp));
             for (key, found) in needed.iter().zip(read.found) {
                 if watched.get(*key).is_some_and(|known| *known != version(&found)) {
                     return Executed::Changed;
@@ -310,19 +382,22 @@ impl<R: Runtime> Front<R> {
     ) -> Result<Watched, Said> {
         let strong = Mood { reads: Level::Strong, ..*mood };
         let all: Vec<&Bytes> = keys.iter().collect();
-        let read = self.read_apart(connection, &all, &strong).await?;
+        let read = self.read_apart(connection, &all, false, &strong).await?;
         let versions = read.found.into_iter().map(|found| found.map(|found| found.version));
         Ok(keys.iter().cloned().zip(versions).collect())
     }
 
-    /// What keys have, each group's at a moment of its own.
+    /// What keys have, each group's at a moment of its own; without their values when they are not
+    /// wanted.
     async fn read_apart(
         &self,
         connection: u64,
         keys: &[&Bytes],
+        wants_values: bool,
         mood: &Mood,
     ) -> Result<Read, Said> {
         let mut read = Read { stamp: Stamp(0), found: vec![None; keys.len()] };
+        let mut bytes = 0;
         let mut parts: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
         for (at, key) in keys.iter().enumerate() {
             parts.entry(self.group(key)).or_default().push(at);
@@ -334,7 +409,16 @@ impl<R: Runtime> Front<R> {
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
                     read.stamp = read.stamp.max(response.told.stamp);
-                    piece.iter().zip(values).for_each(|(at, value)| read.found[*at] = value);
+                    for (at, mut found) in piece.iter().zip(values) {
+                        if let Some(found) = found.as_mut().filter(|_| !wants_values) {
+                            found.value = Bytes::new();
+                        }
+                        bytes += found.as_ref().map_or(0, |found| found.value.len());
+                        read.found[*at] = found;
+                    }
+                    if bytes > RESP_READ_BYTES_MAX {
+                        return Err(direct::refused(Refusal::TooLarge));
+                    }
                 }
                 Outcome::Refused(refusal) => return Err(direct::refused(refusal)),
                 Outcome::Ok(_) | Outcome::Unknown => return Err(direct::unknown()),
@@ -342,13 +426,22 @@ impl<R: Runtime> Front<R> {
         }
         Ok(read)
     }
+
+    fn told(&self, act: &Act, response: Response) -> Said {
+        match response.outcome {
+            Outcome::Ok(reply) => direct::render(act, reply, self.late(response.told.stamp)),
+            Outcome::Refused(refusal) => direct::refused(refusal),
+            Outcome::Unknown => direct::unknown(),
+        }
+    }
 }
 
-fn told(act: &Act, response: Response) -> Said {
-    match response.outcome {
-        Outcome::Ok(reply) => direct::render(act, reply, response.told.stamp),
-        Outcome::Refused(refusal) => direct::refused(refusal),
-        Outcome::Unknown => direct::unknown(),
+/// What a single act was answered.
+fn first(executed: Executed) -> Said {
+    match executed {
+        Executed::Done(said) => said.into_iter().next().unwrap_or(Said::Nothing),
+        Executed::Changed => Said::Nothing,
+        Executed::Failed(said) => said,
     }
 }
 
@@ -365,6 +458,17 @@ enum Tried<'a, R: Runtime> {
     Answered(Response),
     Open(Ask<'a, R>),
     Ended(Said),
+}
+
+impl<R: Runtime> Tried<'_, R> {
+    /// Whether it was done, or may have been.
+    fn may_be_done(&self) -> bool {
+        match self {
+            Self::Answered(response) => !matches!(response.outcome, Outcome::Refused(_)),
+            Self::Open(ask) => ask.may_be_done(),
+            Self::Ended(_) => false,
+        }
+    }
 }
 
 async fn once<R: Runtime>(mut ask: Ask<'_, R>) -> (Ask<'_, R>, Option<Response>) {

@@ -2,7 +2,15 @@
 //!
 //! Not here: one connection (`session.rs`, `serve.rs`), the cluster (`front.rs`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Poll, Waker},
+};
 
 use trilith_engine::{
     runtime::{Clock, Instant, Runtime},
@@ -35,6 +43,14 @@ pub struct Hub<R: Runtime> {
     connections: AtomicU64,
     commands: AtomicU64,
     last: AtomicU64,
+    ending: Mutex<Ending>,
+}
+
+/// The end of a port: who waits for something else must hear of it.
+#[derive(Default)]
+struct Ending {
+    is_near: bool,
+    waiting: BTreeMap<u64, Waker>,
 }
 
 impl<R: Runtime> Hub<R> {
@@ -43,7 +59,37 @@ impl<R: Runtime> Hub<R> {
     pub fn new(runtime: R, front: Front<R>, facts: Facts) -> Self {
         let began = runtime.clock().now();
         let zero = || AtomicU64::new(0);
-        Self { runtime, front, facts, began, connections: zero(), commands: zero(), last: zero() }
+        let (connections, commands, last) = (zero(), zero(), zero());
+        let ending = Mutex::default();
+        Self { runtime, front, facts, began, connections, commands, last, ending }
+    }
+
+    fn ending(&self) -> MutexGuard<'_, Ending> {
+        self.ending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on nothing new is done.
+    pub(super) fn end(&self) {
+        let mut ending = self.ending();
+        ending.is_near = true;
+        std::mem::take(&mut ending.waiting).into_values().for_each(Waker::wake);
+    }
+
+    pub(super) fn is_ending(&self) -> bool {
+        self.ending().is_near
+    }
+
+    /// Waits until the port ends. The listener is number 0.
+    pub(super) async fn ends(&self, number: u64) {
+        poll_fn(|context| {
+            let mut ending = self.ending();
+            if ending.is_near {
+                return Poll::Ready(());
+            }
+            ending.waiting.insert(number, context.waker().clone());
+            Poll::Pending
+        })
+        .await;
     }
 
     pub(super) const fn runtime(&self) -> &R {
@@ -68,8 +114,9 @@ impl<R: Runtime> Hub<R> {
         self.last.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    pub(super) fn leave(&self) {
+    pub(super) fn leave(&self, number: u64) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.ending().waiting.remove(&number);
     }
 
     pub(super) fn count(&self, commands: u64) {

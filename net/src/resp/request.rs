@@ -18,8 +18,7 @@ use bytes::{Bytes, BytesMut};
 use std::{fmt, ops::Range, str};
 
 use crate::limits::{
-    RESP_LINE_BYTES_MAX, RESP_REQUEST_BYTES_MAX, RESP_STRANGER_WORD_BYTES_MAX,
-    RESP_STRANGER_WORDS_MAX, RESP_WORDS_MAX,
+    RESP_LINE_BYTES_MAX, RESP_REQUEST_BYTES_MAX, RESP_WORD_COST_BYTES, RESP_WORDS_MAX,
 };
 
 /// A command: its name and what stands behind it.
@@ -60,6 +59,18 @@ impl Words {
         (0..self.len()).map(|nth| self.get(nth))
     }
 
+    /// The same with memory of its own: what is kept does not hold what came together with it.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { bytes: Bytes::copy_from_slice(&self.bytes), at: self.at.clone() }
+    }
+
+    /// What keeping it costs.
+    #[must_use]
+    pub fn cost_bytes(&self) -> usize {
+        self.bytes.len() + self.at.len() * RESP_WORD_COST_BYTES
+    }
+
     /// Those from that number on, as a command of their own.
     #[must_use]
     pub fn behind(&self, nth: usize) -> Self {
@@ -85,12 +96,8 @@ impl<B: AsRef<[u8]>> FromIterator<B> for Words {
 pub enum Broken {
     /// The number of words is none, or too high.
     Count,
-    /// The same, of somebody who has not said who he is.
-    StrangersCount,
     /// A word's length is none, or too high.
     Length,
-    /// The same, of somebody who has not said who he is.
-    StrangersLength,
     /// Something else stands where a word should.
     NoWord(u8),
     /// A number has no end.
@@ -108,9 +115,7 @@ impl fmt::Display for Broken {
         f.write_str("Protocol error: ")?;
         match self {
             Self::Count => f.write_str("invalid multibulk length"),
-            Self::StrangersCount => f.write_str("unauthenticated multibulk length"),
             Self::Length => f.write_str("invalid bulk length"),
-            Self::StrangersLength => f.write_str("unauthenticated bulk length"),
             Self::NoWord(byte) => write!(f, "expected '$', got '{}'", byte.escape_ascii()),
             Self::LongNumber => f.write_str("too big mbulk count string"),
             Self::LongLine => f.write_str("too big inline request"),
@@ -138,16 +143,9 @@ pub struct Cutter {
     done: usize,
     /// So far there is no end of a line.
     searched: usize,
-    /// Whether whoever sends has said who he is, if he must.
-    is_trusted: bool,
 }
 
 impl Cutter {
-    /// From now on requests may be as large as they can be.
-    pub const fn trust(&mut self, is_trusted: bool) {
-        self.is_trusted = is_trusted;
-    }
-
     /// Takes the next request off the front of the bytes that came, if it is whole.
     ///
     /// # Errors
@@ -199,9 +197,6 @@ impl Cutter {
         if count > RESP_WORDS_MAX {
             return Err(Broken::Count);
         }
-        if !self.is_trusted && count > RESP_STRANGER_WORDS_MAX {
-            return Err(Broken::StrangersCount);
-        }
         self.lacks = count;
         self.at.reserve(count.min(64));
         Ok(true)
@@ -222,9 +217,6 @@ impl Cutter {
                 let length = length.ok_or(Broken::Length)?;
                 if length > RESP_REQUEST_BYTES_MAX {
                     return Err(Broken::Length);
-                }
-                if !self.is_trusted && length > RESP_STRANGER_WORD_BYTES_MAX {
-                    return Err(Broken::StrangersLength);
                 }
                 if self.done + length > RESP_REQUEST_BYTES_MAX {
                     return Err(Broken::TooLong);
@@ -371,15 +363,9 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
-    fn trusting() -> Cutter {
-        let mut cutter = Cutter::default();
-        cutter.trust(true);
-        cutter
-    }
-
     /// All requests of the bytes, which come in pieces of that size.
     fn cut(bytes: &[u8], piece: usize) -> Result<Vec<Words>, Broken> {
-        let (mut cutter, mut buffer, mut all) = (trusting(), BytesMut::new(), Vec::new());
+        let (mut cutter, mut buffer, mut all) = (Cutter::default(), BytesMut::new(), Vec::new());
         for piece in bytes.chunks(piece.max(1)) {
             buffer.extend_from_slice(piece);
             while let Some(words) = cutter.take(&mut buffer)? {
@@ -453,15 +439,8 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_believed_less() {
-        let take = |bytes: &[u8]| Cutter::default().take(&mut BytesMut::from(bytes));
-        assert_eq!(take(b"*11\r\n"), Err(Broken::StrangersCount));
-        assert_eq!(take(b"*1\r\n$16385\r\n"), Err(Broken::StrangersLength));
-    }
-
-    #[test]
     fn a_length_that_is_announced_takes_no_memory() {
-        let (mut cutter, mut buffer) = (trusting(), BytesMut::new());
+        let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::new());
         buffer.extend_from_slice(format!("*1048576\r\n${RESP_REQUEST_BYTES_MAX}").as_bytes());
         assert_eq!(cutter.take(&mut buffer), Ok(None));
         assert!(cutter.at.capacity() <= 64);

@@ -10,7 +10,7 @@
 //! and EXEC, is done on a scratch and then asked of the group as one transaction. If a key has
 //! changed meanwhile, nothing happened, and it begins again.
 //!
-//! Not here: who reads and who asks (`door.rs`).
+//! Not here: who reads and who asks (`front.rs`).
 
 use bytes::{Bytes, BytesMut};
 use std::{borrow::Cow, collections::BTreeMap};
@@ -135,10 +135,20 @@ struct Slot {
     is_changed: bool,
 }
 
+/// How late it is, in milliseconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Late {
+    /// By the stamp of what was read. What is over by it is over.
+    pub stamp_ms: u64,
+    /// By the clock, and not before the stamp: for what is shown and what is compared. Nothing is
+    /// deleted by it, for a clock may be wrong.
+    pub clock_ms: u64,
+}
+
 /// Keys, as they were read and as they are to be.
 #[derive(Clone, Debug)]
 pub struct Scratch {
-    now_ms: u64,
+    late: Late,
     slots: BTreeMap<Bytes, Slot>,
 }
 
@@ -165,8 +175,8 @@ impl Set {
 impl Scratch {
     /// One on which it is now so late.
     #[must_use]
-    pub const fn new(now_ms: u64) -> Self {
-        Self { now_ms, slots: BTreeMap::new() }
+    pub const fn new(late: Late) -> Self {
+        Self { late, slots: BTreeMap::new() }
     }
 
     /// A key was read.
@@ -276,7 +286,7 @@ impl Scratch {
             }
             Act::Ttl(key, shown) => {
                 let left = self.value(key).map(|value| value.lives);
-                Said::Number(shown.number(left.map(|lives| self.ends(lives)), self.now_ms))
+                Said::Number(shown.number(left.map(|lives| self.ends(lives)), self.late.clock_ms))
             }
             Act::Type(key) => {
                 Said::Simple(if self.value(key).is_some() { "string" } else { "none" })
@@ -315,7 +325,7 @@ impl Scratch {
     }
 
     fn ends(&self, lives: Lives) -> Option<u64> {
-        (lives != Lives::Endless).then(|| lives.end(self.now_ms))
+        (lives != Lives::Endless).then(|| lives.end(self.late.clock_ms))
     }
 
     fn put_all(&mut self, pairs: &[(Bytes, Bytes)]) {
@@ -340,7 +350,7 @@ impl Scratch {
     /// A value's new lifetime, which may be over.
     fn live(&mut self, key: &Bytes, value: Value, expiry: Expiry) {
         let lives = Lives::of(expiry, value.lives);
-        let is_over = lives.end(self.now_ms) <= self.now_ms;
+        let is_over = lives.end(self.late.stamp_ms) <= self.late.stamp_ms;
         self.put(key, (!is_over).then_some(Value { lives, ..value }));
     }
 
@@ -408,8 +418,8 @@ impl Scratch {
     fn expire(&mut self, key: &Bytes, expiry: Expiry, when: When) -> Said {
         let Some(value) = self.value(key).cloned() else { return Said::Number(0) };
         let has_end = value.lives != Lives::Endless;
-        let (old, new) = (value.lives.end(self.now_ms), Lives::of(expiry, value.lives));
-        let new = new.end(self.now_ms);
+        let now_ms = self.late.clock_ms;
+        let (old, new) = (value.lives.end(now_ms), Lives::of(expiry, value.lives).end(now_ms));
         let is_wanted = match when.only {
             Only::Always => true,
             Only::Without => !has_end,
@@ -491,7 +501,7 @@ mod tests {
     use super::*;
     use crate::resp::{commands::COMMANDS, request::split};
 
-    const NOW: u64 = 1_000_000;
+    const NOW: Late = Late { stamp_ms: 1_000_000, clock_ms: 1_000_000 };
 
     fn act(line: &str) -> Act {
         let words = split(line.as_bytes()).unwrap();

@@ -10,71 +10,88 @@
 //! written before the next command is looked at. What a connection takes of the node is bounded by
 //! the largest request and the answers to one batch.
 //!
+//! When the node ends, connections begin nothing more, answer what they have begun, and are closed.
+//!
 //! Not here: what commands mean (`session.rs`, `front.rs`).
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use trilith_engine::{
     mark,
-    runtime::{
-        Listener, NetErrorKind, Runtime, Sender, Stream, StreamRead, StreamWrite, Task, queue,
-    },
+    runtime::{Clock, Either, Handle, Listener, Runtime, Stream, StreamRead, Task, race, timeout},
 };
 
 use super::{
-    act::Act,
+    front::Direct,
     hub::Hub,
     reply::Answer,
     request::{Broken, Cutter},
     session::{Session, Step},
 };
-use crate::limits::{
-    BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX,
+use crate::{
+    guests::Guests,
+    limits::{
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX,
+        RESP_ENDS_WITHIN, RESP_PARTS_WITHIN, RESP_READS_AT_ONCE,
+    },
+    peer::stream::{part, write_all},
 };
 
-/// Accepts connections until it is dropped, and they with it.
-pub async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
-    let (left, mut leaving) = queue(RESP_CONNECTIONS_MAX);
-    let mut tasks = BTreeMap::new();
-    loop {
-        let (mut stream, from) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(why) => {
-                tracing::warn!(%why, "a connection could not be accepted");
-                continue;
-            }
-        };
-        while let Some(number) = leaving.pop() {
-            tasks.remove(&number);
-        }
-        if tasks.len() >= RESP_CONNECTIONS_MAX {
-            mark!("resp: a listener was full");
-            let full = b"-ERR max number of clients reached\r\n";
-            // It goes whether it hears that or not.
-            let _heard = stream.write(full).await;
-            continue;
-        }
-        let number = hub.enter();
-        let visit = Visit { hub: Arc::clone(&hub), number, left: left.clone() };
-        let task =
-            hub.runtime().task().spawn("resp", async move { visit.serve(stream, from).await });
-        tasks.insert(number, task);
+/// A port where Redis clients are served. Dropping it ends their connections at once.
+pub struct Port<R: Runtime> {
+    at: SocketAddr,
+    hub: Arc<Hub<R>>,
+    task: <R::Task as Task>::Handle,
+}
+
+impl<R: Runtime> Port<R> {
+    /// Serves whoever comes to that listener.
+    #[must_use]
+    pub fn open<L: Listener>(hub: Hub<R>, listener: L) -> Self {
+        let (at, hub) = (listener.local(), Arc::new(hub));
+        let task = hub.runtime().task().spawn("resp listener", listen(Arc::clone(&hub), listener));
+        Self { at, hub, task }
     }
+
+    /// Where.
+    #[must_use]
+    pub const fn at(&self) -> SocketAddr {
+        self.at
+    }
+
+    /// Ends it in order: nothing new is done, and what was begun is answered, if that comes in time.
+    pub async fn end(self) {
+        let Self { hub, task, .. } = self;
+        hub.end();
+        let clock = hub.runtime().clock();
+        if timeout(clock, clock.now() + RESP_ENDS_WITHIN, task.join()).await.is_err() {
+            mark!("resp: a port ended before everybody was answered");
+        }
+    }
+}
+
+/// Accepts connections until the port ends, and waits for those that are there.
+async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
+    let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX);
+    while let Either::Right((stream, from)) = race(hub.ends(0), guests.accept(&mut listener)).await
+    {
+        let visit = Visit { hub: Arc::clone(&hub), number: hub.enter() };
+        guests.host("resp", visit.serve(stream, from));
+    }
+    drop(listener);
+    guests.all_leave().await;
 }
 
 /// A connection, as long as it lives.
 struct Visit<R: Runtime> {
     hub: Arc<Hub<R>>,
     number: u64,
-    left: Sender<u64>,
 }
 
 impl<R: Runtime> Drop for Visit<R> {
     fn drop(&mut self) {
-        self.hub.leave();
-        // There is room for all; closed: nobody counts any more.
-        let _counted = self.left.push(self.number);
+        self.hub.leave(self.number);
     }
 }
 
@@ -84,38 +101,36 @@ impl<R: Runtime> Visit<R> {
         let mut session = Session::new(self.number, from);
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
-        cutter.trust(true);
         let mut piece = vec![0; CLIENT_READ_BYTES];
-        while !session.ends {
+        loop {
             let done = self.work(&mut session, (&mut cutter, &mut bytes), &mut out).await;
             if let Err(broken) = &done {
                 mark!("resp: a connection sent what is no request");
                 Answer::new(&mut out, session.protocol).error(&format!("ERR {broken}"));
                 session.ends = true;
             }
-            if !out.is_empty() {
-                if write_all(&mut writer, &out).await.is_err() {
-                    return;
-                }
-                out.clear();
-                if out.capacity() > BUFFER_KEPT_BYTES {
-                    out = BytesMut::new();
-                }
-                // There may be more where that came from.
-                if done == Ok(true) {
-                    continue;
-                }
-            }
-            if session.ends {
+            if session.ends || self.hub.is_ending() {
                 break;
             }
-            match reader.read(&mut piece).await {
-                Ok(0) | Err(_) => return,
-                Ok(read) => bytes.extend_from_slice(&piece[..read]),
+            if write_all(&mut writer, &out).await.is_err() {
+                return;
+            }
+            out.clear();
+            if out.capacity() > BUFFER_KEPT_BYTES {
+                out = BytesMut::new();
+            }
+            // There may be more where that came from, whether it was answered or not.
+            if done == Ok(true) {
+                continue;
+            }
+            match race(reader.read(&mut piece), self.hub.ends(self.number)).await {
+                Either::Left(Ok(0) | Err(_)) => return,
+                Either::Left(Ok(read)) => bytes.extend_from_slice(&piece[..read]),
+                Either::Right(()) => break,
             }
         }
-        // Whoever is told that it is over reads that first.
-        let _closed = writer.shutdown().await;
+        let (clock, streams) = (self.hub.runtime().clock(), (&mut reader, &mut writer));
+        part(clock, RESP_PARTS_WITHIN, streams, &mut piece, &out).await;
     }
 
     /// Does a batch of what has come. Whether there may be more.
@@ -142,18 +157,21 @@ impl<R: Runtime> Visit<R> {
                 }
             };
             self.hub.count(1);
-            match session.step(words) {
-                Step::Act(act, None) if self.hub.front().is_direct(&act) => {
-                    if !run.goes_with(&act) {
-                        self.finish(session, &mut run, out).await;
+            let step = match session.step(words) {
+                Step::Act(act, None) => match self.hub.front().direct(act) {
+                    Ok(direct) => {
+                        if !run.goes_with(&direct) {
+                            self.finish(session, &mut run, out).await;
+                        }
+                        run.0.push(direct);
+                        continue;
                     }
-                    run.0.push(act);
-                }
-                step => {
-                    self.finish(session, &mut run, out).await;
-                    self.one(session, step, out).await;
-                }
-            }
+                    Err(act) => Step::Act(act, None),
+                },
+                step => step,
+            };
+            self.finish(session, &mut run, out).await;
+            self.one(session, step, out).await;
         }
         self.finish(session, &mut run, out).await;
         Ok(true)
@@ -161,12 +179,11 @@ impl<R: Runtime> Visit<R> {
 
     /// Does what was gathered, and answers.
     async fn finish(&self, session: &mut Session, run: &mut Run, out: &mut BytesMut) {
-        if run.0.is_empty() {
+        let acts = std::mem::take(&mut run.0);
+        if acts.is_empty() {
             return;
         }
-        let said = self.hub.front().run(self.number, &run.0, &session.mood).await;
-        run.0.clear();
-        for said in said {
+        for said in self.hub.front().run(self.number, acts, &session.mood).await {
             if !session.skips() && session.hears() {
                 said.write(&mut Answer::new(out, session.protocol));
             }
@@ -179,7 +196,7 @@ impl<R: Runtime> Visit<R> {
         match step {
             Step::Act(act, mood) => {
                 let mood = mood.unwrap_or(session.mood);
-                let said = self.hub.front().perform(self.number, &act, &mood).await;
+                let said = self.hub.front().perform(self.number, act, &mood).await;
                 said.write(&mut Answer::new(out, session.protocol));
             }
             Step::Own(spec, words) => session.own(&self.hub, (spec, &words), out).await,
@@ -193,21 +210,11 @@ impl<R: Runtime> Visit<R> {
 
 /// Acts that are on their way together: all reads, or all writes.
 #[derive(Default)]
-struct Run(Vec<Act>);
+struct Run(Vec<Direct>);
 
 impl Run {
-    fn goes_with(&self, act: &Act) -> bool {
-        self.0.last().is_none_or(|last| last.is_read() == act.is_read())
+    fn goes_with(&self, act: &Direct) -> bool {
+        let is_full = act.is_read() && self.0.len() >= RESP_READS_AT_ONCE;
+        !is_full && self.0.last().is_none_or(|last| last.is_read() == act.is_read())
     }
-}
-
-async fn write_all<W: StreamWrite>(writer: &mut W, mut bytes: &[u8]) -> Result<(), NetErrorKind> {
-    while !bytes.is_empty() {
-        match writer.write(bytes).await {
-            Ok(0) => return Err(NetErrorKind::Reset),
-            Ok(taken) => bytes = &bytes[taken..],
-            Err(why) => return Err(why.kind),
-        }
-    }
-    Ok(())
 }

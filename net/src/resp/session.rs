@@ -17,7 +17,10 @@ use super::{
     request::Words,
     scratch::Said,
 };
-use crate::limits::RESP_QUEUE_MAX;
+use crate::limits::{
+    RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_WATCHED_BYTES_MAX,
+    RESP_WATCHED_MAX,
+};
 
 /// Whether answers are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,8 +36,29 @@ enum Hears {
 #[derive(Debug, Default)]
 struct Gathered {
     acts: Vec<Act>,
+    /// All of it in order: nothing for the next act, otherwise what is about the connection or the
+    /// node.
+    order: Vec<Option<(&'static Spec, Words)>>,
+    /// What keeping it costs.
+    bytes: usize,
     /// Something of it cannot be done.
     is_broken: bool,
+}
+
+impl Gathered {
+    /// One more, if there is room.
+    fn add(&mut self, act: Option<Act>, spec: &'static Spec, words: Words) -> Result<Step, Said> {
+        self.bytes += words.cost_bytes();
+        if self.order.len() >= RESP_QUEUE_MAX || self.bytes > RESP_QUEUE_BYTES_MAX {
+            return Err(error(format!(
+                "ERR a transaction has at most {RESP_QUEUE_MAX} commands and \
+                 {RESP_QUEUE_BYTES_MAX} bytes"
+            )));
+        }
+        self.order.push(if act.is_some() { None } else { Some((spec, words)) });
+        self.acts.extend(act);
+        Ok(Step::Say(Said::Simple("QUEUED")))
+    }
 }
 
 /// What a connection is, beside its bytes.
@@ -48,6 +72,8 @@ pub(super) struct Session {
     library: (Bytes, Bytes),
     gathered: Option<Gathered>,
     watched: Watched,
+    /// A WATCH was refused, so nobody knows what EXEC would have to look at.
+    is_unguarded: bool,
     hears: Hears,
     /// It ends when everything is answered.
     pub(super) ends: bool,
@@ -63,6 +89,8 @@ pub(super) enum Step {
     /// Nothing more than to say so.
     Say(Said),
 }
+
+const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn error(text: impl Into<String>) -> Said {
     Said::Error(text.into().into())
@@ -83,6 +111,18 @@ fn unknown_command(words: &Words) -> Said {
         text.push_str(&format!("'{}' ", shown(word)));
     }
     error(text)
+}
+
+/// What a client says of itself, apart from what came together with it.
+fn named(name: &[u8], what: &str) -> Result<Bytes, Said> {
+    if !name.iter().all(u8::is_ascii_graphic) {
+        let why = "cannot contain spaces, newlines or special characters.";
+        return Err(error(format!("ERR {what} {why}")));
+    }
+    if name.len() > RESP_NAME_BYTES_MAX {
+        return Err(error(format!("ERR {what} have at most {RESP_NAME_BYTES_MAX} bytes.")));
+    }
+    Ok(Bytes::copy_from_slice(name))
 }
 
 /// The line of a command that can be called so.
@@ -121,6 +161,7 @@ impl Session {
             library: <_>::default(),
             gathered: None,
             watched: Watched::new(),
+            is_unguarded: false,
             hears: Hears::default(),
             ends: false,
         }
@@ -140,6 +181,8 @@ impl Session {
     }
 
     fn read(&mut self, words: Words, mood: Option<Mood>) -> Result<Step, Said> {
+        // What is kept must not keep what came together with it.
+        let words = if self.gathered.is_some() { words.apart() } else { words };
         let spec = line_of(&words)?;
         if spec.verb == Verb::With {
             let mood = Mood { reads: level(words.get(1))?, ..self.mood };
@@ -160,23 +203,11 @@ impl Session {
         let Some(gathered) = &mut self.gathered else {
             return Ok(act.map_or_else(|| Step::Own(spec, words), |act| Step::Act(act, mood)));
         };
-        match (act, spec.verb) {
-            (Some(act), _) if gathered.acts.len() < RESP_QUEUE_MAX => {
-                gathered.acts.push(act);
-                Ok(Step::Say(Said::Simple("QUEUED")))
-            }
-            (Some(_), _) => {
-                Err(error(format!("ERR a transaction has at most {RESP_QUEUE_MAX} commands")))
-            }
-            (None, Verb::Multi) => Ok(Step::Say(error("ERR MULTI calls can not be nested"))),
-            (None, Verb::Watch) => Ok(Step::Say(error("ERR WATCH inside MULTI is not allowed"))),
-            (None, Verb::Exec | Verb::Discard | Verb::Quit | Verb::Reset) => {
-                Ok(Step::Own(spec, words))
-            }
-            (None, _) => Err(error(format!(
-                "ERR {} is not possible in a transaction",
-                spec.name.to_ascii_uppercase()
-            ))),
+        match spec.verb {
+            Verb::Multi => Ok(Step::Say(error("ERR MULTI calls can not be nested"))),
+            Verb::Watch => Ok(Step::Say(error("ERR WATCH inside MULTI is not allowed"))),
+            Verb::Exec | Verb::Discard | Verb::Quit | Verb::Reset => Ok(Step::Own(spec, words)),
+            _ => gathered.add(act, spec, words),
         }
     }
 
@@ -201,9 +232,24 @@ impl Session {
         (spec, words): (&'static Spec, &Words),
         out: &mut BytesMut,
     ) {
+        match spec.verb {
+            Verb::Exec => self.exec(hub, out).await,
+            Verb::Watch => {
+                let said = self.watch(hub, words).await;
+                said.write(&mut Answer::new(out, self.protocol));
+            }
+            _ => self.tell(hub, (spec, words), out),
+        }
+    }
+
+    /// The same, of what needs nobody else.
+    fn tell<R: Runtime>(
+        &mut self,
+        hub: &Hub<R>,
+        (spec, words): (&'static Spec, &Words),
+        out: &mut BytesMut,
+    ) {
         let said = match spec.verb {
-            Verb::Exec => return self.exec(hub, out).await,
-            Verb::Watch => self.watch(hub, words).await,
             Verb::Hello => match self.hello(words) {
                 Ok(()) => return self.greet(hub, &mut Answer::new(out, self.protocol)),
                 Err(said) => said,
@@ -229,6 +275,7 @@ impl Session {
             Verb::Discard if self.gathered.take().is_none() => error("ERR DISCARD without MULTI"),
             Verb::Discard | Verb::Unwatch => {
                 self.watched.clear();
+                self.is_unguarded = false;
                 Said::Ok
             }
             Verb::Reset => {
@@ -244,6 +291,10 @@ impl Session {
                 Ok(_) => error("ERR DB index is out of range"),
                 Err(why) => error(why),
             },
+            Verb::Auth if words.len() > 3 => error("ERR syntax error"),
+            // Nobody has a password here: whoever is the default user may come in by any.
+            Verb::Auth if words.len() == 3 && words.get(1) == b"default" => Said::Ok,
+            Verb::Auth if words.len() == 3 => error(WRONG_PASSWORD),
             Verb::Auth => error(
                 "ERR AUTH <password> called without any password configured for the default user. \
                  Are you sure your configuration is correct?",
@@ -258,7 +309,7 @@ impl Session {
             }
             Verb::Consistency => self.consistency(words).map_or_else(|said| said, |()| Said::Ok),
             Verb::ClientSetname => {
-                self.set_name(words.share(2)).map_or_else(|said| said, |()| Said::Ok)
+                self.set_name(words.get(2)).map_or_else(|said| said, |()| Said::Ok)
             }
             Verb::ClientSetinfo => self.set_library(words),
             Verb::ClientReply => return Some(self.set_hears(words.get(2))),
@@ -290,26 +341,19 @@ impl Session {
         Ok(())
     }
 
-    fn set_name(&mut self, name: Bytes) -> Result<(), Said> {
-        if !name.iter().all(u8::is_ascii_graphic) {
-            return Err(error(
-                "ERR Client names cannot contain spaces, newlines or special characters.",
-            ));
-        }
-        self.name = name;
+    fn set_name(&mut self, name: &[u8]) -> Result<(), Said> {
+        self.name = named(name, "Client names")?;
         Ok(())
     }
 
     fn set_library(&mut self, words: &Words) -> Said {
-        if !words.get(3).iter().all(u8::is_ascii_graphic) {
-            let field = shown(words.get(2));
-            return error(format!(
-                "ERR {field} cannot contain spaces, newlines or special characters."
-            ));
-        }
+        let name = match named(words.get(3), &shown(words.get(2))) {
+            Ok(name) => name,
+            Err(said) => return said,
+        };
         match &words.get(2).to_ascii_lowercase()[..] {
-            b"lib-name" => self.library.0 = words.share(3),
-            b"lib-ver" => self.library.1 = words.share(3),
+            b"lib-name" => self.library.0 = name,
+            b"lib-ver" => self.library.1 = name,
             _ => return error(format!("ERR Unrecognized option '{}'", shown(words.get(2)))),
         }
         Said::Ok
@@ -319,6 +363,8 @@ impl Session {
         self.hears = match &word.to_ascii_lowercase()[..] {
             b"on" => Hears::All,
             b"off" => Hears::Nothing,
+            // Who hears nothing has nothing to skip.
+            b"skip" if self.hears == Hears::Nothing => Hears::Nothing,
             b"skip" => Hears::SkipsOne,
             _ => return error("ERR syntax error"),
         };
@@ -345,15 +391,12 @@ impl Session {
         while at < words.len() {
             match &words.get(at).to_ascii_uppercase()[..] {
                 b"SETNAME" if at + 1 < words.len() => {
-                    self.set_name(words.share(at + 1))?;
+                    self.set_name(words.get(at + 1))?;
                     at += 2;
                 }
-                // Nobody has a password here: whoever is the default user may come in by any.
                 b"AUTH" if at + 2 < words.len() && words.get(at + 1) == b"default" => at += 3,
                 b"AUTH" if at + 2 < words.len() => {
-                    return Err(error(
-                        "WRONGPASS invalid username-password pair or user is disabled.",
-                    ));
+                    return Err(error(WRONG_PASSWORD));
                 }
                 option => {
                     return Err(error(format!(
@@ -386,34 +429,55 @@ impl Session {
     }
 
     async fn watch<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Said {
-        let keys: Vec<Bytes> = (1..words.len()).map(|at| words.share(at)).collect();
-        match hub.front().versions(self.number, &keys, &self.mood).await {
-            Ok(versions) => {
-                // What was watched first counts.
-                for (key, version) in versions {
-                    self.watched.entry(key).or_insert(version);
-                }
-                Said::Ok
-            }
-            Err(said) => said,
+        let watched = self.look_at(hub, words).await;
+        // Whoever does not wait for the answer must not be done what he asks behind it.
+        self.is_unguarded |= watched.is_err();
+        watched.map_or_else(|said| said, |()| Said::Ok)
+    }
+
+    async fn look_at<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Result<(), Said> {
+        let keys = words.iter().skip(1).filter(|key| !self.watched.contains_key(*key));
+        let mut keys: Vec<Bytes> = keys.map(Bytes::copy_from_slice).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let bytes = self.watched.keys().chain(&keys).map(Bytes::len).sum::<usize>();
+        if self.watched.len() + keys.len() > RESP_WATCHED_MAX || bytes > RESP_WATCHED_BYTES_MAX {
+            return Err(error(format!(
+                "ERR a connection watches at most {RESP_WATCHED_MAX} keys with \
+                 {RESP_WATCHED_BYTES_MAX} bytes"
+            )));
         }
+        // What was watched first counts.
+        self.watched.extend(hub.front().versions(self.number, &keys, &self.mood).await?);
+        Ok(())
     }
 
     async fn exec<R: Runtime>(&mut self, hub: &Hub<R>, out: &mut BytesMut) {
-        let watched = std::mem::take(&mut self.watched);
-        let gathered = self.gathered.take();
-        let answer = &mut Answer::new(out, self.protocol);
-        let Some(Gathered { acts, is_broken }) = gathered else {
-            return answer.error("ERR EXEC without MULTI");
+        let Some(Gathered { acts, order, is_broken, .. }) = self.gathered.take() else {
+            return Answer::new(out, self.protocol).error("ERR EXEC without MULTI");
         };
-        if is_broken {
+        let watched = std::mem::take(&mut self.watched);
+        let is_unguarded = std::mem::take(&mut self.is_unguarded);
+        let answer = &mut Answer::new(out, self.protocol);
+        if is_broken || is_unguarded {
             let why = "EXECABORT Transaction discarded because of previous errors.";
             return answer.error(why);
         }
-        match hub.front().transact(self.number, &acts, &watched, &self.mood).await {
-            Executed::Done(said) => Said::Many(said).write(answer),
-            Executed::Changed => answer.no_array(),
-            Executed::Failed(said) => said.write(answer),
+        let said = match hub.front().transact(self.number, &acts, &watched, &self.mood).await {
+            Executed::Done(said) => said,
+            Executed::Changed => return answer.no_array(),
+            Executed::Failed(said) => return said.write(answer),
+        };
+        answer.array(order.len());
+        let mut said = said.into_iter();
+        for one in order {
+            match one {
+                Some((spec, words)) => self.tell(hub, (spec, &words), out),
+                None => {
+                    let said = said.next().unwrap_or(Said::Nothing);
+                    said.write(&mut Answer::new(out, self.protocol));
+                }
+            }
         }
     }
 
