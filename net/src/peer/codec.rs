@@ -429,8 +429,12 @@ mod tests {
         })
     }
 
+    fn numbers() -> impl Strategy<Value = u64> + Clone {
+        0..=PACKET_NUMBER_MAX
+    }
+
     fn packets() -> impl Strategy<Value = Packet> {
-        let id = (any::<u32>(), 0..=PACKET_NUMBER_MAX, 0..=PACKET_NUMBER_MAX, any::<u64>());
+        let id = (any::<u32>(), numbers(), numbers(), any::<u64>());
         let id = id.prop_map(|(group, from, term, sending)| SnapshotId {
             group: GroupId(group),
             from: ReplicaId(from),
@@ -438,7 +442,7 @@ mod tests {
             at: EntryId::new(term, term / 3),
             sending,
         });
-        let raft = (any::<u32>(), bodies(), 0..=PACKET_NUMBER_MAX, vec(any::<u8>(), 0..40));
+        let raft = (any::<u32>(), bodies(), numbers(), vec(any::<u8>(), 0..40));
         let raft = raft.prop_map(|(group, body, from, entries)| {
             let message =
                 Message { from: ReplicaId(from), to: ReplicaId(7), term: Term(from), body };
@@ -446,52 +450,41 @@ mod tests {
             let entries = if carries { vec![Bytes::from(entries)] } else { vec![] };
             Packet::Raft { group: GroupId(group), message, entries }
         });
-        let chunk = (
-            id.clone(),
-            0..=PACKET_NUMBER_MAX,
-            vec(any::<u8>(), 0..40),
-            any::<u32>(),
-            any::<bool>(),
-        );
+        let chunk = (id.clone(), numbers(), vec(any::<u8>(), 0..40), any::<u32>(), any::<bool>());
         let chunk = chunk.prop_map(|(id, offset, bytes, crc, is_last)| {
             Packet::Chunk(Chunk { id, offset, bytes: bytes.into(), crc, is_last })
         });
         let states = [ChunkState::Going, ChunkState::Whole, ChunkState::Refused];
         let state = prop_oneof![Just(states[0]), Just(states[1]), Just(states[2])];
-        let ack = (id, 0..=PACKET_NUMBER_MAX, state)
+        let ack = (id, numbers(), state)
             .prop_map(|(id, offset, state)| Packet::ChunkAck(ChunkAck { id, offset, state }));
-        let beat = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<bool>()).prop_map(
-            |(group, term, is_ack)| {
-                let round = Position(term / 2);
-                let body = if is_ack {
-                    Body::HeartbeatAck { round }
-                } else {
-                    Body::Heartbeat { commit: Index(term / 3), round, quiet: term % 2 == 0 }
-                };
-                let (from, to) = (ReplicaId(term), ReplicaId(7));
-                Beat {
-                    group: GroupId(group),
-                    message: Message { from, to, term: Term(term), body },
-                }
-            },
-        );
+        let beat = (any::<u32>(), numbers(), any::<bool>()).prop_map(|(group, term, is_ack)| {
+            let round = Position(term / 2);
+            let body = if is_ack {
+                Body::HeartbeatAck { round }
+            } else {
+                Body::Heartbeat { commit: Index(term / 3), round, quiet: term % 2 == 0 }
+            };
+            let (from, to) = (ReplicaId(term), ReplicaId(7));
+            Beat { group: GroupId(group), message: Message { from, to, term: Term(term), body } }
+        });
         let beats = vec(beat, 0..4).prop_map(Packet::Beats);
-        let seat = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<[u8; 16]>());
+        let seat = (any::<u32>(), numbers(), any::<[u8; 16]>());
         let seat = seat.prop_map(|(group, replica, directory)| Packet::Seat {
             group: GroupId(group),
             replica: ReplicaId(replica),
             directory: Uuid(directory),
         });
-        let digest = (any::<u32>(), 0..=PACKET_NUMBER_MAX, any::<u64>());
+        let digest = (any::<u32>(), numbers(), any::<u64>());
         let digest = digest.prop_map(|(group, replica, digest)| Packet::Digest {
             group: GroupId(group),
             replica: ReplicaId(replica),
             at: Index(replica / 2),
             digest,
         });
-        let pace = (0..=PACKET_NUMBER_MAX, 0..=PACKET_NUMBER_MAX)
-            .prop_map(|(micros, wall_ms)| Packet::Pace { micros, wall_ms });
-        let ask = (any::<u32>(), 0..=PACKET_NUMBER_MAX, vec(any::<u8>(), 0..40));
+        let pace =
+            (numbers(), numbers()).prop_map(|(micros, wall_ms)| Packet::Pace { micros, wall_ms });
+        let ask = (any::<u32>(), numbers(), vec(any::<u8>(), 0..40));
         let ask = ask.prop_map(|(group, version, key)| Packet::ValueAsk {
             group: GroupId(group),
             version: Version(version),
