@@ -412,6 +412,16 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "the majority's value is read from an unsorted list",
     ),
+    of_room(
+        "raft_commit_believed_uncompared",
+        "raft",
+        "a commit is believed of entries that were not compared in this life",
+    ),
+    of_room(
+        "raft_damaged_leader_leads_on",
+        "raft",
+        "a leader without what its state needs next leads for ever",
+    ),
     of_room("raft_joint_needs_one_majority", "raft", "a joint membership asks only its new half"),
     of_room(
         "raft_commit_of_an_old_term",

@@ -137,7 +137,7 @@ impl Raft {
             State::Follower(_) if self.standing.quiet => None,
             State::Follower(_) | State::Candidate(_) => {
                 let waits = self.membership.is_voter(self.id) && self.config.priority > 0;
-                (waits || self.log.first_faulty().is_some())
+                (waits || self.log.first_faulty().is_some() || !self.remembers())
                     .then(|| self.standing.heard_at + self.standing.patience)
             }
         }
@@ -189,7 +189,7 @@ impl Raft {
         if unapplied {
             mark!("raft_unapplied_change_holds_back_a_campaign");
         }
-        let damaged = self.log.first_faulty().is_some() && !planted!("raft_damaged_log_may_lead");
+        let damaged = self.first_missing().is_some() && !planted!("raft_damaged_log_may_lead");
         self.membership.is_voter(self.id)
             && !damaged
             && self.remembers()
@@ -271,6 +271,7 @@ impl Raft {
         if term > self.term {
             self.term = term;
             self.vote = None;
+            self.agreed = Index(0);
             self.writes.touch_hard();
         }
         self.state = State::Follower(leader);
@@ -365,7 +366,7 @@ impl Raft {
                 self.on_heartbeat(from, commit, round, quiet, fx);
             }
             Body::HeartbeatAck { round } => self.on_heartbeat_ack(from, round, fx),
-            Body::Commit { commit } => self.learn_commit(commit),
+            Body::Commit { commit } => self.on_commit(from, commit, fx),
             Body::TimeoutNow => self.on_timeout_now(fx),
             Body::ReadAsk { position } => self.on_read_ask(from, position, fx),
             Body::ReadAnswer { position, index } => self.on_read_answer(position, index, fx),
@@ -516,6 +517,11 @@ impl Raft {
                 return self.follow(self.term, None);
             }
         }
+        if self.leads_in_vain() {
+            mark!("raft_leader_in_vain_resigns");
+            return self.follow(self.term, None);
+        }
+        let State::Leader(leading) = &mut self.state else { return };
         if leading.heartbeat_at <= self.now {
             leading.heartbeat_at = self.config.next_beat(self.now);
             self.heartbeat(fx);

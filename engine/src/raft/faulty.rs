@@ -3,17 +3,19 @@
 //! Cutting a log at a damaged entry would un-acknowledge what clients were promised. So a damaged
 //! entry is never taken for absent:
 //! - its identity counts when logs are compared, so no voter elects somebody who lacks it;
-//! - its holder does not lead (a leader goes on only if the entry is committed, so that others
-//!   have it), does not apply past it, does not acknowledge past it, and withdraws
+//! - its holder does not lead (a leader goes on for a while if the entry is committed, so that
+//!   others have it), does not apply past it, does not acknowledge past it, and withdraws
 //!   what it had acknowledged ([`Body::AppendReject`] with `damaged`), whereupon the leader sends
 //!   the entry again;
 //! - without a leader the holder asks its peers. **Any intact copy repairs.** If **a majority
 //!   certainly never had it**, it was never committed and is discarded. **Otherwise it waits**: a
 //!   peer that is away may have the only copy.
 //!
-//! What a leader has applied is committed, and it goes on with it: later entries of its own copy
-//! count. A follower that lacks the damaged entry itself is sent the state instead, when nobody has
-//! sent the entry for a while; the others may have compacted it.
+//! What is applied is committed, and its state has it: whoever holds a damaged copy of it leads and
+//! acknowledges as if it were whole, and asks for it all the same. A follower that lacks the damaged
+//! entry itself is sent the state instead, when nobody has sent the entry for a while; the others
+//! may have compacted it. If they have, and the leader has not applied it, they have a state that
+//! the leader lacks: it waits as long as an election takes, and gives them the lead.
 //!
 //! "Never had it" must stay true. A leader of the entry's term, cut off and alive, could still bring
 //! the entry to those who denied it, and commit it by counting the old acknowledgement of the
@@ -56,7 +58,9 @@
 //! no rule of this side helps when the leader goes at the same moment. But a leader that lives
 //! counts the copy and has nothing more to send; only its heartbeats say, to each follower, what is
 //! committed of what that follower acknowledged. Who has less says so, is sent the rest, and does
-//! not vote before it is there.
+//! not vote before it is there. Who has as much may have something else there, for the lost write
+//! may have replaced it: no commit is believed beyond what the leader's appends have shown to agree
+//! in this life, and a leader that names a later one is asked to compare.
 
 use super::{
     Body, Effects, EntryId, Head, Held, Index, Moment, Raft, ReplicaId, Term, election::State,
@@ -114,7 +118,10 @@ impl Raft {
             }
             State::Leader(_) => self.ask_for_repair(fx),
             State::Candidate(_) => self.follow(self.term, None),
-            State::Follower(Some(leader)) => self.report_damage(leader, fx),
+            State::Follower(Some(leader)) => {
+                self.report_damage(leader, fx);
+                self.ask_leader_for_repair(leader, fx);
+            }
             State::Follower(None) => {}
         }
     }
@@ -146,14 +153,30 @@ impl Raft {
         }
     }
 
-    /// The first damaged entry that no repair on its way to the disk covers. What is being repaired
-    /// is not asked for again: a slow disk would turn each question into another write.
+    /// The first damaged entry that the state has not taken, and that no repair on its way to the
+    /// disk covers. What is being repaired is not asked for again: a slow disk would turn each
+    /// question into another write.
     pub(super) fn open_damage(&self) -> Option<Index> {
-        let mut bad = self.log.first_faulty()?;
+        let mut bad = self.first_missing()?;
         while let Some(last) = self.writes.heals(bad) {
             bad = self.log.first_faulty_from(last.next())?;
         }
         Some(bad)
+    }
+
+    /// The first damaged entry that the state has not taken.
+    pub(super) fn first_missing(&self) -> Option<Index> {
+        self.log.first_faulty_from(self.applied.next())
+    }
+
+    /// A damaged entry that the state has taken keeps nobody from anything. But a life that begins
+    /// before it is settled would want it, so the leader is asked, who may have compacted it.
+    pub(super) fn ask_leader_for_repair(&self, leader: ReplicaId, fx: &mut Effects) {
+        let bad = self.log.first_faulty().filter(|bad| *bad <= self.applied);
+        let open = bad.filter(|bad| self.writes.heals(*bad).is_none());
+        if let Some(id) = open.and_then(|bad| self.log.id_at(bad)) {
+            self.say(fx, leader, Body::RepairAsk { id });
+        }
     }
 
     /// Withdraws what was acknowledged, from the first damaged entry on.
@@ -164,9 +187,15 @@ impl Raft {
         self.say(fx, leader, Body::AppendReject { at: bad, hint, damaged: true });
     }
 
-    /// Asks everybody for the first damaged entry. In a term of its own, if only denials are left.
+    /// The damaged entry that is asked for: one that the state lacks before one that it has.
+    fn wanted(&self) -> Option<EntryId> {
+        let bad = self.first_missing().or_else(|| self.log.first_faulty())?;
+        self.log.id_at(bad)
+    }
+
+    /// Asks everybody for a damaged entry. In a term of its own, if only denials are left.
     pub(super) fn ask_for_repair(&mut self, fx: &mut Effects) {
-        let Some(id) = self.log.first_faulty().and_then(|bad| self.log.id_at(bad)) else { return };
+        let Some(id) = self.wanted() else { return };
         if self.damage.asked != id {
             self.damage.asked = id;
             self.damage.asked_since = self.now;
@@ -186,17 +215,27 @@ impl Raft {
         }
     }
 
-    /// Up to where damaged entries are not waited for: the state has them, and nobody has sent the
-    /// first of them in all the time that an election takes.
-    pub(super) fn given_up_to(&self) -> Index {
-        let first = self.log.first_faulty().and_then(|bad| self.log.id_at(bad));
+    /// Whether nobody has sent what was asked for in all the time that an election takes.
+    fn is_hopeless(&self) -> bool {
         let waited = self.now >= self.damage.asked_since + self.config.election;
-        let is_hopeless = first == Some(self.damage.asked) && waited;
-        if is_hopeless && !planted!("raft_damaged_leader_waits_for_ever") {
+        self.wanted() == Some(self.damage.asked) && waited
+    }
+
+    /// Up to where damaged entries are not waited for: the state has them, and nobody sends them.
+    pub(super) fn given_up_to(&self) -> Index {
+        if self.is_hopeless() && !planted!("raft_damaged_leader_waits_for_ever") {
             self.applied
         } else {
             Index(0)
         }
+    }
+
+    /// Whether it leads in vain: nobody sends what its own state needs next, so they have compacted
+    /// it, and have the state that it lacks.
+    pub(super) fn leads_in_vain(&self) -> bool {
+        self.first_missing().is_some()
+            && self.is_hopeless()
+            && !planted!("raft_damaged_leader_leads_on")
     }
 
     fn is_denied(&self) -> bool {
@@ -263,21 +302,28 @@ impl Raft {
         knows && last.index >= self.damage.lacks
     }
 
-    /// A leader says of no more that it is committed than this replica has acknowledged to it. So
-    /// what is missing was there, and a disk has lost it that said it had it.
-    pub(super) fn notice_what_is_gone(
+    /// A leader says of no more that it is committed than this replica has acknowledged to it. Where
+    /// the logs were not compared since, that is made up for: the leader is told where this log
+    /// ends, and goes on from where they agree. And what is not even there was there once: a disk
+    /// has lost it that said it had it.
+    pub(super) fn ask_what_was_acknowledged(
         &mut self,
         leader: ReplicaId,
         commit: Index,
         fx: &mut Effects,
     ) {
         let hint = self.log.last();
-        let is_all = commit <= hint.index || self.installing.is_some();
-        if is_all || planted!("raft_lost_copy_is_not_missed") {
+        if commit > hint.index {
+            if planted!("raft_lost_copy_is_not_missed") {
+                return;
+            }
+            mark!("raft_acknowledged_entries_are_gone");
+            self.damage.lacks = self.damage.lacks.max(commit);
+        } else if self.open_damage().is_some() {
+            // That is told in any case, and more is not to be had before it is mended.
             return;
         }
-        mark!("raft_acknowledged_entries_are_gone");
-        self.damage.lacks = self.damage.lacks.max(commit);
+        mark!("raft_acknowledged_entries_are_compared");
         self.say(fx, leader, Body::AppendReject { at: commit, hint, damaged: true });
     }
 

@@ -251,6 +251,8 @@ pub struct Raft {
     damage: Damage,
     /// The snapshot that is being installed.
     installing: Option<(EntryId, Membership)>,
+    /// As far as this term's leader has shown, in this life, that the logs agree.
+    agreed: Index,
     /// When the newest entry was appended: no leader of before made one later.
     appended_at: Moment,
 
@@ -301,6 +303,7 @@ impl Raft {
             reads: Reads::new(boot.incarnation),
             damage,
             installing: None,
+            agreed: Index(0),
             appended_at: now,
             now,
             luck,

@@ -136,6 +136,7 @@ impl Raft {
             return;
         }
         let Some(matched) = self.take(prev.index, heads) else { return };
+        self.agreed = self.agreed.max(matched);
         self.learn_commit(commit.min(matched));
         let id = self.log.id_at(matched).unwrap_or_default();
         self.promise(fx, from, Body::AppendAck { matched: id });
@@ -198,6 +199,19 @@ impl Raft {
         let commit = commit.min(self.log.last().index);
         if commit > self.commit || planted!("raft_commit_goes_back") {
             self.commit_to(commit.max(self.handed));
+        }
+    }
+
+    /// A leader says what is committed of what this replica acknowledged to it.
+    ///
+    /// Of what it acknowledged before it crashed it believes nothing that was not compared again: a
+    /// disk that lost a write without a trace may have gone back to entries of another leader.
+    pub(super) fn on_commit(&mut self, leader: ReplicaId, commit: Index, fx: &mut Effects) {
+        let trusts = planted!("raft_heartbeat_commits_beyond_the_match")
+            || planted!("raft_commit_believed_uncompared");
+        self.learn_commit(if trusts { commit } else { commit.min(self.agreed) });
+        if commit > self.commit && self.installing.is_none() {
+            self.ask_what_was_acknowledged(leader, commit, fx);
         }
     }
 
@@ -315,12 +329,10 @@ impl Raft {
         quiet: bool,
         fx: &mut Effects,
     ) {
-        self.learn_commit(commit);
         self.say(fx, from, Body::HeartbeatAck { round });
-        self.notice_what_is_gone(from, commit, fx);
-        if self.log.first_faulty().is_some() {
-            self.report_damage(from, fx);
-        }
+        self.on_commit(from, commit, fx);
+        self.report_damage(from, fx);
+        self.ask_leader_for_repair(from, fx);
         self.ask_for_snapshot(from, fx);
         self.ask_again(from, fx);
         self.standing.quiet = quiet && self.may_be_quiet(commit);

@@ -10,7 +10,9 @@
 //! While one is being installed the replica hears its leader, votes by the log that it still has,
 //! and takes no entries.
 
-use super::{Body, Effects, EntryId, Flow, Log, Membership, Raft, ReplicaId, election::State};
+use super::{
+    Body, Effects, EntryId, Flow, Index, Log, Membership, Raft, ReplicaId, election::State,
+};
 use crate::{mark, planted};
 
 impl Raft {
@@ -43,8 +45,7 @@ impl Raft {
             return;
         }
         // It heals what is damaged and not applied, even if it is no news otherwise.
-        let heals = self.log.first_faulty_from(self.applied.next());
-        let bad = heals.into_iter().chain(self.damage.stuck).min();
+        let bad = self.first_missing().into_iter().chain(self.damage.stuck).min();
         let heals = bad.is_some_and(|bad| bad <= at.index) && at.index >= self.handed;
         if at.index <= self.commit && !heals && !planted!("raft_old_snapshot_is_installed") {
             mark!("raft_old_snapshot");
@@ -113,7 +114,8 @@ impl Raft {
     /// Tells the leader that what it sent is here, so that it goes on.
     fn acknowledge_snapshot(&mut self, fx: &mut Effects) {
         let State::Follower(Some(leader)) = self.state else { return };
-        let upto = self.commit.min(self.log.whole_to());
+        let whole = self.first_missing().map_or(self.commit, |bad| Index(bad.0 - 1));
+        let upto = self.commit.min(whole);
         if let Some(matched) = self.log.id_at(upto) {
             self.promise(fx, leader, Body::AppendAck { matched });
         }

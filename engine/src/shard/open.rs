@@ -285,7 +285,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let now = Moment(self.rt.clock().now().0);
         let raft = Raft::boot(boot, now, self.rng.next_u64())
             .map_err(|error| OpenError::Contradiction(id, error))?;
-        if !raft.remembers() && raft.membership().members().len() <= 1 {
+        // A learner could not make up for it: it does not vote.
+        let members = raft.membership();
+        let is_only_voter = [members.voters(), members.outgoing()].contains(&[replica].as_slice());
+        if !raft.remembers() && is_only_voter {
             return Err(OpenError::Irreparable(id, "its last records, and nobody else has them"));
         }
         Ok(Group {

@@ -253,6 +253,7 @@ impl Script {
                 self.world.crash(at, kept);
             }
             "restart" => self.world.boot(at),
+            "swallow" if rest[1] == "next" => self.world.nodes[at].disk.swallows = true,
             "swallow" => {
                 // The disk said that it had these.
                 let entries = &mut self.world.nodes[at].disk.entries;

@@ -41,6 +41,8 @@ pub(super) struct Disk {
     pub(super) hard: HardState,
     /// What it was before it was written last: as old as it can be when the journal's end is lost.
     pub(super) hard_before: HardState,
+    /// The next write is said to be done, and is not.
+    pub(super) swallows: bool,
     pub(super) base: EntryId,
     /// Each entry, and whether its payload is damaged.
     pub(super) entries: BTreeMap<u64, (Entry, bool)>,
@@ -170,8 +172,14 @@ impl World {
     pub(super) fn add(&mut self, id: ReplicaId, config: Config, base: EntryId, of: Membership) {
         let state = State { at: base, digest: 0, membership: of };
         let hard = HardState { term: base.term, ..HardState::default() };
-        let disk =
-            Disk { hard, hard_before: hard, base, entries: BTreeMap::new(), state: state.clone() };
+        let disk = Disk {
+            hard,
+            hard_before: hard,
+            swallows: false,
+            base,
+            entries: BTreeMap::new(),
+            state: state.clone(),
+        };
         let now = self.nodes.first().map_or(0, |node| node.now);
         self.nodes.push(Node {
             id,
@@ -521,6 +529,9 @@ impl World {
 /// What a write or an install does to a disk.
 fn land(node: &mut Node, pending: &Pending) {
     let disk = &mut node.disk;
+    if core::mem::take(&mut disk.swallows) {
+        return;
+    }
     match pending {
         Pending::Write { write, entries } => {
             if let Some(hard) = write.hard {
