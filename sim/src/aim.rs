@@ -123,6 +123,13 @@ pub fn strike(
     told.map(|told| (blow, told))
 }
 
+/// The manifest's last edit, as if the device had never made what it acknowledged.
+pub fn forget_last_edit(disk: &mut Platter, atlas: &Atlas) {
+    for part in atlas.last_edit() {
+        disk.overwrite(&part.file, part.offset, &vec![0; part.bytes as usize]);
+    }
+}
+
 /// A part of a class that was drawn first: what it is, of which kind of file, open or sealed, and
 /// whether it belongs to the file's last frame.
 fn draw<'a>(luck: &mut Luck, atlas: &'a Atlas, fits: impl Fn(&Part) -> bool) -> Option<&'a Part> {

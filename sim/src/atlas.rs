@@ -31,7 +31,8 @@ use trilith_engine::{
         files::segment_name,
         footer::{FOOTER_GROUP_BYTES, FOOTER_HEADER_BYTES},
         format::{
-            FRAME_HEADER_BYTES, RECORD_ALIGN, SEGMENT_HEADER_BYTES, SegmentHeader, is_zero, records,
+            EditId, FRAME_HEADER_BYTES, RECORD_ALIGN, SEGMENT_HEADER_BYTES, SegmentHeader, is_zero,
+            records,
         },
         identity::CurrentFile,
         walk::{FrameAt, Piece, Start, walk},
@@ -126,6 +127,8 @@ pub struct Atlas {
     pub frames: Vec<Frame>,
     /// The segments that the manifest lists.
     pub state: ManifestState,
+    /// The manifest's edits, by the parts they are made of.
+    edits: BTreeMap<usize, EditId>,
     /// What the headers of open segments and of their torn frames prove, by the part they are.
     header_proves: BTreeMap<usize, u64>,
 }
@@ -209,7 +212,10 @@ impl Atlas {
             for (_, record) in records(frame.body(bytes)).flatten() {
                 self.state.apply(&Change::decode(record.value).ok()?).ok()?;
             }
+            let (first, lsn) = (self.parts.len(), Lsn(frame.header.next_lsn().0 - 1));
             self.frame_parts(name, &frame, bytes, segment, false, None);
+            let edit = EditId { manifest: current.manifest, lsn };
+            self.edits.extend((first..self.parts.len()).map(|part| (part, edit)));
             end = frame.end;
         }
         self.rest(name, end, bytes, segment, false);
@@ -379,6 +385,26 @@ impl Atlas {
         let headers = headers.map(|(_, proves)| *proves);
         let most = frames.map(|(_, frame)| frame.proves).chain(headers).max();
         most.unwrap_or(0).max(self.state.sealed_lsn().0)
+    }
+
+    /// The parts of the manifest's last edit.
+    pub fn last_edit(&self) -> impl Iterator<Item = &Part> {
+        let last = self.edits.values().max();
+        let of_it = self.edits.iter().filter(move |(_, edit)| Some(*edit) == last);
+        of_it.map(|(part, _)| &self.parts[*part])
+    }
+
+    /// Whether an edit was hit that a frame rests on which was not, and whose records were durable
+    /// up to there.
+    #[must_use]
+    pub fn rests_on_a_hit_edit(&self, hits: &Hits, durable: u64) -> bool {
+        let frames = self.frames.iter().enumerate().filter(|(index, frame)| {
+            let was_durable = frame.versions.last().is_some_and(|last| *last <= durable);
+            was_durable && !frame.sealed && !hits.frames.contains(index)
+        });
+        let named = frames.map(|(_, frame)| frame.at.header.edit).max();
+        let hit = hits.parts.iter().filter_map(|part| self.edits.get(part)).min();
+        named.is_some_and(|named| hit.is_some_and(|hit| *hit <= named))
     }
 }
 

@@ -232,6 +232,7 @@ const PLANTED: &[Mutant] = &[
     damaging("header_not_checked", "headers are believed without their checksum"),
     damaging("header_of_another_segment", "a header of another segment or store is believed"),
     damaging("unlisted_taken_for_orphan", "a segment that the manifest has forgotten is removed"),
+    damaging("lost_edit_not_missed", "an edit that frames rest on counts as never made"),
     planted("torn_tail_kept", "journal", "a torn frame is kept when its header is whole"),
     planted("manifest_edit_after_rename", "journal", "CURRENT names a manifest not yet written"),
     damaging("frame_crc_without_position", "a frame verifies wherever it stands"),

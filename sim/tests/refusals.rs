@@ -9,8 +9,8 @@
 use trilith_engine::{
     codec,
     journal::{
-        Journal, JournalError, JournalOptions, OpenError, OpenReport, Origin, Owner, ReadError,
-        Record, RecordKind, SegmentKind, Sync, Verdict,
+        Damage, Journal, JournalError, JournalOptions, ManifestEdit, OnDamage, OpenError,
+        OpenReport, Origin, Owner, ReadError, Record, RecordKind, SegmentKind, Sync, Verdict,
         files::segment_name,
         footer::FOOTER_MAGIC,
         format::{FRAME_ALIGN, FRAME_MAGIC, FrameHeader, Seed, SegmentHeader},
@@ -18,7 +18,7 @@ use trilith_engine::{
     },
     lone::{Effort, Store, StoreError, StoreOptions, WriteBatch},
     runtime::{DiskErrorKind, Runtime as _},
-    types::{GroupId, NodeId, SegmentId, Term, Uuid, Version},
+    types::{GroupId, Lsn, NodeId, SegmentId, Term, Uuid, Version},
     value::View as _,
 };
 use trilith_sim::{
@@ -574,6 +574,77 @@ fn forget_last_edit(disk: &mut Platter) {
     assert!(disk.overwrite(&name, at as u64, &vec![0; bytes.len() - at]));
 }
 
+/// One more durable record.
+fn append(still: &Still, journal: &mut Journal<Still>) {
+    let mut frame = journal.frame();
+    let record = Record {
+        group: GroupId(1),
+        kind: RecordKind::Put,
+        version: Version(frame.next_lsn().0),
+        term: Term(0),
+        expires_ms: None,
+        origin: Origin::State,
+        key: b"key",
+        value: &[7; VALUE],
+    };
+    frame.push(&record).expect("it fits");
+    let persisted = still.block_on(journal.append(frame, Sync::Now)).expect("a whole disk");
+    assert!(persisted.is_durable);
+}
+
+/// A group is added by an edit, perhaps with a frame behind it, and the edit is gone.
+fn forgets_a_group(rests: bool) -> Platter {
+    let still = Still::with_seed(Platter::default(), 1);
+    let opening = Journal::open(&still, tiny());
+    let (mut journal, _) = still.block_on(opening).expect("an empty disk");
+    append(&still, &mut journal);
+    let edit = ManifestEdit { add_groups: vec![GroupId(7)], ..ManifestEdit::default() };
+    still.block_on(journal.edit(edit)).expect("a whole disk");
+    if rests {
+        append(&still, &mut journal);
+    }
+    drop(journal);
+    let mut disk = still.after_death(2).platter().clone();
+    forget_last_edit(&mut disk);
+    disk
+}
+
+#[test]
+fn an_edit_that_frames_rest_on_is_not_forgotten() {
+    let words = ["MANIFEST-00000001", "frames of the journal rest on", "accept_rot"];
+    let OpenError::Corrupt { damages } = refused(forgets_a_group(true), &words) else {
+        panic!("something else")
+    };
+    assert!(matches!(damages[..], [Damage { verdict: Verdict::Forgotten, .. }]), "{damages:?}");
+    // Who has others to ask must not go on either, and neither does a second attempt.
+    let still = boot(forgets_a_group(true));
+    let replica = JournalOptions { settled_by_owner: true, damage: OnDamage::Report, ..tiny() };
+    for _ in 0..2 {
+        let refused = still.block_on(Journal::open(&still, replica)).expect_err("an edit is lost");
+        assert_eq!(
+            refused.to_string(),
+            OpenError::Corrupt { damages: damages.clone() }.to_string()
+        );
+    }
+    // Whoever goes on without it is told once.
+    let leave = JournalOptions { accept_rot: true, ..tiny() };
+    let (journal, found) = still.block_on(Journal::open(&still, leave)).expect("with leave");
+    assert_eq!(found.report.accepted, damages);
+    assert_eq!(journal.groups().count(), 0);
+    assert_eq!(found.report.last_lsn, Lsn(2));
+    drop(journal);
+    let (_, found) = still.block_on(Journal::open(&still, tiny())).expect("it was accepted");
+    assert!(found.report.accepted.is_empty());
+}
+
+#[test]
+fn an_edit_that_nothing_rests_on_may_never_have_been_made() {
+    let still = boot(forgets_a_group(false));
+    let (journal, found) = still.block_on(Journal::open(&still, tiny())).expect("nothing is lost");
+    assert_eq!(journal.groups().count(), 0);
+    assert_eq!(found.report.last_lsn, Lsn(1));
+}
+
 #[test]
 fn a_segment_that_was_in_use_is_never_removed_as_garbage() {
     // Its footer is not there, or there and not yet in the manifest.
@@ -581,20 +652,7 @@ fn a_segment_that_was_in_use_is_never_removed_as_garbage() {
         let still = Still::with_seed(Platter::default(), 1);
         let opening = Journal::open(&still, tiny());
         let (mut journal, _) = still.block_on(opening).expect("an empty disk");
-        let mut frame = journal.frame();
-        let record = Record {
-            group: GroupId(1),
-            kind: RecordKind::Put,
-            version: Version(1),
-            term: Term(0),
-            expires_ms: None,
-            origin: Origin::State,
-            key: b"key",
-            value: &[7; VALUE],
-        };
-        frame.push(&record).expect("it fits");
-        let persisted = still.block_on(journal.append(frame, Sync::Now)).expect("a whole disk");
-        assert!(persisted.is_durable);
+        append(&still, &mut journal);
         still.block_on(journal.rotate()).expect("a whole disk");
         if begins_a_footer {
             // Then the process dies, before the manifest says that the segment is sealed.

@@ -13,7 +13,9 @@ use super::{
     edits::{Change, FooterRef, Sealed},
     files::{DATA_DIR, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::{self, SegmentHints},
-    format::{FRAME_ALIGN, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind, records},
+    format::{
+        EditId, FRAME_ALIGN, SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind, records,
+    },
     frame::{FrameBuilder, Place},
     identity::CurrentFile,
     manifest::{
@@ -165,7 +167,10 @@ impl<R: Runtime> Recovery<'_, R> {
         for frame in frames.into_iter().chain(scar) {
             let offset = bytes.len() as u64;
             let durable_lsn = decision.proven.min(Lsn(base_lsn.0 - 1));
-            let place = Place { segment: id, seed, offset, durable_lsn, previous_crc: last_crc };
+            // The newest edit that was read may be in a cache only, and this must not outlive it.
+            let edit = EditId::default();
+            let previous_crc = last_crc;
+            let place = Place { segment: id, seed, offset, durable_lsn, previous_crc, edit };
             let built = frame.finish(place);
             bytes.extend_from_slice(&built.bytes);
             last_crc = built.header.crc;

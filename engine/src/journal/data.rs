@@ -20,7 +20,7 @@ use super::{
     files::{DATA_DIR, FileOf, RecordBuf, SegmentFile, segment_name},
     footer::{FooterBuilder, HintRef, SegmentStats, footer_offset},
     format::{
-        FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record, SEGMENT_HEADER_BYTES, Seed,
+        EditId, FRAME_HEADER_BYTES, FormatError, RECORD_ALIGN, Record, SEGMENT_HEADER_BYTES, Seed,
         SegmentHeader, SegmentKind,
     },
     frame::{FrameBuilder, Place, PushError},
@@ -265,6 +265,7 @@ impl<R: Runtime> DataWriter<R> {
             offset: self.at,
             durable_lsn: Lsn(0),
             previous_crc: self.last_crc,
+            edit: EditId::default(),
         });
         let end = self.at + built.bytes.len() as u64;
         self.check_room(built.bytes.len()).await?;

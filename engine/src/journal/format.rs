@@ -264,6 +264,15 @@ pub enum FrameKind {
     Scar,
 }
 
+/// A place in the order of all edits of all manifests of a store; the lowest is no edit at all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EditId {
+    /// The manifest's number: a later manifest begins with all that the one before it says.
+    pub manifest: SegmentId,
+    /// The LSN of the edit's last record in it.
+    pub lsn: Lsn,
+}
+
 /// The front of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
@@ -287,6 +296,9 @@ pub struct FrameHeader {
     pub map_crc: u32,
     /// The segment it belongs to.
     pub segment: SegmentId,
+    /// The newest edit that was durable when it was built. Only frames that are appended to a journal
+    /// name one.
+    pub edit: EditId,
     /// Its own checksum: what the next frame names.
     pub crc: u32,
 }
@@ -311,6 +323,8 @@ impl FrameHeader {
             FrameKind::Seal => 2,
             FrameKind::Scar => 3,
         };
+        out[52..56].copy_from_slice(&self.edit.manifest.0.to_le_bytes());
+        out[56..64].copy_from_slice(&self.edit.lsn.0.to_le_bytes());
         let crc = codec::crc(seed.at(offset), &out[8..]);
         out[4..8].copy_from_slice(&crc.to_le_bytes());
         out
@@ -340,9 +354,10 @@ impl FrameHeader {
             3 => FrameKind::Scar,
             _ => return Err(FormatError::Field("kind")),
         };
-        if !is_zero(reader.rest()) {
+        if reader.u8()? != 0 {
             return Err(FormatError::Field("reserved"));
         }
+        let edit = EditId { manifest: SegmentId(reader.u32()?), lsn: Lsn(reader.u64()?) };
         let header = Self {
             kind,
             body_bytes,
@@ -354,6 +369,7 @@ impl FrameHeader {
             directory_crc,
             map_crc,
             segment,
+            edit,
             crc,
         };
         header.check_fields()?;
@@ -385,6 +401,12 @@ impl FrameHeader {
         }
         if self.durable_lsn >= self.first_lsn {
             return Err(FormatError::Field("durable_lsn"));
+        }
+        let EditId { manifest, lsn } = self.edit;
+        let is_known = manifest.0 <= limits::SEGMENT_ID_MAX && lsn.0 <= limits::LSN_MAX;
+        // Manifests and their records count from 1.
+        if !is_known || (manifest.0 == 0) != (lsn.0 == 0) {
+            return Err(FormatError::Field("edit"));
         }
         Ok(())
     }

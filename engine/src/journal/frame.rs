@@ -20,9 +20,9 @@ use core::fmt;
 
 use super::{
     format::{
-        DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FormatError,
-        FrameHeader, FrameKind, FrameLayout, Origin, RECORD_ALIGN, Record, RecordKind, Seed,
-        covered_sectors, is_zero, sector_entry,
+        DIRECTORY_ENTRY_BYTES, DirectoryEntry, EditId, FRAME_ALIGN, FRAME_HEADER_BYTES,
+        FormatError, FrameHeader, FrameKind, FrameLayout, Origin, RECORD_ALIGN, Record, RecordKind,
+        Seed, covered_sectors, is_zero, sector_entry,
     },
     room::Claim,
 };
@@ -108,6 +108,7 @@ pub(super) struct Place {
     pub(super) offset: u64,
     pub(super) durable_lsn: Lsn,
     pub(super) previous_crc: u32,
+    pub(super) edit: EditId,
 }
 
 /// A finished frame.
@@ -350,6 +351,7 @@ impl FrameBuilder {
             directory_crc,
             map_crc: codec::crc(0, &buffer[layout.map_at..layout.map_end]),
             segment: place.segment,
+            edit: place.edit,
             crc: 0,
         };
         let front = header.encode(place.seed, place.offset);

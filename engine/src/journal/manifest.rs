@@ -25,7 +25,7 @@ use super::{
     edits::{Change, ManifestState},
     files::{FileOf, is_number, read_range, segment_name},
     format::{
-        FormatError, Origin, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
+        EditId, FormatError, Origin, Record, RecordKind, SEGMENT_HEADER_BYTES, Seed, SegmentHeader,
         SegmentKind, records,
     },
     frame::{FrameBuilder, Place},
@@ -67,6 +67,9 @@ pub(super) struct ManifestLog<R: Runtime> {
 /// What reading a manifest gave.
 pub(super) struct LoadedManifest {
     pub(super) state: ManifestState,
+    /// Its newest edit, and where that ends.
+    pub(super) newest: EditId,
+    pub(super) end: u64,
     pub(super) torn: Option<Damage>,
     pub(super) accepted: Vec<Damage>,
 }
@@ -123,6 +126,11 @@ impl<R: Runtime> ManifestLog<R> {
         CurrentFile { manifest: self.id, uuid: self.uuid, bytes: self.bytes }
     }
 
+    /// Its newest edit, which is durable.
+    pub(super) const fn newest(&self) -> EditId {
+        EditId { manifest: self.id, lsn: Lsn(self.next_lsn.0 - 1) }
+    }
+
     async fn write(&mut self, frame: FrameBuilder) -> DiskResult<()> {
         let built = frame.finish(Place {
             segment: self.id,
@@ -131,6 +139,7 @@ impl<R: Runtime> ManifestLog<R> {
             // Every edit is synced before the next is begun.
             durable_lsn: Lsn(self.next_lsn.0 - 1),
             previous_crc: self.last_crc,
+            edit: EditId::default(),
         });
         let end = self.at + built.bytes.len() as u64;
         assert!(end <= self.bytes, "an edit stays within its manifest");
@@ -307,7 +316,10 @@ pub(super) async fn load<D: Disk>(
         ReplayError::Format(why) => unreadable(why),
         ReplayError::Misfit(why) => OpenError::Contradiction { file: name.clone(), why },
     })?;
-    Ok(LoadedManifest { state, torn, accepted })
+    let (end, next_lsn) =
+        frames.last().map_or((0, Lsn(1)), |last| (last.end, last.header.next_lsn()));
+    let newest = EditId { manifest: current.manifest, lsn: Lsn(next_lsn.0 - 1) };
+    Ok(LoadedManifest { state, newest, end, torn, accepted })
 }
 
 pub(super) type Conclusion = (Vec<super::walk::FrameAt>, Option<Damage>, Vec<Damage>);

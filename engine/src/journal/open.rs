@@ -17,10 +17,14 @@
 //! orphans, and the next opening does the same again from the same bytes. So recovery may crash at
 //! any point, any number of times.
 //!
-//! A file that no manifest lists is removed at the end, with one exception: a segment is listed before
-//! it is written to, so one of ours that goes on where the log ends shows that the manifest has lost
-//! its last edits. What an unfinished recovery left does not go on there: it repeats records that
-//! were made certain where they stood before they were written again.
+//! An edit is durable before the frames that rest on it, and each frame names the newest one. So when
+//! a frame knows of a later edit than the manifest has, an edit is lost, and what looks like a file
+//! that belongs to nothing may be one that it listed: that is a refusal. Only frames of segments that
+//! are not sealed can know so much, and the first one of each file that nobody lists: whatever seals
+//! a segment is a later edit than all that its frames name.
+//!
+//! Every other file that no manifest lists is removed at the end. What an unfinished recovery left is
+//! among them: its frames name no edit.
 //!
 //! Everything is read uncached: after a failed sync the cache may hold what the device does not.
 //! Nothing is ever appended behind an old tail: what could lie there (a torn frame, pages that are
@@ -326,6 +330,8 @@ async fn recover<R: Runtime>(
         options,
         node,
         state: loaded.state,
+        newest: loaded.newest,
+        edits_end: loaded.end,
         report,
         files: Files::default(),
         hints: BTreeMap::new(),

@@ -13,8 +13,8 @@ use super::{
     files::{Files, JOURNAL_DIR, SegmentFile, is_segment_name, read_range, segment_name},
     footer::SegmentHints,
     format::{
-        FRAME_HEADER_BYTES, FormatError, FrameHeader, FrameKind, SECTOR_BYTES,
-        SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind, is_zero,
+        EditId, FRAME_HEADER_BYTES, FormatError, FrameHeader, SECTOR_BYTES, SEGMENT_HEADER_BYTES,
+        Seed, SegmentHeader, SegmentKind, is_zero,
     },
     identity::CurrentFile,
     report::{JournalOptions, OnDamage, OpenError, OpenReport},
@@ -45,6 +45,9 @@ pub(super) struct Recovery<'a, R: Runtime> {
     pub(super) options: &'a JournalOptions,
     pub(super) node: Uuid,
     pub(super) state: ManifestState,
+    /// The newest edit that is in it, and where that ends in the manifest.
+    pub(super) newest: EditId,
+    pub(super) edits_end: u64,
     pub(super) report: OpenReport,
     pub(super) files: Files<R>,
     pub(super) hints: BTreeMap<SegmentId, SegmentHints>,
@@ -280,7 +283,9 @@ impl<R: Runtime> Recovery<'_, R> {
         let mut decision = decide(&self.scans, self.state.sealed_lsn());
         self.damages.extend(decision.damages.iter().cloned());
         let listed = self.damages.len();
+        self.miss_edits();
         self.find_unlisted(decision.next_lsn).await?;
+        // Who has others to ask must not go on either: what is gone is not known, not even whose.
         if self.reports() && self.damages.len() == listed {
             self.report_damages(&mut decision);
         }
@@ -288,7 +293,7 @@ impl<R: Runtime> Recovery<'_, R> {
         let is_accepted = |damage: &Damage| match damage.verdict {
             Verdict::Torn => true,
             Verdict::Ambiguous => self.options.accept_tail_loss,
-            Verdict::Rot | Verdict::Missing => self.options.accept_rot,
+            Verdict::Rot | Verdict::Missing | Verdict::Forgotten => self.options.accept_rot,
         };
         if !self.damages.iter().all(is_accepted) {
             return Err(OpenError::Corrupt { damages: core::mem::take(&mut self.damages) });
@@ -328,9 +333,29 @@ impl<R: Runtime> Recovery<'_, R> {
         self.report.damages = core::mem::take(&mut self.damages);
     }
 
-    /// A segment is listed before it is written to. So one of ours that goes on where the log ends
-    /// and is not listed is no orphan: the manifest has lost its last edit, and what looks like
-    /// garbage holds what was acknowledged.
+    /// An edit is durable before any frame that rests on it is written.
+    fn miss_edits(&mut self) {
+        let named = self.scans.iter().map(|scan| scan.walk.edit).max().unwrap_or_default();
+        if named <= self.newest || planted!("lost_edit_not_missed") {
+            return;
+        }
+        mark!("journal_edit_missed");
+        let is_its = named.manifest == self.newest.manifest;
+        self.damages.push(Damage {
+            segment: self.newest.manifest,
+            offset: self.edits_end,
+            bytes: 0,
+            verdict: Verdict::Forgotten,
+            first_lsn: self.newest.lsn.next(),
+            last_lsn: is_its.then_some(named.lsn),
+            why: FormatError::Truncated,
+            groups: Vec::new(),
+        });
+    }
+
+    /// A segment is listed before it is written to. So one of ours that was written to and is not
+    /// listed, by no edit that the manifest has, is no orphan: what looks like garbage holds what was
+    /// acknowledged.
     async fn find_unlisted(&mut self, next_lsn: Lsn) -> Result<(), OpenError> {
         if planted!("unlisted_taken_for_orphan") {
             return Ok(());
@@ -344,16 +369,20 @@ impl<R: Runtime> Recovery<'_, R> {
             let file = self.disk.open(&name, Open::Read).await?;
             let front = read_range(&file, 0, SECTOR_BYTES as u64, ReadMode::Uncached).await?;
             let Ok(header) = SegmentHeader::decode(&front) else { continue };
-            // A number that the manifest knows was given back: that segment was dropped.
-            let is_new = header.id >= self.state.next_segment && header.base_lsn >= next_lsn;
             let has_its_name = name == segment_name(SegmentKind::Journal, header.id);
-            if header.node != self.node || !is_new || !has_its_name {
+            if header.node != self.node || !has_its_name {
                 continue;
             }
             let end = file.len().await?;
             let first_frame = (SEGMENT_HEADER_BYTES + FRAME_HEADER_BYTES) as u64;
             let front = read_range(&file, 0, first_frame, ReadMode::Uncached).await?;
-            if !was_never_begun(&front) && !begins_with_a_scar(&front, &header) {
+            // A number that the manifest knows was given back: that segment was dropped.
+            let is_new = header.id >= self.state.next_segment && header.base_lsn >= next_lsn;
+            let is_forgotten = match first_edit(&front, &header) {
+                Ok(edit) => edit > self.newest,
+                Err(_) => is_new && !was_never_begun(&front),
+            };
+            if is_forgotten {
                 mark!("journal_unlisted_segment");
                 self.damages.push(Damage {
                     segment: header.id,
@@ -400,11 +429,9 @@ pub(super) fn was_never_begun(bytes: &[u8]) -> bool {
     is_zero(front) || frame.is_some_and(is_zero)
 }
 
-/// Only recovery writes a segment that begins so, and before that it makes certain what comes before:
-/// the next opening finds the same damage, and writes it again.
-fn begins_with_a_scar(front: &[u8], header: &SegmentHeader) -> bool {
+/// The edit that a segment's first frame names: the one that lists the segment, or a later one.
+fn first_edit(front: &[u8], header: &SegmentHeader) -> Result<EditId, FormatError> {
     let at = SEGMENT_HEADER_BYTES;
     let frame = front.get(at..).unwrap_or(&[]);
-    let first = FrameHeader::decode(frame, Seed::of(header.uuid), at as u64);
-    first.is_ok_and(|first| first.kind == FrameKind::Scar)
+    FrameHeader::decode(frame, Seed::of(header.uuid), at as u64).map(|first| first.edit)
 }

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
     use crate::{
         journal::{
-            format::{Origin, SEGMENT_HEADER_BYTES},
+            format::{EditId, Origin, SEGMENT_HEADER_BYTES},
             frame::{FrameBuilder, Place},
         },
         types::{GroupId, Term, Uuid},
@@ -200,10 +200,16 @@ mod tests {
         for record in records {
             frame.push(record).unwrap();
         }
-        let offset = SEGMENT_HEADER_BYTES as u64;
+        let (offset, edit) = (SEGMENT_HEADER_BYTES as u64, EditId::default());
         let seed = Seed::of(Uuid([5; 16]));
-        let place =
-            Place { segment: SegmentId(2), seed, offset, durable_lsn: Lsn(6), previous_crc: 0 };
+        let place = Place {
+            segment: SegmentId(2),
+            seed,
+            offset,
+            durable_lsn: Lsn(6),
+            previous_crc: 0,
+            edit,
+        };
         let built = frame.finish(place);
         let mut bytes = alloc::vec![0; SEGMENT_HEADER_BYTES];
         bytes.extend_from_slice(&built.bytes);

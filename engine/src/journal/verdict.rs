@@ -34,7 +34,10 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{
-    format::{DirectoryEntry, FormatError, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader},
+    files::segment_name,
+    format::{
+        DirectoryEntry, FormatError, FrameKind, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentKind,
+    },
     walk::{Evidence, FrameAt, Hole, Piece, Walk},
 };
 use crate::{
@@ -53,6 +56,9 @@ pub enum Verdict {
     Ambiguous,
     /// The file is not there, though the manifest lists it.
     Missing,
+    /// Edits are not in the manifest though they had been durable: what they listed looks like what
+    /// belongs to nothing.
+    Forgotten,
 }
 
 impl fmt::Display for Verdict {
@@ -62,6 +68,7 @@ impl fmt::Display for Verdict {
             Self::Rot => "damage to durable data",
             Self::Ambiguous => "damage to the last write, which may have been acknowledged",
             Self::Missing => "a missing file",
+            Self::Forgotten => "it lacks edits that frames of the journal rest on",
         })
     }
 }
@@ -69,7 +76,7 @@ impl fmt::Display for Verdict {
 /// One damaged place.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The segment.
+    /// The segment; the manifest's number when an edit is missing, whose records are then meant below.
     pub segment: SegmentId,
     /// Where it begins.
     pub offset: u64,
@@ -90,11 +97,16 @@ pub struct Damage {
 impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { segment, offset, bytes, verdict, first_lsn, last_lsn, why, groups } = self;
-        write!(
-            f,
-            "segment {:08x}, {bytes} bytes at {offset}: {verdict}; {why}; records ",
-            segment.0
-        )?;
+        if *verdict == Verdict::Forgotten {
+            let file = segment_name(SegmentKind::Manifest, *segment);
+            write!(f, "{file}, from {offset} on: {verdict}; records ")?;
+        } else {
+            let number = segment.0;
+            write!(
+                f,
+                "segment {number:08x}, {bytes} bytes at {offset}: {verdict}; {why}; records "
+            )?;
+        }
         match last_lsn {
             Some(last) if last < first_lsn => write!(f, "none")?,
             Some(last) => write!(f, "{first_lsn} to {last}")?,

@@ -26,7 +26,7 @@
 use alloc::vec::Vec;
 
 use super::format::{
-    DIRECTORY_ENTRY_BYTES, DirectoryEntry, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC,
+    DIRECTORY_ENTRY_BYTES, DirectoryEntry, EditId, FRAME_ALIGN, FRAME_HEADER_BYTES, FRAME_MAGIC,
     FormatError, FrameHeader, FrameKind, FrameLayout, RECORD_ALIGN, Record, SECTOR_BYTES,
     SEGMENT_HEADER_BYTES, Seed, covered_sectors, decode_directory, is_zero, records, sector_entry,
 };
@@ -144,6 +144,8 @@ pub struct Walk {
     pub last_crc: u32,
     /// The highest LSN that some frame's header says was durable.
     pub proven: Lsn,
+    /// The newest edit of a manifest that some frame's header says was durable.
+    pub edit: EditId,
 }
 
 impl Walk {
@@ -240,7 +242,7 @@ impl Walker<'_> {
         });
         // Whatever became of the rest, this much was true when the header was made.
         if let Some(header) = &header {
-            self.walk.proven = self.walk.proven.max(header.durable_lsn);
+            self.believe(header);
         }
         self.walk.pieces.push(Piece::Hole(Hole {
             offset: at as u64,
@@ -264,8 +266,13 @@ impl Walker<'_> {
         self.walk.end = frame.end;
         self.walk.next_lsn = frame.header.next_lsn();
         self.walk.last_crc = frame.header.crc;
-        self.walk.proven = self.walk.proven.max(frame.header.durable_lsn);
+        self.believe(&frame.header);
         self.walk.pieces.push(Piece::Frame(frame));
+    }
+
+    fn believe(&mut self, header: &FrameHeader) {
+        self.walk.proven = self.walk.proven.max(header.durable_lsn);
+        self.walk.edit = self.walk.edit.max(header.edit);
     }
 
     /// The frame at this place, when all of it is right.

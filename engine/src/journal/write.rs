@@ -333,6 +333,7 @@ impl<R: Runtime> Journal<R> {
             offset: active.at,
             durable_lsn,
             previous_crc: active.last_crc,
+            edit: self.manifest.newest(),
         });
         let offset = active.at;
         let end = offset + built.bytes.len() as u64;

@@ -4,6 +4,7 @@
 //! were hit (`atlas`), so it also knows what had to survive: a failure to serve is no excuse when
 //! nothing was hit that the answer needs, and a refusal must name what happened.
 //!
+//! - An edit of the manifest that a frame rests on never counts as one that was not made.
 //! - Nothing that was acknowledged is missing in silence, is served with other bytes, or comes
 //!   back after it was dropped.
 //! - A directory is refused only when something was hit that cannot be had elsewhere; then what
@@ -146,6 +147,9 @@ impl Case<'_> {
 #[must_use]
 pub fn opened(case: &Case<'_>, report: &OpenReport, found: &Found, accepted: bool) -> Verdict {
     let told = format!("{report:?}");
+    if !accepted && case.atlas.rests_on_a_hit_edit(case.hits, case.held.durable) {
+        return case.broken("an edit that frames rest on counts as never made", &told);
+    }
     for (version, copies) in found {
         let Some(value) = case.held.issued.get(version) else {
             return case.broken("a record is served that nobody wrote", &format!("{version}"));
@@ -246,7 +250,7 @@ fn corrupt(case: &Case<'_>, damages: &[Damage], error: &OpenError) -> Verdict {
                 Verdicted::Rot => case.hit_frames().any(|(_, frame)| {
                     frame.sealed || frame.versions.iter().any(|version| *version <= proven)
                 }),
-                Verdicted::Missing | Verdicted::Torn => false,
+                Verdicted::Missing | Verdicted::Torn | Verdicted::Forgotten => false,
             };
         if !allowed {
             let symptom = match damage.verdict {

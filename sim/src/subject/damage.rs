@@ -24,7 +24,7 @@ use trilith_engine::{
     journal::{
         Claim, Expect, Installed, Journal, JournalError, JournalOptions, ManifestEdit, OpenError,
         OpenReport, Origin, Record, RecordKind, SegmentHints, SegmentKind, Sync,
-        format::{FRAME_HEADER_BYTES, FrameHeader, FrameKind, Seed},
+        format::{EditId, FRAME_HEADER_BYTES, FrameHeader, FrameKind, Seed},
     },
     mark,
     runtime::Rng as _,
@@ -32,7 +32,7 @@ use trilith_engine::{
 };
 
 use crate::{
-    aim::{Blow, Sources, strike},
+    aim::{Blow, Sources, forget_last_edit, strike},
     atlas::{Atlas, Hits, What},
     check::{
         Verdict,
@@ -152,6 +152,7 @@ fn hold_a_journal(value: &mut [u8], segment: SegmentId) {
         directory_crc: crc(0, &[]),
         map_crc: crc(0, &[]),
         segment,
+        edit: EditId { manifest: SegmentId(1 << 20), lsn: Lsn(1) },
         crc: 0,
     };
     let bytes = seal.encode(Seed::of(Uuid::default()), 4096);
@@ -407,6 +408,14 @@ impl Struck<'_> {
         }
     }
 
+    /// The device never made the manifest's last edit, which it had acknowledged.
+    fn without_the_last_edit(&self, disk: &Platter) -> Result<(), Verdict> {
+        let mut copy = disk.clone();
+        forget_last_edit(&mut copy, self.atlas);
+        let hits = self.atlas.hits(disk, &copy);
+        held(self.judge(&copy, &hits, false), "the last edit was never made")
+    }
+
     /// What was closed in order is opened without walking.
     fn promptly(&self, hits: &Hits, report: &OpenReport) -> Verdict {
         if self.closed && hits.is_empty() && (!report.clean || report.segments_walked > 0) {
@@ -552,6 +561,9 @@ fn live(seed: u64, plan: &Plan, luck: &mut Luck, strikes: bool) -> Result<Vec<St
         let story = format!("{blows:?}");
         held(struck.judge(&copy, &hits, foreign), &story)?;
         told.push(story);
+    }
+    if strikes {
+        struck.without_the_last_edit(&disk)?;
     }
     Ok(told)
 }

@@ -57,6 +57,7 @@ fn frame_header() -> FrameHeader {
         directory_crc: 2,
         map_crc: 3,
         segment: ID,
+        edit: EditId { manifest: SegmentId(4), lsn: Lsn(5) },
         crc: 0,
     }
 }
@@ -116,6 +117,13 @@ fn numbers_that_leave_no_room_are_refused() {
     let frame = FrameHeader { first_lsn: last.next(), ..frame };
     let refused = FrameHeader::decode(&frame.encode(seed(), AT), seed(), AT);
     assert_eq!(refused, Err(FormatError::Field("first_lsn")));
+    let edits = [(limits::SEGMENT_ID_MAX + 1, 1), (1, limits::LSN_MAX + 1), (1, 0), (0, 1)];
+    for (manifest, lsn) in edits {
+        let edit = EditId { manifest: SegmentId(manifest), lsn: Lsn(lsn) };
+        let frame = FrameHeader { edit, ..frame_header() };
+        let refused = FrameHeader::decode(&frame.encode(seed(), AT), seed(), AT);
+        assert_eq!(refused, Err(FormatError::Field("edit")), "{manifest}, {lsn}");
+    }
     let segment = SegmentHeader { base_lsn: Lsn(limits::LSN_MAX + 1), ..segment_header() };
     let refused = SegmentHeader::decode(&segment.encode());
     assert_eq!(refused, Err(FormatError::Field("base_lsn")));
@@ -194,7 +202,9 @@ fn reserved_bytes_are_zero_and_fields_are_possible() {
     check("frame", 50, 0, "kind");
     check("frame", 50, 2, "records");
     check("frame", 51, 1, "reserved");
-    check("frame", 63, 1, "reserved");
+    check("frame", 52, 0, "edit");
+    check("frame", 56, 0, "edit");
+    check("frame", 63, 0x80, "edit");
     check("NODE", 10, 1, "reserved");
     check("NODE", 8, 0, "reserved");
     check("NODE", 48, 0, "number");
@@ -228,7 +238,7 @@ fn is_put(group: u8) -> RecordKind {
 
 /// A segment with one frame of these (group, key), its footer, and the same hints without it.
 fn footer_of(keys: &[(u8, &[u8])]) -> (Vec<u8>, Vec<u8>, SegmentHints) {
-    let mut builder = FrameBuilder::new(Lsn(1), BytesMut::new());
+    let (edit, mut builder) = (EditId::default(), FrameBuilder::new(Lsn(1), BytesMut::new()));
     for (group, key) in keys {
         let lsn = builder.next_lsn().0;
         let expires_ms = (group & 16 != 0).then_some(lsn);
@@ -238,7 +248,7 @@ fn footer_of(keys: &[(u8, &[u8])]) -> (Vec<u8>, Vec<u8>, SegmentHints) {
         builder.push(&whole).expect("it fits");
     }
     let place =
-        Place { segment: ID, seed: seed(), offset: AT, durable_lsn: Lsn(0), previous_crc: 0 };
+        Place { segment: ID, seed: seed(), offset: AT, durable_lsn: Lsn(0), previous_crc: 0, edit };
     let built = builder.finish(place);
     let mut bytes = vec![0; AT as usize];
     bytes.extend_from_slice(&built.bytes);
@@ -562,6 +572,7 @@ fn manifest() -> (Sketch, ManifestState) {
             offset: offset as u64,
             durable_lsn: Lsn(sketch.next_lsn.0 - 1),
             previous_crc: sketch.last_crc,
+            edit: EditId::default(),
         });
         let end = offset + built.bytes.len();
         sketch.bytes[offset..end].copy_from_slice(&built.bytes);

@@ -82,6 +82,7 @@ fn place() -> Place {
         offset: 4096,
         durable_lsn: Lsn(0),
         previous_crc: 9,
+        edit: EditId::default(),
     }
 }
 

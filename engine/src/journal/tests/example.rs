@@ -115,12 +115,18 @@ fn example_frame(
     frames: &mut Vec<FrameAt>,
 ) {
     let offset = bytes.len() as u64;
+    // The edit that lists the segment; the manifest's own frames name none.
+    let edit = match uuid {
+        UUID => EditId { manifest: SegmentId(1), lsn: Lsn(3) },
+        _ => EditId::default(),
+    };
     let built = builder.finish(Place {
         segment: id,
         seed: Seed::of(uuid),
         offset,
         durable_lsn: Lsn(durable_lsn),
         previous_crc: frames.last().map_or(0, |frame| frame.header.crc),
+        edit,
     });
     bytes.extend_from_slice(&built.bytes);
     frames.push(FrameAt { offset, end: bytes.len() as u64, header: built.header });

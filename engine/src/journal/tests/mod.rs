@@ -133,6 +133,7 @@ impl Sketch {
             offset: offset as u64,
             durable_lsn: Lsn(durable),
             previous_crc: self.last_crc,
+            edit: EditId::default(),
         });
         let end = offset + built.bytes.len();
         self.bytes[offset..end].copy_from_slice(&built.bytes);

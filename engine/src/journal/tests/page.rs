@@ -206,6 +206,7 @@ fn frame() -> Specimen {
         directory_crc: 0x0b0c_0d0e,
         map_crc: 0x0f10_1112,
         segment: SegmentId(0x1314_1516),
+        edit: EditId { manifest: SegmentId(0x1718_191a), lsn: Lsn(0x1b1c_1d1e_1f20) },
         crc: 0,
     };
     Specimen {
@@ -222,6 +223,8 @@ fn frame() -> Specimen {
             ("segment", le(0x1314_1516, 4)),
             ("groups", le(0x0506, 2)),
             ("kind", vec![1]),
+            ("manifest", le(0x1718_191a, 4)),
+            ("edit", le(0x1b1c_1d1e_1f20, 8)),
         ],
         crc: Some((seed_at(AT), 8)),
         written: header.encode(Seed::of(UUID), AT).to_vec(),
@@ -396,6 +399,7 @@ fn footer() -> Vec<u8> {
         offset: 4096,
         durable_lsn: Lsn(0),
         previous_crc: 0,
+        edit: EditId::default(),
     });
     let mut bytes = vec![0; 4096];
     bytes.extend_from_slice(&built.bytes);
