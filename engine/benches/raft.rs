@@ -57,7 +57,6 @@ impl World {
             faulty: &[],
             applied: Index(1),
             membership: Membership::of_voters(&ids),
-            forgot: None,
         };
         let replica = |id| Raft::boot(boot(id), Moment(0), id.0).expect("a founding member");
         let mut world = Self {

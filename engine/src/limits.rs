@@ -115,7 +115,9 @@ pub const FINDINGS_MAX: usize = 1000;
 
 /// How many terms may pass between two frames of one journal: what its last frame may have promised
 /// is bounded by it when nobody can read that frame. Each term is a campaign that began with a sync
-/// and a question to a majority; a thousand of them a second, all day, take a month and a half.
+/// and a question to a majority; a thousand of them a second, all day, take a month and a half. Only
+/// who has lost such a frame goes further at once; whoever hears of a term that is further away than
+/// half of this writes it down before it promises anything in it.
 pub const RAFT_TERMS_MISSED_MAX: u64 = 1 << 32;
 
 /// The highest LSN: half of what a number holds, so that no sum of two read from a disk overflows.

@@ -198,7 +198,8 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// (`sim/tests/groups.rs`): `"shard_older_number_kept"`.
 ///
 /// Of the doubt about a journal's end, which random rot hardly ever hits, another story there:
-/// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`.
+/// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`, and of the terms behind it
+/// `"shard_far_term_comes_with_its_promises"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),

@@ -242,8 +242,9 @@ pub struct ReadsReady {
     pub index: Index,
 }
 
-/// What survives a restart besides the log: the newest term and the vote in it; and how far the log
-/// was committed when it was written, which is at least the last committed change of the members.
+/// What survives a restart besides the log: the newest term and the vote in it; how far the log was
+/// committed when it was written, which is at least the last committed change of the members; and
+/// what is known of what it does not know.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct HardState {
     /// The newest term this replica knows.
@@ -252,4 +253,7 @@ pub struct HardState {
     pub vote: Option<ReplicaId>,
     /// How far the log was committed then.
     pub commit: Index,
+    /// The last term in which the replica may have promised something that it does not know of: the
+    /// end of its journal was lost, and its log did not show yet that it does not matter.
+    pub forgot: Option<Term>,
 }

@@ -50,8 +50,9 @@
 //!   voted; so the leader had `e`, and whoever has an entry of that leader's own has all that comes
 //!   before it.
 //!
-//! The last rule is one about the log alone, so it needs no memory: a later life that is told the
-//! same `until` comes to the same answer.
+//! The last rule is one about the log alone: a later life that is told the same `until` comes to the
+//! same answer. So every hard state carries it, until the log that is durable with that hard state
+//! makes it void.
 //!
 //! # What a disk has lost without a trace
 //! A disk may say that it has written what it has not. Nothing of that shows at the next start, and
@@ -63,7 +64,8 @@
 //! in this life, and a leader that names a later one is asked to compare.
 
 use super::{
-    Body, Effects, EntryId, Head, Held, Index, Moment, Raft, ReplicaId, Term, election::State,
+    Body, Effects, EntryId, HardState, Head, Held, Index, Moment, Raft, ReplicaId, Term,
+    election::State,
 };
 use crate::{mark, planted};
 use alloc::vec::Vec;
@@ -88,10 +90,10 @@ pub(super) struct Damage {
 }
 
 impl Damage {
-    pub(super) fn at_boot(term: Term, forgot: Option<Term>) -> Self {
+    pub(super) fn at_boot(hard: HardState) -> Self {
         Self {
-            acknowledged_until: term,
-            forgot,
+            acknowledged_until: hard.term,
+            forgot: hard.forgot,
             lacks: Index(0),
             asked: EntryId::default(),
             asked_since: Moment::default(),
@@ -297,9 +299,15 @@ impl Raft {
     /// Whether it knows all that it has promised, and has all that it acknowledged.
     #[must_use]
     pub fn remembers(&self) -> bool {
-        let last = self.log.last();
-        let knows = self.damage.forgot.is_none_or(|until| last.term > until);
-        knows && last.index >= self.damage.lacks
+        let last = self.log.last().index;
+        self.still_forgets(last).is_none() && last >= self.damage.lacks
+    }
+
+    /// The term up to which it may have forgotten promises, unless its log up to an index says that
+    /// this does not matter any more.
+    pub(super) fn still_forgets(&self, index: Index) -> Option<Term> {
+        let newest = self.log.term_at(index).unwrap_or_default();
+        self.damage.forgot.filter(|until| newest <= *until)
     }
 
     /// A leader says of no more that it is committed than this replica has acknowledged to it. Where

@@ -191,10 +191,6 @@ pub struct Boot<'a> {
     pub applied: Index,
     /// The membership as of `applied`.
     pub membership: Membership,
-    /// When the end of the log may be lost: the last term in which the replica may have promised
-    /// something that it does not know of. Each life is told until the log itself shows that it does
-    /// not matter any more.
-    pub forgot: Option<Term>,
 }
 
 /// Why a life cannot begin with what was recovered. The directory is damaged or not this replica's.
@@ -284,7 +280,7 @@ impl Raft {
         for index in boot.faulty {
             log.mark_faulty(*index);
         }
-        let damage = Damage::at_boot(boot.hard.term, boot.forgot);
+        let damage = Damage::at_boot(boot.hard);
         let mut raft = Self {
             id: boot.id,
             config: boot.config,
@@ -471,8 +467,16 @@ impl Raft {
 
     /// What is to survive: valid behind everything that was issued to be written.
     #[must_use]
-    pub const fn hard(&self) -> HardState {
-        HardState { term: self.term, vote: self.vote, commit: self.commit }
+    pub fn hard(&self) -> HardState {
+        self.hard_up_to(self.log.last().index)
+    }
+
+    /// The same for whom the log is durable up to an index, and no further.
+    #[must_use]
+    pub fn hard_up_to(&self, durable: Index) -> HardState {
+        let commit = self.commit.min(durable);
+        let forgot = self.still_forgets(durable);
+        HardState { term: self.term, vote: self.vote, commit, forgot }
     }
 
     /// The identities of its entries.

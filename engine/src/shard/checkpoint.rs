@@ -1,7 +1,7 @@
 //! What a group keeps of itself in the journal besides its entries: two kinds of record.
 //!
 //! ```text
-//! Hard        term: the newest term │ value: vote 8 · cut 8 · commit 8        0 is none
+//! Hard        term: the newest term │ value: vote 8 · cut 8 · commit 8 · forgot 8     0 is none
 //! Checkpoint  version, term: the entry it stands behind
 //!             value: members │ roster │ void indices │ state
 //! members:    voters · outgoing · learners · demoted, each n 4 · ids 8n │ alone 1 │ ids used 8
@@ -10,6 +10,8 @@
 //! state:      the rest, as the state machine encodes itself
 //! ```
 //! A *cut* voids every entry of the group from that index on that lies before it in the journal.
+//! *forgot* is a term: up to there the replica may have promised what it does not know of
+//! (`raft/faulty.rs`).
 //!
 //! Not here: entries (`command`), when these are written (`write.rs`, `settle.rs`).
 
@@ -25,9 +27,10 @@ use crate::{
     codec::{Reader, Truncated},
     journal::{Origin, Record, RecordKind},
     limits::{RAFT_LEARNERS_MAX, RAFT_VOTERS_MAX},
+    planted,
     raft::{EntryId, HardState, Membership, Parts},
     store::State,
-    types::{GroupId, Index, ReplicaId, Version},
+    types::{GroupId, Index, ReplicaId, Term, Version},
 };
 
 /// What a checkpoint says.
@@ -51,11 +54,14 @@ impl From<Truncated> for Unreadable {
     }
 }
 
-fn hard_value(hard: HardState, cut: Option<Index>) -> [u8; 24] {
-    let mut value = [0; 24];
+fn hard_value(hard: HardState, cut: Option<Index>) -> [u8; 32] {
+    let mut value = [0; 32];
     value[..8].copy_from_slice(&hard.vote.map_or(0, |vote| vote.0).to_le_bytes());
     value[8..16].copy_from_slice(&cut.map_or(0, |cut| cut.0).to_le_bytes());
-    value[16..].copy_from_slice(&hard.commit.0.to_le_bytes());
+    value[16..24].copy_from_slice(&hard.commit.0.to_le_bytes());
+    if !planted!("shard_scar_is_settled") {
+        value[24..].copy_from_slice(&hard.forgot.map_or(0, |until| until.0).to_le_bytes());
+    }
     value
 }
 
@@ -63,8 +69,11 @@ fn hard_value(hard: HardState, cut: Option<Index>) -> [u8; 24] {
 pub(super) fn read_hard(record: &Record<'_>) -> Result<(HardState, Option<Index>), Unreadable> {
     let mut reader = Reader::new(record.value);
     let (vote, cut, commit) = (reader.u64()?, reader.u64()?, Index(reader.u64()?));
+    let forgot = reader.u64()?;
     let vote = (vote > 0).then_some(ReplicaId(vote));
-    Ok((HardState { term: record.term, vote, commit }, (cut > 0).then_some(Index(cut))))
+    let forgot = (forgot > 0).then_some(Term(forgot));
+    let hard = HardState { term: record.term, vote, commit, forgot };
+    Ok((hard, (cut > 0).then_some(Index(cut))))
 }
 
 /// A group as it is now.

@@ -76,6 +76,8 @@ pub(super) struct Group {
     pub(super) deadline: Option<Moment>,
     /// Where its newest hard state and checkpoint lie.
     pub(super) anchor: Anchor,
+    /// The newest term that is durable.
+    pub(super) term: Term,
 }
 
 /// What the core wants written.

@@ -260,7 +260,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .and_then(|checkpoint| self.peers.own_replica(self.node, &checkpoint.roster));
         let replica = own.ok_or(OpenError::Lost(id))?;
         let hard = found.hard(replica);
-        let forgot = found.forgot(hard.term);
         let Found { checkpoint, uncounted, .. } = found;
         let checkpoint = checkpoint.ok_or(OpenError::Lost(id))?;
         let Checkpoint { at, membership, roster, state, .. } = checkpoint;
@@ -280,7 +279,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             faulty: &recovered.faulty,
             applied: at.index,
             membership,
-            forgot,
         };
         let now = Moment(self.rt.clock().now().0);
         let raft = Raft::boot(boot, now, self.rng.next_u64())
@@ -315,6 +313,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             held: None,
             deadline: None,
             anchor: Anchor { at: anchor, covers: at.index, stamp: checkpoint_stamp },
+            term: hard.term,
         })
     }
 }

@@ -370,6 +370,10 @@ impl Found {
     /// given counts as given, to nobody else than this replica.
     pub(super) fn hard(&self, own: ReplicaId) -> HardState {
         let mut hard = self.hard;
+        // A hard state that is lost may have known that a change of the members is committed.
+        let changes = self.log.iter().any(|line| matches!(line.kind, Kind::Change | Kind::Leave));
+        let doubt = self.lost.hard.filter(|_| changes).map(|term| term.max(hard.term));
+        hard.forgot = hard.forgot.max(self.forgot).max(doubt);
         match self.lost.hard {
             Some(term) if term > hard.term => {
                 mark!("shard_lost_vote_is_given");
@@ -412,7 +416,8 @@ impl Found {
     /// The journal ended here, and nobody knows whether what it ended with had been acknowledged. If
     /// it names whose that was, it names the terms; if not, so many may have passed since.
     fn forget(&mut self, id: GroupId, lost: &[DirectoryEntry]) {
-        let known = self.lost.hard.map_or(self.hard.term, |term| term.max(self.hard.term));
+        let known = self.lost.hard.max(Some(self.hard.term)).max(self.forgot);
+        let known = known.max(self.hard.forgot).unwrap_or_default();
         let until = match lost.iter().find(|line| line.group == id) {
             Some(line) => line.term.max(known),
             None if lost.is_empty() => Term(known.0.saturating_add(limits::RAFT_TERMS_MISSED_MAX)),
@@ -420,14 +425,6 @@ impl Found {
         };
         mark!("shard_end_may_be_forgotten");
         self.forgot = self.forgot.max(Some(until));
-    }
-
-    /// The last term in which it may have promised what it does not know of, if it may have; `hard`
-    /// is the last that it does know of.
-    pub(super) fn forgot(&self, hard: Term) -> Option<Term> {
-        // A hard state that is lost may have known that a change of the members is committed.
-        let changes = self.log.iter().any(|line| matches!(line.kind, Kind::Change | Kind::Leave));
-        self.forgot.max((self.lost.hard.is_some() && changes).then_some(hard))
     }
 
     /// The log for the core. It begins behind the first entry that is known, or the checkpoint.

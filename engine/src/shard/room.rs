@@ -161,26 +161,29 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// the log is in this frame or durable, and otherwise with a commit that is. `None` when the
     /// checkpoint has to wait.
     pub(super) fn hard_for_checkpoint(&self, id: GroupId, group: &Group) -> Option<HardState> {
-        let hard = group.raft.hard();
         if !self.unsaved.contains(&id) {
-            return Some(hard);
+            return Some(group.raft.hard());
         }
-        let unsaved = &group.unsaved;
-        let from = [unsaved.first, unsaved.cut].into_iter().flatten().min();
-        let durable = from.map_or(hard.commit, |from| Index(from.0.saturating_sub(1)));
+        let durable = group.durable();
         let is_bounded = !planted!("shard_checkpoint_speaks_of_what_waits");
-        let commit = if is_bounded { hard.commit.min(durable) } else { hard.commit };
+        let hard = if is_bounded { group.raft.hard_up_to(durable) } else { group.raft.hard() };
         // An applied entry that is written again is in its place when that has landed.
         let is_whole = group.state.applied() <= durable && group.void_again.is_empty();
         let may_go = self.room.grade(self.now()) != Grade::Everything && is_whole;
         (may_go || !is_bounded).then(|| {
             mark!("shard_checkpoint_of_a_group_that_waits");
-            HardState { commit, ..hard }
+            hard
         })
     }
 }
 
 impl Group {
+    /// As far as its log is durable, or in the frame under way.
+    pub(super) fn durable(&self) -> Index {
+        let from = [self.unsaved.first, self.unsaved.cut].into_iter().flatten().min();
+        from.map_or(self.raft.log().last().index, |from| Index(from.0.saturating_sub(1)))
+    }
+
     /// Whether everything that it wants written gives room back.
     pub(super) fn gives_room_back(&self) -> bool {
         let first = self.unsaved.first.unwrap_or(Index(u64::MAX));

@@ -4,8 +4,9 @@
 //! can no longer change:
 //! 1. every entry in it is applied or replaced, and what was derived from it is durable;
 //! 2. every group with an entry in it, or whose newest hard state and checkpoint lie in it, has
-//!    newer ones in a later segment, with a checkpoint that covers all its entries here;
-//! 3. no group may have forgotten what the tail says that it may have (`recover.rs`).
+//!    newer ones in a later segment, with a checkpoint that covers all its entries here.
+//!
+//! What a group may have forgotten, as the tail says, its newer hard state says too.
 //!
 //! Segments settle oldest first. So at any moment the segments that are not settled, the *tail*,
 //! hold each group's newest hard state and checkpoint and every entry behind it, and opening needs
@@ -118,13 +119,6 @@ impl Settling {
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Settles the oldest segment of the tail, if it may be; or asks for what is missing.
     pub(super) fn settle(&mut self) {
-        if self.groups.values().any(|group| !group.raft.remembers())
-            && !planted!("shard_scar_is_settled")
-        {
-            // The tail says what they may have forgotten.
-            mark!("shard_settling_waits_for_a_voter");
-            return;
-        }
         let oldest = self.journal.as_ref().and_then(|journal| journal.unsettled().first().copied());
         let Some(id) = oldest else { return };
         let at = self.settling.enter(id);

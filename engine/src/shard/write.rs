@@ -29,7 +29,7 @@ use crate::{
     limits, mark,
     packet::{Beat, Envelope, Packet},
     planted,
-    raft::{self, Durable, Input, Kind, Message, Moment, Write},
+    raft::{self, Durable, HardState, Input, Kind, Message, Moment, Write},
     runtime::{Runtime, Task},
     types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
     value::{Moved, Tree},
@@ -58,6 +58,8 @@ pub(super) struct Flight {
     lines: Vec<(RecordKind, Version)>,
     /// Whether all of it gives room back.
     is_relief: bool,
+    /// Groups of which it has nothing but these terms.
+    leaps: Vec<(GroupId, Term)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -252,6 +254,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         // Nothing of it can be refused: others have heard of it, or wait behind it.
         frame.frame.promise();
         let mut flight = Flight { is_relief, ..Flight::default() };
+        self.push_leaps(&mut frame, &mut flight);
+        if !flight.leaps.is_empty() {
+            flight.lines = frame.lines;
+            self.flight = flight;
+            return frame.frame;
+        }
         self.push_unsaved(&mut frame, &mut flight);
         if !is_relief {
             self.push_derived(&mut frame, &mut flight.derived);
@@ -263,6 +271,24 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         flight.lines = frame.lines;
         self.flight = flight;
         frame.frame
+    }
+
+    /// A term that is further away than any that can be missed is written down before anything is
+    /// promised in it. Should the frame with the promise be lost, the terms in front of it bound
+    /// what is lost (`recover.rs`).
+    fn push_leaps(&mut self, frame: &mut Load, flight: &mut Flight) {
+        for id in &self.unsaved {
+            let Some(group) = self.groups.get(id) else { continue };
+            let term = group.raft.term();
+            let is_far = term.0 - group.term.0 > limits::RAFT_TERMS_MISSED_MAX / 2;
+            if !is_far || planted!("shard_far_term_comes_with_its_promises") {
+                continue;
+            }
+            mark!("shard_far_term_goes_first");
+            let hard = HardState { vote: None, ..group.raft.hard_up_to(group.durable()) };
+            checkpoint::push_hard(frame, *id, hard, None);
+            flight.leaps.push((*id, term));
+        }
     }
 
     /// Puts what the cores want written into a frame.
@@ -393,6 +419,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         for id in flight.installs {
             self.snapshot_counts(id, at);
+        }
+        let written = |(id, unsaved): &(GroupId, Unsaved)| Some((*id, unsaved.hard?.term));
+        for (id, term) in flight.groups.iter().filter_map(written).chain(flight.leaps) {
+            if let Some(group) = self.groups.get_mut(&id) {
+                group.term = group.term.max(term);
+            }
         }
         for (id, unsaved) in flight.groups {
             if let Some(write) = unsaved.newest {

@@ -245,8 +245,9 @@ fn what_was_cut_wants_no_checkpoint() {
 
 /// A node loses the end of its journal, with or without its name, and begins several lives alone and
 /// several with the others. Whether it knows alone what it does not know, is told better, knows that
-/// in the next life, and gives the vote that is missing in the end.
-fn lose_end_and_live(with_name: bool, options: WorldOptions) -> [bool; 4] {
+/// in the next life, and gives the vote that is missing in the end; and whether the others write down
+/// the far term that it begins with before they promise anything in it.
+fn lose_end_and_live(with_name: bool, options: WorldOptions) -> [bool; 5] {
     let mut stage = Stage::with(3, &ShardOptions::default(), options);
     let all: Vec<u32> = (0..3).collect();
     let some = |name: &'static str, count: u32| -> Vec<Op> {
@@ -280,7 +281,9 @@ fn lose_end_and_live(with_name: bool, options: WorldOptions) -> [bool; 4] {
     let left: Vec<u32> = all.into_iter().filter(is_there).collect();
     let answers = stage.ask(&left, some("c", 20), 20 * SECOND);
     let serves = answers.iter().all(|answer| matches!(answer, Some(Outcome::Ok(_))));
-    [alone, told, still, serves && stage.world.panics().is_empty()]
+    let first = stage.world.ledger().marks().contains_key("shard_far_term_goes_first");
+    let whole = stage.world.panics().is_empty();
+    [alone, told, still, serves && whole, with_name || first]
 }
 
 /// The end of a journal is lost with a frame that may have been acknowledged. The directory opened
@@ -289,7 +292,7 @@ fn lose_end_and_live(with_name: bool, options: WorldOptions) -> [bool; 4] {
 #[test]
 fn a_lost_end_is_lived_with_through_many_lives() {
     for with_name in [true, false] {
-        assert_eq!(lose_end_and_live(with_name, WorldOptions::default()), [true; 4]);
+        assert_eq!(lose_end_and_live(with_name, WorldOptions::default()), [true; 5]);
     }
 }
 
@@ -299,8 +302,11 @@ fn a_lost_end_that_is_forgotten_is_noticed() {
     for bug in ["journal_doubt_is_forgotten", "shard_scar_is_settled"] {
         let planted = vec![bug.to_string()];
         let options = WorldOptions { planted, ..WorldOptions::default() };
-        assert_ne!(lose_end_and_live(true, options), [true; 4], "{bug}");
+        assert_ne!(lose_end_and_live(true, options), [true; 5], "{bug}");
     }
+    let planted = vec!["shard_far_term_comes_with_its_promises".to_string()];
+    let options = WorldOptions { planted, ..WorldOptions::default() };
+    assert_ne!(lose_end_and_live(false, options), [true; 5]);
 }
 
 /// What a node knows of another one's replacement, which takes a step by that.

@@ -90,7 +90,7 @@ pub(super) struct Node {
     pub(super) reads: VecDeque<(Position, Index)>,
     pub(super) deadline: Option<Moment>,
     pub(super) coming: Option<State>,
-    /// What it may have forgotten was promised up to this term.
+    /// What it may have forgotten was promised up to this term, and no hard state says so yet.
     pub(super) forgot: Option<Term>,
 }
 
@@ -233,13 +233,12 @@ impl World {
             id: node.id,
             incarnation: node.lives,
             config: node.config,
-            hard: node.disk.hard,
+            hard: HardState { forgot: node.disk.hard.forgot.max(node.forgot), ..node.disk.hard },
             base: node.disk.base,
             heads: &heads,
             faulty: &faulty,
             applied: node.disk.state.at.index,
             membership: node.disk.state.membership.clone(),
-            forgot: node.forgot,
         };
         let raft = Raft::boot(boot, Moment(node.now), luck).expect("a disk of this world boots");
         node.state = node.disk.state.clone();
@@ -538,6 +537,7 @@ fn land(node: &mut Node, pending: &Pending) {
                 assert!(hard.term >= disk.hard.term, "the stored term never falls");
                 disk.hard_before = disk.hard;
                 disk.hard = hard;
+                node.forgot = None;
             }
             if write.cut {
                 disk.entries.retain(|index, _| *index < write.first.0);
