@@ -200,8 +200,14 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// Of the doubt about a journal's end, which random rot hardly ever hits, another story there:
 /// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`, and of the terms behind it
 /// `"shard_far_term_comes_with_its_promises"`.
+///
+/// Of what stands in the way on a disk without any room, and of what a damaged transaction deleted,
+/// stories there and in `sim/tests/refusals.rs`: `"shard_refused_edit_stops_frames"`,
+/// `"shard_read_waits_for_room"`, `"journal_relief_takes_the_roll"`,
+/// `"shard_void_copy_loses_deletions"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
+    rotting("shard_void_copy_loses_deletions", "shard", "what a mended entry deleted comes back"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
@@ -344,6 +350,15 @@ const PLANTED: &[Mutant] = &[
     filling("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again"),
     filling("shard_full_node_leads_on", "a node whose disk is full does not say so"),
     filling("shard_failed_intake_keeps_its_files", "what an intake wrote stays when it gives up"),
+    filling(
+        "shard_refused_edit_stops_frames",
+        "a manifest without room keeps frames from their own",
+    ),
+    filling("shard_read_waits_for_room", "a read waits for a time that a full disk cannot take"),
+    Mutant {
+        room: "journal",
+        ..filling("journal_relief_takes_the_roll", "nothing is left for the manifest to say so")
+    },
     Mutant {
         room: "journal",
         ..filling("journal_copies_take_the_reserve", "copies of what is live take the last room")

@@ -10,7 +10,7 @@ use trilith_engine::{
     codec,
     journal::{
         Damage, Journal, JournalError, JournalOptions, ManifestEdit, OnDamage, OpenError,
-        OpenReport, Origin, Owner, ReadError, Record, RecordKind, SegmentKind, Sync, Verdict,
+        OpenReport, Origin, Owner, Peer, ReadError, Record, RecordKind, SegmentKind, Sync, Verdict,
         files::segment_name,
         footer::FOOTER_MAGIC,
         format::{FRAME_ALIGN, FRAME_MAGIC, FrameHeader, Seed, SegmentHeader},
@@ -23,6 +23,7 @@ use trilith_engine::{
 };
 use trilith_sim::{
     exhaust::journal::tiny,
+    ledger::Ledger,
     platter::{Platter, PlatterOptions, Strike},
     still::Still,
 };
@@ -499,6 +500,64 @@ fn a_full_disk_refuses_writes_takes_deletions_and_recovers_by_itself() {
     let next = still.after_death(5);
     let (store, _) = open_with(&next, journal).expect("it is whole");
     assert_eq!(get(&next, &store, 1), Ok(Some(vec![1; VALUE])));
+}
+
+/// Writes, and then deletions, take what a disk of each of some sizes has. How many sizes, and on how
+/// many the manifest still has room for more than it holds.
+fn delete_until_full(planted: &[&str]) -> (u32, u32) {
+    let ledger = Ledger::new(planted.iter().copied());
+    let _entered = ledger.enter();
+    let options = JournalOptions { reserve_bytes: 64 << 10, ..tiny() };
+    let (mut all, mut whole) = (0, 0);
+    for capacity_kib in (200..300).step_by(4) {
+        let capacity_bytes = capacity_kib << 10;
+        let disk = Platter::new(PlatterOptions { capacity_bytes, ..PlatterOptions::default() });
+        let still = Still::with_seed(disk, 1);
+        let opened = still.block_on(Journal::open(&still, options));
+        let (mut journal, _) = opened.expect("an empty disk");
+        for kind in [RecordKind::Put, RecordKind::Tombstone] {
+            let error = loop {
+                let mut frame = journal.frame();
+                let record = Record {
+                    group: GroupId(1),
+                    kind,
+                    version: Version(1),
+                    term: Term(1),
+                    expires_ms: None,
+                    origin: Origin::State,
+                    key: &[b'x'; 1000],
+                    value: &[],
+                };
+                frame.push(&record).expect("a small one");
+                if let Err(error) = still.block_on(journal.append(frame, Sync::Now)) {
+                    break error;
+                }
+            };
+            assert_eq!(error, JournalError::NoSpace);
+        }
+        all += 1;
+        whole += u32::from((0..100).all(|nth| {
+            let peer = Peer { directory: Uuid::from_draws(nth, 1), is_seated: true };
+            let edit = ManifestEdit { peers: vec![(NodeId(2), peer)], ..ManifestEdit::default() };
+            still.block_on(journal.edit(edit)).is_ok()
+        }));
+    }
+    (all, whole)
+}
+
+/// Deletions may take the last room of a disk, only not what the manifest needs: nothing of what
+/// they give back is given back before it says so.
+#[test]
+fn deletions_leave_room_for_the_manifest() {
+    let (all, whole) = delete_until_full(&[]);
+    assert_eq!(all, whole);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn deletions_that_leave_the_manifest_no_room_are_noticed() {
+    let (all, whole) = delete_until_full(&["journal_relief_takes_the_roll"]);
+    assert!(whole < all, "{whole} of {all}");
 }
 
 #[test]

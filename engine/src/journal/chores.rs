@@ -63,7 +63,7 @@ enum Work<R: Runtime> {
         id: SegmentId,
         uuid: Uuid,
         bytes: u64,
-        reserve_bytes: u64,
+        leaves_bytes: u64,
         recycle: Option<Retired<R>>,
     },
     Seal(Box<SealWork<R>>),
@@ -205,8 +205,8 @@ impl<R: Runtime> Journal<R> {
                 && is_unread(&retired.segment)
         };
         let recycle = self.retired.iter().position(fits).map(|index| self.retired.remove(index));
-        let reserve_bytes = self.options.reserve_bytes;
-        Some(Work::Prepare { id, uuid, bytes, reserve_bytes, recycle })
+        let leaves_bytes = self.leaves(Claim::New);
+        Some(Work::Prepare { id, uuid, bytes, leaves_bytes, recycle })
     }
 
     fn plan_seal(&mut self) -> Option<Work<R>> {
@@ -260,9 +260,8 @@ impl<R: Runtime> Journal<R> {
                         Ok(Installed::Prepared(id))
                     }
                     Err(JournalError::NoSpace) => {
-                        self.busy.hold_prepare = true;
+                        self.found_no_room(free_bytes(self.rt.disk()).await);
                         let name = segment_name(SegmentKind::Journal, id);
-                        remove_quietly(self.rt.disk(), &name).await;
                         let kind = DiskErrorKind::NoSpace;
                         Ok(Installed::NotPrepared(DiskError::new(kind, "prepare", &name, "")))
                     }
@@ -273,7 +272,7 @@ impl<R: Runtime> Journal<R> {
                 self.busy.preparing = false;
                 self.busy.hold_prepare = true;
                 if error.kind == DiskErrorKind::NoSpace {
-                    self.full = Some(free_bytes);
+                    self.found_no_room(free_bytes);
                 }
                 Ok(Installed::NotPrepared(error))
             }
@@ -289,6 +288,14 @@ impl<R: Runtime> Journal<R> {
                 Ok(Installed::Reclaimed(bytes))
             }
             Outcome::Scrubbed(report) => Ok(Installed::Scrubbed(report)),
+        }
+    }
+
+    /// No room was found for a spare segment. Meanwhile there may be one all the same.
+    fn found_no_room(&mut self, free_bytes: u64) {
+        self.busy.hold_prepare = true;
+        if self.spares.is_empty() {
+            self.full = Some(free_bytes);
         }
     }
 
@@ -399,10 +406,10 @@ impl<R: Runtime> Chore<R> {
     pub async fn run(self) -> Done<R> {
         let (disk, task) = (self.rt.disk(), self.rt.task());
         Done(match self.work {
-            Work::Prepare { id, uuid, bytes, reserve_bytes, recycle } => {
+            Work::Prepare { id, uuid, bytes, leaves_bytes, recycle } => {
                 let prepared = match recycle {
                     Some(old) => recycle_file(disk, old, id, uuid).await,
-                    None => prepare_spare::<R>(disk, id, uuid, bytes, reserve_bytes).await,
+                    None => prepare_spare::<R>(disk, id, uuid, bytes, leaves_bytes).await,
                 };
                 Outcome::Prepared(match prepared {
                     Ok(spare) => Ok(spare),
@@ -425,9 +432,9 @@ async fn prepare_spare<R: Runtime>(
     id: SegmentId,
     uuid: Uuid,
     bytes: u64,
-    reserve_bytes: u64,
+    leaves_bytes: u64,
 ) -> DiskResult<Spare<R>> {
-    if !has_room(disk, bytes, Claim::New.leaves(reserve_bytes)).await {
+    if !has_room(disk, bytes, leaves_bytes).await {
         let name = segment_name(SegmentKind::Journal, id);
         return Err(DiskError::new(
             DiskErrorKind::NoSpace,

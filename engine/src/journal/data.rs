@@ -149,7 +149,7 @@ impl<R: Runtime> Journal<R> {
     /// nothing yet.
     #[must_use]
     pub fn data_writer(&mut self, claim: Claim) -> DataWriter<R> {
-        let leaves_bytes = claim.leaves(self.options.reserve_bytes);
+        let leaves_bytes = self.leaves(claim);
         let (id, uuid) = (self.new_segment_id(), self.new_uuid());
         DataWriter {
             disk: self.rt.disk().clone(),

@@ -43,6 +43,12 @@ use crate::{
 pub(super) const CURRENT: &str = "CURRENT";
 pub(super) const CURRENT_TMP: &str = "CURRENT.tmp";
 
+/// What a device gives room in.
+const DEVICE_BLOCK_BYTES: u64 = 4096;
+
+/// What some edits that add and seal segments make a manifest longer by.
+const MORE_EDITS_BYTES: u64 = 1 << 10;
+
 /// Why an edit was not recorded.
 #[derive(Debug)]
 pub(super) enum EditError {
@@ -86,9 +92,7 @@ impl<R: Runtime> ManifestLog<R> {
     ) -> DiskResult<Self> {
         let name = segment_name(SegmentKind::Manifest, id);
         let frame = edit_frame(&state.snapshot(), Lsn(1));
-        let needed =
-            SEGMENT_HEADER_BYTES as u64 + 4 * frame.frame_bytes(SEGMENT_HEADER_BYTES as u64);
-        let bytes = needed.max(bytes_min).max(limits::MANIFEST_BYTES_MIN).next_multiple_of(4096);
+        let bytes = file_bytes(frame.frame_bytes(SEGMENT_HEADER_BYTES as u64), bytes_min);
         let file = create_over(disk, &name).await?;
         file.allocate(bytes).await?;
         let header = SegmentHeader {
@@ -171,6 +175,19 @@ impl<R: Runtime> ManifestLog<R> {
         self.roll(disk, state, next_uuid).await
     }
 
+    /// How much room going on in a new file takes until the old one is gone: that file, should some
+    /// more edits come first, and what names it.
+    pub(super) fn roll_bytes(&self, state: &ManifestState) -> u64 {
+        let frame = edit_frame(&state.snapshot(), Lsn(1));
+        let first = frame.frame_bytes(SEGMENT_HEADER_BYTES as u64) + MORE_EDITS_BYTES;
+        file_bytes(first, self.next_bytes_min()) + DEVICE_BLOCK_BYTES
+    }
+
+    /// The least that the next file is long.
+    fn next_bytes_min(&self) -> u64 {
+        self.bytes.min(64 << 10)
+    }
+
     /// Goes on in a new file that begins with `state`.
     async fn roll(
         &mut self,
@@ -184,7 +201,7 @@ impl<R: Runtime> ManifestLog<R> {
             DiskErrorKind::NoSpace => EditError::NoSpace,
             _ => EditError::Failed(error),
         };
-        let made = Self::create(disk, id, uuid, self.node, state, self.bytes.min(64 << 10)).await;
+        let made = Self::create(disk, id, uuid, self.node, state, self.next_bytes_min()).await;
         let next = match made {
             Ok(next) => next,
             Err(error) => {
@@ -199,6 +216,12 @@ impl<R: Runtime> ManifestLog<R> {
         remove_quietly(disk, &old).await;
         Ok(())
     }
+}
+
+/// How long a manifest is that begins with a frame of so many bytes: three times that is for edits.
+fn file_bytes(first: u64, bytes_min: u64) -> u64 {
+    let needed = SEGMENT_HEADER_BYTES as u64 + 4 * first;
+    needed.max(bytes_min).max(limits::MANIFEST_BYTES_MIN).next_multiple_of(DEVICE_BLOCK_BYTES)
 }
 
 /// An edit as a frame.

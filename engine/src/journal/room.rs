@@ -6,13 +6,15 @@
 //!
 //! ```text
 //!   free:  ├─────── reserve ───────┤
-//!          0        ¼      ½       1
-//!          │ Relief │      │       │     deletions, terms, checkpoints: down to nothing
+//!          0 roll   ¼      ½       1
+//!            │ Relief      │       │     deletions, terms, checkpoints
 //!                   │ Moving       │     copies of what is live, so that the rest can go
 //!                          │ Promised    entries that others count on, and that may not be refused
 //!                                  │ New what can be refused still
 //! ```
-//! Each leaves to the ones before it what they need to make room for it.
+//! Each leaves to the ones before it what they need to make room for it. What none of them touches
+//! is room for one *roll* of the manifest: no space comes back before that says so, and no segment
+//! is written to before it is listed.
 //!
 //! A journal without a spare segment, for which no room was found, is *full*. It says so while the
 //! segment that it writes to has room: whoever owns it can stop taking new things in before any of
@@ -23,6 +25,7 @@
 use super::write::Journal;
 use crate::{
     limits::{RESERVE_LEFT_BY_MOVING_DIVISOR, RESERVE_LEFT_BY_PROMISED_DIVISOR},
+    planted,
     runtime::{Disk, Runtime},
 };
 
@@ -41,8 +44,7 @@ pub enum Claim {
 
 impl Claim {
     /// How many bytes of the reserve it must leave.
-    #[must_use]
-    pub const fn leaves(self, reserve_bytes: u64) -> u64 {
+    const fn leaves(self, reserve_bytes: u64) -> u64 {
         match self {
             Self::New => reserve_bytes,
             Self::Promised => reserve_bytes / RESERVE_LEFT_BY_PROMISED_DIVISOR,
@@ -63,8 +65,16 @@ impl<R: Runtime> Journal<R> {
     /// How many bytes copies of what is live may take now, as far as that is known.
     #[must_use]
     pub fn room_to_move(&self) -> Option<u64> {
-        let leaves = Claim::Moving.leaves(self.options.reserve_bytes);
-        self.full.map(|free| free.saturating_sub(leaves))
+        self.full.map(|free| free.saturating_sub(self.leaves(Claim::Moving)))
+    }
+
+    /// How many bytes of the device who claims that must leave. Who keeps no reserve keeps nothing.
+    pub(super) fn leaves(&self, claim: Claim) -> u64 {
+        match self.options.reserve_bytes {
+            0 => 0,
+            _ if claim == Claim::Relief && planted!("journal_relief_takes_the_roll") => 0,
+            reserve => claim.leaves(reserve).max(self.manifest.roll_bytes(&self.state)),
+        }
     }
 
     /// Room may have come back: what found none is tried again.

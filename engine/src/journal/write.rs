@@ -556,13 +556,13 @@ impl<R: Runtime> Journal<R> {
     /// Prepares a segment because the next frame needs it now: an ordinary one, or when that would
     /// touch the reserve the smallest that does, if the frame may have that much of it.
     async fn prepare_now(&mut self, needed: u64, claim: Claim) -> Result<(), JournalError> {
-        let (ordinary, reserve) = (self.next_bytes(), self.options.reserve_bytes);
+        let ordinary = self.next_bytes();
         let least = needed.max(self.options.first_segment_bytes).next_multiple_of(4096);
         let usual = if needed > ordinary { least } else { ordinary };
         let disk = self.rt.disk().clone();
-        let bytes = if has_room(&disk, usual, reserve).await {
+        let bytes = if has_room(&disk, usual, self.leaves(Claim::New)).await {
             usual
-        } else if claim != Claim::New && has_room(&disk, least, claim.leaves(reserve)).await {
+        } else if claim != Claim::New && has_room(&disk, least, self.leaves(claim)).await {
             mark!("journal_reserve_used");
             least
         } else {
@@ -580,14 +580,26 @@ impl<R: Runtime> Journal<R> {
             }
             Err(error) => return Err(JournalError::NotPrepared(error)),
         };
-        self.record_spare(Spare { segment, bytes }).await
+        let recorded = self.record_spare(Spare { segment, bytes }).await;
+        if recorded == Err(JournalError::NoSpace) {
+            self.full = Some(free_bytes(&disk).await);
+        }
+        recorded
     }
 
-    /// Lists a prepared segment in the manifest; from then on it may be written to.
+    /// Lists a prepared segment in the manifest; from then on it may be written to. Without room
+    /// for that its file goes: nobody knows of it.
     pub(super) async fn record_spare(&mut self, spare: Spare<R>) -> Result<(), JournalError> {
         let (id, uuid) = (spare.segment.id, spare.segment.uuid);
         if !planted!("segment_used_before_its_edit") {
-            self.record(alloc::vec![Change::Prepare { id, uuid, bytes: spare.bytes }]).await?;
+            let change = Change::Prepare { id, uuid, bytes: spare.bytes };
+            let recorded = self.record(alloc::vec![change]).await;
+            if recorded == Err(JournalError::NoSpace) {
+                mark!("journal_spare_not_listed");
+                let name = segment_name(SegmentKind::Journal, id);
+                remove_quietly(self.rt.disk(), &name).await;
+            }
+            recorded?;
         }
         self.spares.push(spare);
         Ok(())
