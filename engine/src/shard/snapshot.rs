@@ -22,11 +22,7 @@
 //!
 //! Not here: who needs one and whether it is taken (`raft`).
 
-use alloc::{
-    boxed::Box,
-    collections::{BTreeMap, BTreeSet},
-    vec::Vec,
-};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use bytes::{Bytes, BytesMut};
 use core::{num::NonZeroU64, ops::Bound, time::Duration};
 
@@ -116,8 +112,8 @@ pub(super) struct Receiving<R: Runtime> {
 pub(super) struct Snapshots<R: Runtime> {
     pub(super) sending: BTreeMap<(GroupId, ReplicaId), Sending<R>>,
     pub(super) receiving: BTreeMap<GroupId, Receiving<R>>,
-    /// Groups whose intake waits for another segment: the journal gives out their numbers.
-    hungry: BTreeSet<GroupId>,
+    /// Intakes that wait for another segment: the journal gives out their numbers.
+    hungry: Vec<SnapshotId>,
     /// Intakes that another one has taken the place of, until they have removed their files.
     ending: Vec<(SnapshotId, <R::Task as Task>::Handle)>,
     /// Listed, and to be made to count by the next frame.
@@ -134,7 +130,7 @@ impl<R: Runtime> Default for Snapshots<R> {
         Self {
             sending: BTreeMap::new(),
             receiving: BTreeMap::new(),
-            hungry: BTreeSet::new(),
+            hungry: Vec::new(),
             ending: Vec::new(),
             installing: BTreeMap::new(),
             listing: Vec::new(),
@@ -245,7 +241,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn feed_intakes(&mut self) {
         let Some(journal) = &mut self.journal else { return };
         for id in core::mem::take(&mut self.snapshots.hungry) {
-            if let Some(receiving) = self.snapshots.receiving.get(&id) {
+            // One that another has taken the place of waits no more.
+            let receiving = self.snapshots.receiving.get(&id.group);
+            if let Some(receiving) = receiving.filter(|one| one.id == id) {
                 _ = receiving.writers.push(journal.data_writer(Claim::Moving));
             }
         }
@@ -299,7 +297,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             News::Wants(id) => {
-                self.snapshots.hungry.insert(id.group);
+                self.snapshots.hungry.push(id);
             }
             News::Broke(group, key) => self.broke(group, &key),
             News::Arrived(arrived) => {
@@ -316,14 +314,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let mut arrived = Box::new(self.snapshots.arrived.remove(0));
         let (id, at) = (arrived.id.group, arrived.checkpoint.at);
-        let membership = arrived.checkpoint.membership.clone();
-        self.step(id, Input::SnapshotArrived { at, membership: &membership });
-        let is_wanted = self.groups.get(&id).is_some_and(|group| {
-            group.raft.installing() == Some(at) && group.raft.applied() < at.index
-        });
+        // An intake that was replaced may have had all of it, and its successor too.
+        let is_second = self.snapshots.installing.contains_key(&id);
+        let is_wanted = !is_second && self.wants_snapshot(&arrived.checkpoint, id);
         if !is_wanted {
             mark!("shard_snapshot_not_wanted");
-            self.step(id, Input::SnapshotInstalled { at });
+            if !is_second {
+                self.step(id, Input::SnapshotInstalled { at });
+            }
             let rt = self.rt.clone();
             let segments = core::mem::take(&mut arrived.segments);
             let discard = async move {
@@ -344,6 +342,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let result = journal.edit(edit).await;
             _ = back.push(super::Done::Listed(journal, result, arrived, lines));
         }));
+    }
+
+    /// Whether the core wants a snapshot, and it says anything new.
+    fn wants_snapshot(&mut self, checkpoint: &Checkpoint, id: GroupId) -> bool {
+        let (at, membership) = (checkpoint.at, &checkpoint.membership);
+        self.step(id, Input::SnapshotArrived { at, membership });
+        self.groups.get(&id).is_some_and(|group| {
+            group.raft.installing() == Some(at) && group.raft.applied() < at.index
+        })
     }
 
     /// A snapshot's segments are listed, or not.

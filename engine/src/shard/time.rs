@@ -51,6 +51,8 @@ pub(super) struct Clocks {
     since: (u64, Moment),
     /// Since when it says something else, and how much more than was foreseen.
     doubted: Option<(Moment, i128)>,
+    /// When the own clock is looked at again.
+    looks_at: Moment,
     /// What other nodes said that theirs say, and when that was heard.
     heard: BTreeMap<NodeId, (u64, Moment)>,
 }
@@ -62,7 +64,7 @@ const fn later(then: (u64, Moment), now: Moment) -> u64 {
 
 impl Clocks {
     pub(super) const fn new(wall_ms: u64, now: Moment) -> Self {
-        Self { since: (wall_ms, now), doubted: None, heard: BTreeMap::new() }
+        Self { since: (wall_ms, now), doubted: None, looks_at: now, heard: BTreeMap::new() }
     }
 
     /// What the own clock says, as far as it is believed.
@@ -123,10 +125,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.clocks.own(self.rt.clock().wall().0, self.now())
     }
 
-    /// Looks at the own clock.
+    /// Looks at the own clock, as often as others are told of it.
     pub(super) fn look_at_clock(&mut self) {
-        let (told_ms, now) = (self.rt.clock().wall().0, self.now());
-        self.clocks.look(told_ms, now);
+        let now = self.now();
+        if now >= self.clocks.looks_at {
+            self.clocks.looks_at = now + self.options.raft.heartbeat;
+            self.clocks.look(self.rt.clock().wall().0, now);
+        }
     }
 
     /// A node says what its clock says.

@@ -132,7 +132,11 @@ impl Durable for OnDisk {}
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A core wants something written.
     pub(super) fn want_written(&mut self, id: GroupId, write: Write) {
-        let (time_ms, now) = (self.time_ms(id), self.now());
+        let now = self.now();
+        let is_own = |index: u64| self.offered.get(Index(index)).is_none();
+        let makes = (write.first.0..=write.last.0).any(is_own);
+        // Most entries come with their stamps, and no clock is looked at for them.
+        let time_ms = if makes { self.time_ms(id) } else { 0 };
         let Some(group) = self.groups.get_mut(&id) else { return };
         if write.cut {
             for extent in group.window.cut(write.first) {
@@ -190,7 +194,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             index = index.next();
         }
         if matches!(message.body, raft::Body::VoteReply { .. }) {
-            // Whoever is made a leader must know what time it is.
+            // Whoever is made a leader needs to know what time it is: it was told within a heartbeat,
+            // or is told now. Should that be lost, it refuses commands until it hears again.
             self.say_pace(to);
         }
         let packet = Packet::Raft { group: id, message, entries };
