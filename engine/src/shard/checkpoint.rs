@@ -83,7 +83,7 @@ pub(super) fn of(group: &Group) -> Checkpoint {
         at: EntryId { term: group.state.applied_term(), index },
         membership: group.raft.membership().clone(),
         roster: group.roster.clone(),
-        void: group.void.keys().chain(&group.void_again).copied().collect(),
+        void: group.void.keys().chain(group.void_again.keys()).copied().collect(),
         state: group.state.clone(),
     }
 }

@@ -21,7 +21,7 @@
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
 use core::time::Duration;
 
-use super::{Done, Outbox, Shard, Stopped, group::Group, room::Grade};
+use super::{Done, Outbox, Shard, Stopped, group::Group};
 use crate::{
     always,
     journal::{Claim, DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
@@ -79,14 +79,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// The originals go, when checkpoints cover what was copied and the manifest has room to say so.
     fn end_moves(&mut self, compacted: Box<Compacted<R>>) -> Stage<R> {
-        if self.is_covered() && self.room.grade(self.now()) != Grade::Nothing {
+        if self.is_covered() && self.may_edit() {
             self.drop_victims(compacted)
         } else {
             Stage::Moved(compacted)
         }
     }
 
-    /// Whether a compaction waits for room.
+    /// Whether a compaction waits for checkpoints, or for the manifest.
     pub(super) const fn compaction_waits(&self) -> bool {
         matches!(self.compaction, Stage::Moved(_))
     }
@@ -241,7 +241,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             // The copies are in use; the originals go another time.
             (Err(_), Told::Dropped(compacted)) => {
-                self.room.refused(self.now(), true);
+                self.room.refused_edit(self.now());
                 Stage::Moved(compacted)
             }
             (Ok(()), Told::Listed(compacted)) => {

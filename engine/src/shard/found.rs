@@ -20,7 +20,7 @@ use super::{
     checkpoint::{self, Checkpoint},
     members::Seat,
     recover::Found,
-    write::{HOLD, Load},
+    write::Load,
 };
 use crate::{
     journal::{Journal, JournalError, ManifestEdit, Sync},
@@ -87,7 +87,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Makes the groups that are to be here, if the journal is.
     pub(super) async fn found(&mut self) {
-        if self.journal.is_none() || !self.may_write() {
+        if self.journal.is_none() || !self.may_edit() {
             return;
         }
         let founding = self.peers.take_founding();
@@ -110,7 +110,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Ok(segment) => self.begun(beginnings, segment),
             Err(error) if error.is_retryable() => {
                 tracing::warn!(%error, "groups could not be made; trying again");
-                self.room.scarce_until = self.now() + HOLD;
+                self.room.refused_edit(self.now());
                 self.peers.founding = founding;
             }
             Err(error) => self.stopped = Some(Stopped::Journal(error)),

@@ -42,9 +42,11 @@ pub(super) struct Group {
     /// Applied entries without effect whose records lie in unsettled segments.
     pub(super) void: BTreeMap<Index, Extent>,
 
-    /// Applied entries without effect that are to be written again, or are being: their copies must
-    /// not count, not even after a crash, so a checkpoint that says so is in the same frame.
-    pub(super) void_again: BTreeSet<Index>,
+    /// Applied entries that have no effect any more or never had one, and that are to be written
+    /// again, or are being: their copies must not count, not even after a crash, so a checkpoint that
+    /// says so is in the same frame. And whether they had one, and only the damaged record says so:
+    /// what they deleted is in that frame too, by itself, or it would come back.
+    pub(super) void_again: BTreeMap<Index, bool>,
 
     /// Keys of values that were found behind the state and are in no entry, by the entry that they
     /// are of: a life that ended had applied that or had it from a snapshot, and this one has not yet.

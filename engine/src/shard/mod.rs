@@ -411,9 +411,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn next_time(&self) -> Option<Moment> {
-        let waits = self.waits_for_journal();
-        let waits = waits || self.settling.wants_frame() || self.compaction_waits();
-        let held = (waits && !self.may_write()).then_some(self.room.scarce_until);
+        let waits = self.waits_for_frame() || self.settling.wants_frame();
+        let held = (waits && !self.may_write()).then_some(self.room.frames_at());
+        let waits = self.waits_for_edit() || self.compaction_waits();
+        let untold = (waits && !self.may_edit()).then_some(self.room.edits_at());
+        let held = held.into_iter().chain(untold).min();
         let stopping = self.stopping.as_ref().map(stop::Stopping::next);
         let others = stopping
             .into_iter()
@@ -430,8 +432,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Whether another turn has something to do without anything new.
     fn has_more(&self) -> bool {
-        let idle = self.journal.is_some() && self.may_write();
-        idle && self.waits_for_journal()
+        let goes_on =
+            self.may_write() && self.waits_for_frame() || self.may_edit() && self.waits_for_edit();
+        self.journal.is_some() && goes_on
             || !self.committed.is_empty()
             || !self.readable.is_empty()
             || !self.unfetched.is_empty()
@@ -444,12 +447,19 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.room.grade(self.now()) == room::Grade::Everything
     }
 
-    fn waits_for_journal(&self) -> bool {
+    /// Whether the manifest may be edited: it was not refused lately for want of room.
+    fn may_edit(&self) -> bool {
+        self.now() >= self.room.edits_at()
+    }
+
+    fn waits_for_frame(&self) -> bool {
         !self.gathered.is_empty()
             || !self.unsaved.is_empty()
             || !self.settling.wants_derived.is_empty()
-            || self.peers.wants_edit()
-            || !self.peers.wanted.is_empty()
+    }
+
+    fn waits_for_edit(&self) -> bool {
+        self.peers.wants_edit() || !self.peers.wanted.is_empty()
     }
 
     fn take(&mut self, inbound: Inbound) {

@@ -299,7 +299,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             stamped_at: now,
             clock: None,
             void: recovered.void,
-            void_again: BTreeSet::new(),
+            void_again: BTreeMap::new(),
             uncounted,
             compared: Compared::default(),
             mended: BTreeMap::new(),

@@ -278,7 +278,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A node says how long its writes take.
     pub(super) fn take_pace(&mut self, from: NodeId, micros: u64) {
         let now = self.now();
+        let was_full = self.pace.is_full(now, from);
         self.pace.heard.insert(from, (micros, now));
+        if !was_full && self.pace.is_full(now, from) {
+            self.wake_readers();
+        }
     }
 
     /// Says to a node that is given a sign of life how long writes take here.

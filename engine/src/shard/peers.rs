@@ -292,7 +292,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Answers who can be answered, and writes down what is new, if the journal is here.
     pub(super) fn greet(&mut self) {
-        if !self.peers.wants_edit() || !self.may_write() {
+        if !self.peers.wants_edit() || !self.may_edit() {
             return;
         }
         let Some(mut journal) = self.journal.take() else { return };
@@ -356,7 +356,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 tracing::warn!(%error, "a member's directory could not be written down");
                 telling.append(&mut self.peers.seats);
                 self.peers.seats = telling;
-                self.room.scarce_until = self.now() + super::write::HOLD;
+                self.room.refused_edit(self.now());
             }
             Err(error) => self.stopped = Some(Stopped::Journal(error)),
         }

@@ -136,6 +136,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Refuses what was gathered before the disk was found full: nobody has heard of it.
     fn refuse_for_want_of_room(&mut self, id: GroupId) {
+        if !self.may_lack_room() {
+            return;
+        }
         let Some(group) = self.groups.get_mut(&id) else { return };
         let gathered = core::mem::take(&mut group.gathered);
         let lacks = |one: &Gathered| match &one.body {

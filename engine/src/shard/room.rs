@@ -9,6 +9,7 @@
 //!
 //!   a frame is refused ──► for a while only frames that give room back:
 //!                          deletions, terms, checkpoints
+//!   an edit is refused ──► for a while no other edit of the manifest; frames go on
 //! ```
 //! What was proposed cannot be called refused any more, so new writes are refused before: as soon as
 //! no other segment can be prepared, while the one in use has room for what is under way. When even
@@ -30,7 +31,7 @@
 
 use core::time::Duration;
 
-use super::{Outbox, Shard, group::Group, write::HOLD};
+use super::{Outbox, Shard, group::Group};
 use crate::{
     command::{Command, Refusal},
     journal::{Record, RecordKind},
@@ -43,6 +44,9 @@ use crate::{
 /// How often a full disk is looked at.
 const LOOKS: Duration = Duration::from_millis(500);
 
+/// What was refused for want of room is not tried again for so long.
+const HOLD: Duration = Duration::from_millis(100);
+
 /// How much room there is, as far as it is known.
 #[derive(Debug, Default)]
 pub(super) struct Room {
@@ -51,9 +55,11 @@ pub(super) struct Room {
     /// When that is looked at again.
     looks_at: Moment,
     /// Before this only what gives room back is written: something else was refused.
-    pub(super) scarce_until: Moment,
-    /// Before this nothing is written: that was refused too.
+    scarce_until: Moment,
+    /// Before this no frame is written: that was refused too.
     none_until: Moment,
+    /// Before this the manifest is not edited: it has a room of its own, and found none.
+    edits_from: Moment,
 }
 
 impl Room {
@@ -62,7 +68,7 @@ impl Room {
         self.is_full
     }
 
-    /// What may be written now.
+    /// What frames may hold now.
     pub(super) fn grade(&self, now: Moment) -> Grade {
         if now < self.none_until {
             Grade::Nothing
@@ -81,13 +87,33 @@ impl Room {
         }
     }
 
+    /// When frames may hold everything again.
+    pub(super) const fn frames_at(&self) -> Moment {
+        self.scarce_until
+    }
+
+    /// An edit of the manifest found no room. What is in the frames does not wait for it: some of
+    /// that gives room back.
+    pub(super) fn refused_edit(&mut self, now: Moment) {
+        mark!("shard_edit_found_no_room");
+        self.edits_from = now + HOLD;
+        if planted!("shard_refused_edit_stops_frames") {
+            self.refused(now, true);
+        }
+    }
+
+    /// When the manifest may be edited.
+    pub(super) const fn edits_at(&self) -> Moment {
+        self.edits_from
+    }
+
     /// When a full disk is looked at again.
     pub(super) fn looks_at(&self) -> Option<Moment> {
         self.is_full.then_some(self.looks_at)
     }
 }
 
-/// What may be written.
+/// What frames may hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Grade {
     /// Nothing.
@@ -122,14 +148,29 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 "the disk is full: new writes are refused here, deletions are not; give it room, \
                  or delete something"
             );
+            self.wake_readers();
         } else {
             mark!("shard_disk_has_room_again");
             tracing::info!(node = %self.node, "the disk has room again");
         }
     }
 
+    /// Room is missing: who waits for an entry that only says what time it is waits in vain.
+    pub(super) fn wake_readers(&mut self) {
+        let waits = |(_, group): &(&GroupId, &Group)| !group.confirmed.is_empty();
+        self.readable.extend(self.groups.iter().filter(waits).map(|(id, _)| *id));
+    }
+
+    /// Whether any disk that is heard of is full: nothing lacks room otherwise.
+    pub(super) fn may_lack_room(&self) -> bool {
+        self.room.is_full || self.pace.knows_full(self.now())
+    }
+
     /// Why a write is not taken for want of room, if so.
     pub(super) fn lacks_room(&self, id: GroupId, command: &Command) -> Option<Refusal> {
+        if !self.may_lack_room() {
+            return None;
+        }
         let group = self.groups.get(&id)?;
         let now = self.now();
         if self.room.is_full {
@@ -147,9 +188,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// committed.
     fn majority_is_full(&self, group: &Group) -> bool {
         let now = self.now();
-        if !self.pace.knows_full(now) {
-            return false;
-        }
         let has_room = |id: ReplicaId| {
             let is_full = group.node_of(id).is_some_and(|node| self.pace.is_full(now, node));
             Some(id == group.raft.id() || !is_full)

@@ -93,13 +93,15 @@ impl Settling {
         }
     }
 
-    /// What lies there is no entry any more.
-    pub(super) fn died(&mut self, extent: Extent) {
-        // A settled segment's hints have its entries, and entries of settled segments do not die.
-        if let Some(segment) = self.segments.get_mut(&extent.segment) {
+    /// What lies there is no entry any more. Answers whether that makes a difference: a settled
+    /// segment's hints have its entries, and entries of settled segments do not die.
+    pub(super) fn died(&mut self, extent: Extent) -> bool {
+        let segment = self.segments.get_mut(&extent.segment);
+        segment.is_some_and(|segment| {
             let words = extent.bytes.div_ceil(8);
             segment.dead.push(extent.offset_words..extent.offset_words + words);
-        }
+            true
+        })
     }
 
     /// Whether a frame is wanted.

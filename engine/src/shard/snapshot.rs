@@ -410,7 +410,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if let Some(seat) = group.roster.get(&own) {
                 arrived.checkpoint.roster.entry(own).or_insert(*seat);
             }
-            let void = group.void.keys().chain(&group.void_again);
+            let void = group.void.keys().chain(group.void_again.keys());
             arrived.checkpoint.void = void.copied().collect();
             let unapplied = (first.0..=last.0).map(Index);
             arrived.checkpoint.void.extend(unapplied);

@@ -14,7 +14,7 @@
 
 use alloc::{collections::BTreeSet, vec::Vec};
 use bytes::{Bytes, BytesMut};
-use core::{mem, time::Duration};
+use core::mem;
 
 use super::{
     Done, Outbox, Shard, Stopped, checkpoint,
@@ -34,9 +34,6 @@ use crate::{
     types::{GroupId, Index, ReplicaId, SegmentId, Term, Uuid, Version},
     value::{Moved, Tree},
 };
-
-/// After the disk was full, nothing is tried for so long.
-pub(super) const HOLD: Duration = Duration::from_millis(100);
 
 /// What the frame under way carries.
 #[derive(Debug, Default)]
@@ -152,10 +149,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let term = group.raft.log().term_at(index).unwrap_or_default();
             if let Some(extent) = group.window.put(index, term, bytes) {
                 mark!("shard_entry_written_again");
-                self.settling.died(extent);
+                let dies = self.settling.died(extent);
                 group.mended.insert(index, extent.segment);
                 if is_void(group, self.engine.tree(id), index) {
-                    group.void_again.insert(index);
+                    // Of what is not settled, each entry that never had an effect is known.
+                    let had = dies && !group.void.contains_key(&index);
+                    group.void_again.insert(index, had);
                 }
             }
             index = index.next();
@@ -319,6 +318,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             for (index, term, bytes) in group.window.launch(first) {
                 let record = frame.len();
                 frame.push_entry(&bytes);
+                if group.void_again.get(&index) == Some(&true) {
+                    push_deletions(frame, &bytes);
+                }
                 let bytes = bytes.len() as u32;
                 flight.entries.push(Flying { group: id, index, term, bytes, record });
             }
@@ -399,7 +401,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 if group.window.slot(index).is_none() {
                     mark!("shard_mended_entry_compacted_meanwhile");
                     group.mended.remove(&index);
-                    if group.void_again.remove(&index) {
+                    if group.void_again.remove(&index).is_some() {
                         group.void.insert(index, extent);
                     }
                 }
@@ -473,6 +475,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.values_failed(flight.values);
         self.installs_failed();
         self.deletions_landed(flight.deletions, false);
+    }
+}
+
+/// Puts into a frame what an entry deleted, without the rest of it.
+fn push_deletions(frame: &mut Load, bytes: &Bytes) {
+    let Ok(entry) = Entry::parse(bytes) else { return };
+    let deletions = entry.records().map(|(.., record)| record);
+    for deletion in deletions.filter(|record| record.kind == RecordKind::Tombstone) {
+        mark!("shard_deletion_outlives_its_entry");
+        if !planted!("shard_void_copy_loses_deletions") {
+            frame.push(&deletion.as_state());
+        }
     }
 }
 

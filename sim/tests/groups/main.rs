@@ -19,6 +19,7 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{
         Command, Condition, Expiry, Level, Op, Outcome, Replace, Replacing, Reply, Stage as Step,
+        Transaction, Write,
     },
     journal::format::FRAME_HEADER_BYTES,
     raft::{Config, Raft, Role},
@@ -110,6 +111,16 @@ impl Stage {
 
     /// Asks these nodes for everything at once; what was answered within the time.
     fn ask(&mut self, nodes: &[u32], ops: Vec<Op>, within: Duration) -> Vec<Option<Outcome>> {
+        self.ask_at(Level::Strong, nodes, ops, within)
+    }
+
+    fn ask_at(
+        &mut self,
+        level: Level,
+        nodes: &[u32],
+        ops: Vec<Op>,
+        within: Duration,
+    ) -> Vec<Option<Outcome>> {
         let nodes: Vec<_> = nodes.iter().map(|node| address(*node)).collect();
         let answers = Arc::new(Mutex::new(vec![None; ops.len()]));
         let into = Arc::clone(&answers);
@@ -119,7 +130,7 @@ impl Stage {
             for (nth, op) in ops.into_iter().enumerate() {
                 let (client, into, open) = (client.clone(), into.clone(), open.clone());
                 let call = async move {
-                    let wish = Wish { level: Level::Strong, staleness_ms: 0, within };
+                    let wish = Wish { level, staleness_ms: 0, within };
                     let outcome = client.call(op, wish).await.outcome;
                     into.lock().expect("nobody panics with it")[nth] = Some(outcome);
                     open.fetch_sub(1, Ordering::Relaxed);
@@ -143,6 +154,37 @@ impl Stage {
         }
     }
 
+    /// Asks for one thing after the other: each of them has a frame of its own.
+    fn ask_each(&mut self, nodes: &[u32], ops: Vec<Op>) {
+        for op in ops {
+            let answer = self.ask(nodes, vec![op], 10 * SECOND).remove(0);
+            assert!(matches!(answer, Some(Outcome::Ok(_))), "{answer:?}");
+        }
+    }
+
+    /// What one node has of a key, whatever the others have.
+    fn glance(&mut self, node: u32, key: &'static str) -> Option<usize> {
+        let get = Op::Get(Bytes::from_static(key.as_bytes()));
+        match self.ask_at(Level::Eventual, &[node], vec![get], 10 * SECOND).remove(0) {
+            Some(Outcome::Ok(Reply::Value(found))) => found.map(|found| found.value.len()),
+            other => panic!("{key}: {other:?}"),
+        }
+    }
+
+    /// Somebody takes all room that is left on these disks but so much.
+    fn fill(&mut self, nodes: &[u32], left_bytes: u64) {
+        for node in nodes {
+            self.world.with_platter(NodeId(*node), |disk| {
+                let used = disk.used();
+                disk.set_capacity(used + left_bytes);
+            });
+        }
+    }
+
+    fn has_met(&self, mark: &str) -> bool {
+        self.world.ledger().marks().contains_key(mark)
+    }
+
     fn forgets(&self, node: u32) -> bool {
         self.forgetful.lock().expect("nobody panics with it").contains(&node)
     }
@@ -160,6 +202,17 @@ impl Stage {
             assert!(disk.overwrite(&last.file, last.at.end, &behind));
             let hit = if with_name { FRAME_HEADER_BYTES as u64 + 50 } else { 20 };
             assert!(disk.rot(&last.file, last.at.offset + hit, 3));
+        });
+    }
+
+    /// The entry that a node wrote last cannot be read any more.
+    fn hurt_last_entry(&mut self, node: u32) {
+        self.world.with_platter(NodeId(node), |disk| {
+            let atlas = Atlas::of(disk).expect("a whole disk");
+            let frames =
+                atlas.frames.iter().filter(|frame| frame.versions.iter().any(|one| *one > 0));
+            let last = frames.max_by_key(|frame| frame.at.header.first_lsn).expect("it wrote");
+            assert!(disk.rot(&last.file, last.at.offset + FRAME_HEADER_BYTES as u64 + 50, 3));
         });
     }
 
@@ -357,6 +410,147 @@ fn a_directory_is_seated_once_more() {
 fn a_directory_that_keeps_its_older_number_is_noticed() {
     let planted = vec!["shard_older_number_kept".to_string()];
     assert_ne!(seat_again(WorldOptions { planted, ..WorldOptions::default() }), [true; 3]);
+}
+
+/// A shard whose segments, and what it keeps, are small.
+fn small() -> ShardOptions {
+    let mut shard = ShardOptions {
+        retain_bytes: 32 << 10,
+        frame_bytes: 1 << 10,
+        cache_bytes: 0,
+        ..ShardOptions::default()
+    };
+    (shard.journal.first_segment_bytes, shard.journal.segment_bytes_max) = (16 << 10, 64 << 10);
+    (shard.journal.manifest_bytes, shard.journal.reserve_bytes) = (8 << 10, 64 << 10);
+    shard.compaction.dead_bytes_min = 16 << 10;
+    shard
+}
+
+fn delete(key: String) -> Op {
+    let condition = Condition::Always;
+    Op::Write(Command::Delete { key: key.into(), condition, want_old: false })
+}
+
+/// Disks without any room, and manifests that come to their end here and there. How often one of
+/// them found no room, and how often a deletion was not taken meanwhile.
+fn delete_beside_full_manifests(options: &WorldOptions) -> (u32, u32) {
+    let (mut met, mut refused) = (0, 0);
+    for writes in (70..110).step_by(5) {
+        let mut stage = Stage::with(1, &small(), options.clone());
+        let put = |nth: u32| set(format!("key{}", nth % 5), Bytes::from(vec![1; 1000]));
+        stage.ask(&[0], (0..writes).map(put).collect(), 20 * SECOND);
+        stage.fill(&[0], 0);
+        for nth in 0..60 {
+            stage.ask(&[0], vec![put(nth)], SECOND / 2);
+            stage.fill(&[0], 0);
+        }
+        let answer = stage.ask(&[0], vec![delete("key1".into())], 10 * SECOND).remove(0);
+        if stage.has_met("shard_edit_found_no_room") {
+            met += 1;
+            refused += u32::from(!matches!(answer, Some(Outcome::Ok(_))));
+        }
+        stage.assert_no_panic();
+    }
+    (met, refused)
+}
+
+/// A compaction tells the manifest what goes, and the manifest needs another file for that. While
+/// that found no room, nothing was written at all, though the segment in use had room, and what
+/// would have been written gives some back.
+#[test]
+fn a_manifest_without_room_keeps_nothing_else_from_its_own() {
+    let (met, refused) = delete_beside_full_manifests(&WorldOptions::default());
+    assert!(met > 0 && refused == 0, "{refused} of {met}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn frames_that_wait_for_the_manifest_are_noticed() {
+    let planted = vec!["shard_refused_edit_stops_frames".to_string()];
+    let options = WorldOptions { planted, ..WorldOptions::default() };
+    assert_ne!(delete_beside_full_manifests(&options).1, 0);
+}
+
+/// A key is over, and no disk has room for the entry that would say so. What a read of it is told.
+fn read_what_is_over(options: WorldOptions) -> Option<Outcome> {
+    let all = [0, 1, 2];
+    let mut stage = Stage::with(3, &small(), options);
+    let (key, value) = (Bytes::from_static(b"brief"), Bytes::from_static(b"1"));
+    let (expiry, condition) = (Expiry::After(20_000), Condition::Always);
+    let brief = Command::Set { key, value, expiry, condition, want_old: false };
+    stage.ask_each(&all, vec![Op::Write(brief)]);
+    stage.fill(&all, 0);
+    let put = |nth: u32| set(format!("key{nth}"), Bytes::from(vec![1; 1000]));
+    stage.ask(&all, (0..100).map(put).collect(), 5 * SECOND);
+    stage.ask(&all, (0..600).map(|nth| delete(format!("no{nth}"))).collect(), 5 * SECOND);
+    stage.world.run_for(20 * SECOND);
+    let get = Op::Get(Bytes::from_static(b"brief"));
+    let answer = stage.ask(&all, vec![get], 5 * SECOND).remove(0);
+    assert!(stage.has_met("shard_frame_found_no_room"));
+    stage.assert_no_panic();
+    answer
+}
+
+/// A read that came upon a key that is over waited for its group to agree on the time, by an entry
+/// that no disk had room for. It is served now by what the group has agreed on.
+#[test]
+fn a_key_that_is_over_is_read_on_full_disks() {
+    let answer = read_what_is_over(WorldOptions::default());
+    assert!(matches!(answer, Some(Outcome::Ok(Reply::Value(_)))), "{answer:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn reads_that_wait_for_room_are_noticed() {
+    let planted = vec!["shard_read_waits_for_room".to_string()];
+    let answer = read_what_is_over(WorldOptions { planted, ..WorldOptions::default() });
+    assert!(!matches!(answer, Some(Outcome::Ok(_))), "{answer:?}");
+}
+
+/// The leader's disk damages a transaction that sets one key and deletes another. Meanwhile the one
+/// that it had set is deleted too, and then somebody needs the entry. What the leader has of both
+/// keys in its next life.
+fn damage_a_transaction(options: WorldOptions) -> [Option<usize>; 2] {
+    let all = [0, 1, 2];
+    let mut stage = Stage::with(3, &small(), options);
+    let one = Bytes::from_static(b"1");
+    stage.ask_each(&all, vec![set("gone".into(), one.clone())]);
+    let leader = stage.leader();
+    let (behind, third) = ((leader + 1) % 3, (leader + 2) % 3);
+    stage.world.power_loss(NodeId(behind));
+    let write = |key: &'static str| Bytes::from_static(key.as_bytes());
+    let expiry = Expiry::None;
+    let writes = vec![
+        Write::Set { key: write("set"), value: one, expiry },
+        Write::Delete { key: write("gone") },
+    ];
+    let both = Transaction::new(Vec::new(), writes).expect("a small one");
+    let connected = [leader, third];
+    stage.ask_each(&connected, vec![Op::Write(Command::Transaction(both))]);
+    assert_eq!(stage.leader(), leader);
+    stage.hurt_last_entry(leader);
+    stage.ask_each(&connected, vec![delete("set".into())]);
+    stage.world.start(NodeId(behind));
+    stage.world.run_for(5 * SECOND);
+    assert!(stage.has_met("shard_entry_written_again"));
+    stage.blink(leader, 5 * SECOND);
+    stage.assert_no_panic();
+    ["set", "gone"].map(|key| stage.glance(leader, key))
+}
+
+/// A damaged entry is written again, and must not bring back what was deleted since: so none of it
+/// counted, and what it had deleted itself came back with the next life.
+#[test]
+fn what_a_damaged_transaction_deleted_stays_deleted() {
+    assert_eq!(damage_a_transaction(WorldOptions::default()), [None; 2]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_deletion_that_is_lost_with_its_transaction_is_noticed() {
+    let planted = vec!["shard_void_copy_loses_deletions".to_string()];
+    let options = WorldOptions { planted, ..WorldOptions::default() };
+    assert_eq!(damage_a_transaction(options), [None, Some(1)]);
 }
 
 /// An intake had numbers for 256 segments and no more, so a group above 16 GiB could not be sent:
