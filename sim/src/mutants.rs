@@ -36,7 +36,7 @@ pub struct Mutant {
 /// Who hunts a planted bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hunters {
-    /// Scenarios, by name.
+    /// Scenarios, by name. One that was found runs as it was found, whatever the seed.
     Scenarios(&'static [&'static str]),
     /// The world's own laws (`world/laws.rs`).
     Laws,
@@ -179,6 +179,16 @@ const fn governed(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(GOVERNED) }
 }
 
+/// What takes a death within one operation of a disk: the run that was found hunts it.
+const fn found(
+    name: &'static str,
+    room: &'static str,
+    breaks: &'static str,
+    runs: &'static [&'static str],
+) -> Mutant {
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(runs) }
+}
+
 const fn of_room(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room, breaks, hunters: Hunters::Room }
 }
@@ -205,6 +215,10 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// stories there and in `sim/tests/refusals.rs`: `"shard_refused_edit_stops_frames"`,
 /// `"shard_read_waits_for_room"`, `"journal_relief_takes_the_roll"`,
 /// `"shard_void_copy_loses_deletions"`.
+///
+/// Of a compaction beside a snapshot that was listed and never counted, which takes a death within
+/// one operation of the disk, a story (`sim/tests/ahead.rs`):
+/// `"compaction_believes_what_never_counted"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_void_copy_loses_deletions", "shard", "what a mended entry deleted comes back"),
@@ -312,6 +326,12 @@ const PLANTED: &[Mutant] = &[
         "shard_frame_not_synced",
         "shard",
         "entries and votes count as durable before their sync",
+    ),
+    found(
+        "shard_uncounted_values_come_back",
+        "shard",
+        "values of a snapshot that never counted come back behind the next one",
+        &["a_snapshot_that_never_counted_brings_nothing_back"],
     ),
     clustered(
         "shard_victims_dropped_uncovered",

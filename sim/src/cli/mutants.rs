@@ -59,6 +59,7 @@ fn hunt(
             let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
             let fails = |mutant: Option<&str>| {
                 let mutant = mutant.map(str::to_string);
+                let seed = scenario.fixed.seed.unwrap_or(seed);
                 let request = Request { mutant, ..Request::of(seed) };
                 match caught(|| run::run(scenario, &request)) {
                     Ok(report) => report.violation.map(|told| (told.judge.into(), told.symptom)),
