@@ -205,7 +205,7 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// `"tail_in_the_order_of_numbers"`.
 ///
 /// Of seats that are given again, which no operator does who is told in time, a story
-/// (`sim/tests/groups.rs`): `"shard_older_number_kept"`.
+/// (`sim/tests/groups/`): `"shard_older_number_kept"`.
 ///
 /// Of the doubt about a journal's end, which random rot hardly ever hits, another story there:
 /// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`, and of the terms behind it
@@ -214,14 +214,16 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// Of what stands in the way on a disk without any room, and of what a damaged transaction deleted,
 /// stories there and in `sim/tests/refusals.rs`: `"shard_refused_edit_stops_frames"`,
 /// `"shard_read_waits_for_room"`, `"journal_relief_takes_the_roll"`,
-/// `"shard_void_copy_loses_deletions"`.
+/// `"shard_void_copy_loses_deletions"`. Of who may use the last room, which random disks are too large
+/// or too small for, more of them: `"shard_full_disk_keeps_everything_back"`,
+/// `"shard_checkpoint_speaks_of_what_waits"`, `"shard_full_node_leads_on"`,
+/// `"shard_failed_intake_keeps_its_files"`, `"journal_copies_take_the_reserve"`.
 ///
 /// Of a compaction beside a snapshot that was listed and never counted, which takes a death within
 /// one operation of the disk, a story (`sim/tests/ahead.rs`):
 /// `"compaction_believes_what_never_counted"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
-    rotting("shard_void_copy_loses_deletions", "shard", "what a mended entry deleted comes back"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
     planted("no_fsync", "journal", "append answers before the file is synced"),
     planted("ignored_fsync_error", "journal", "a failed sync counts as a sync"),
@@ -359,30 +361,7 @@ const PLANTED: &[Mutant] = &[
             "links answer for a node that hangs in a read of its disk",
         )
     },
-    filling(
-        "shard_full_disk_keeps_everything_back",
-        "checkpoints wait for a frame that finds no room, and nothing makes any",
-    ),
-    filling(
-        "shard_checkpoint_speaks_of_what_waits",
-        "a checkpoint's hard state names a commit beyond what is durable",
-    ),
     filling("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again"),
-    filling("shard_full_node_leads_on", "a node whose disk is full does not say so"),
-    filling("shard_failed_intake_keeps_its_files", "what an intake wrote stays when it gives up"),
-    filling(
-        "shard_refused_edit_stops_frames",
-        "a manifest without room keeps frames from their own",
-    ),
-    filling("shard_read_waits_for_room", "a read waits for a time that a full disk cannot take"),
-    Mutant {
-        room: "journal",
-        ..filling("journal_relief_takes_the_roll", "nothing is left for the manifest to say so")
-    },
-    Mutant {
-        room: "journal",
-        ..filling("journal_copies_take_the_reserve", "copies of what is live take the last room")
-    },
     pacing("shard_never_slow", "a node never finds itself slow"),
     ageing("shard_own_clock_is_the_time", "a leader stamps by its own clock, whatever others say"),
     ageing("shard_reads_expire_by_the_clock", "reads that are current expire by the node's time"),

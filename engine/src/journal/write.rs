@@ -187,6 +187,8 @@ pub struct SegmentInfo {
     pub kind: SegmentKind,
     /// How long its file is.
     pub bytes: u64,
+    /// Where it begins. Numbers are given when files are made, which may be used in another order.
+    pub base_lsn: Lsn,
     /// Whether nothing is added to it any more: only such a one can be dropped.
     pub is_sealed: bool,
     /// Whether it has a footer.
@@ -256,6 +258,7 @@ impl<R: Runtime> Journal<R> {
                 id: listed.id,
                 kind: listed.kind,
                 bytes: listed.bytes,
+                base_lsn: self.sealed_of(listed).map_or(self.next_lsn, |sealed| sealed.base_lsn),
                 is_sealed: self.sealed_of(listed).is_some(),
                 has_footer: listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some()),
                 is_settled: self.sealed_of(listed).is_some() && !self.is_unsettled(listed),

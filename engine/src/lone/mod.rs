@@ -346,6 +346,7 @@ impl<R: Runtime> Store<R> {
         for info in self.journal.segments() {
             let line = self.engine.ledger_mut().line_mut(info.id);
             line.is_journal = info.kind == SegmentKind::Journal;
+            line.base_lsn = info.base_lsn;
             line.is_settled = info.is_settled;
         }
     }

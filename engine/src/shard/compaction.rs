@@ -312,7 +312,7 @@ fn refresh<R: Runtime>(
     pinned: &BTreeSet<SegmentId>,
 ) {
     let mut segments: Vec<_> = journal.segments().collect();
-    segments.sort_by_key(|info| core::cmp::Reverse(info.id));
+    segments.sort_by_key(|info| core::cmp::Reverse(info.base_lsn));
     let mut retained = 0;
     for info in segments {
         let is_journal = info.kind == SegmentKind::Journal;
@@ -324,6 +324,7 @@ fn refresh<R: Runtime>(
         }
         let line = engine.ledger_mut().line_mut(info.id);
         line.is_journal = is_journal;
+        line.base_lsn = info.base_lsn;
         line.is_settled = may_go;
     }
 }

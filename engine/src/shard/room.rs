@@ -58,6 +58,9 @@ pub(super) struct Room {
     scarce_until: Moment,
     /// Before this no frame is written: that was refused too.
     none_until: Moment,
+    /// Before this it counts as full: what was refused is larger than what is prepared for it, and is
+    /// tried again sooner.
+    full_until: Moment,
     /// Before this the manifest is not edited: it has a room of its own, and found none.
     edits_from: Moment,
 }
@@ -82,6 +85,7 @@ impl Room {
     /// A frame found no room.
     pub(super) fn refused(&mut self, now: Moment, was_relief: bool) {
         self.scarce_until = now + HOLD;
+        self.full_until = now + LOOKS;
         if was_relief {
             self.none_until = self.scarce_until;
         }
@@ -129,7 +133,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn keep_room(&mut self) {
         let now = self.now();
         let Some(journal) = &mut self.journal else { return };
-        let is_full = journal.full().is_some();
+        let is_full = journal.full().is_some() || now < self.room.full_until;
         if is_full && now >= self.room.looks_at {
             self.room.looks_at = now + LOOKS;
             if self.room.is_full && !planted!("shard_full_disk_is_not_looked_at") {

@@ -25,7 +25,7 @@ use crate::{
     always,
     journal::{RecordKind, SegmentHints},
     mark,
-    types::{Loc, SegmentId, Version},
+    types::{Loc, Lsn, SegmentId, Version},
 };
 
 /// What one segment holds.
@@ -41,6 +41,8 @@ pub struct Line {
     pub version_min: Option<Version>,
     /// Whether it belongs to the journal plane.
     pub is_journal: bool,
+    /// Where it begins in the journal.
+    pub base_lsn: Lsn,
     /// Whether it is complete and settled: only then may it be moved.
     pub is_settled: bool,
     /// Whether damage was found in it: it stays, for whoever repairs it.
@@ -232,7 +234,9 @@ impl Ledger {
         // Data segments on their own; of the journal each segment with all older ones.
         let mut offers: Vec<(u128, Vec<SegmentId>, u64)> = Vec::new();
         let mut prefix = Some((Vec::new(), Line::default()));
-        for (id, line) in &self.lines {
+        let mut lines: Vec<(&SegmentId, &Line)> = self.lines.iter().collect();
+        lines.sort_by_key(|(_, line)| line.base_lsn);
+        for (id, line) in lines {
             if !line.is_journal {
                 if line.is_movable() {
                     offers.push(offer(vec![*id], line, newest - id.0, policy));
@@ -298,6 +302,7 @@ mod tests {
                 tombstone_bytes: *tombstone_bytes << 20,
                 version_min: Some(Version(u64::from(id) * 100)),
                 is_journal: *is_journal,
+                base_lsn: Lsn(u64::from(id) * 100),
                 is_settled: *is_settled,
                 is_faulty: false,
             };

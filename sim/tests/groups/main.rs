@@ -5,239 +5,24 @@
 //!
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
-use std::{
-    collections::BTreeSet,
-    future::pending,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+mod full;
+mod stage;
 
 use bytes::Bytes;
+use stage::{SECOND, Stage, append, delete, set, small};
 use trilith_engine::{
     command::{
-        Command, Condition, Expiry, Level, Op, Outcome, Replace, Replacing, Reply, Stage as Step,
+        Command, Condition, Expiry, Op, Outcome, Replace, Replacing, Reply, Stage as Step,
         Transaction, Write,
     },
-    journal::format::FRAME_HEADER_BYTES,
-    raft::{Config, Raft, Role},
-    runtime::{Clock, Handle, Runtime, Task, race},
+    raft::Config,
     shard::ShardOptions,
-    types::{GroupId, Uuid},
-};
-use trilith_net::{
-    client::{Client, ClientOptions, Wish},
-    node::{Cluster, Node, NodeOptions as Setup, Watch},
+    types::Uuid,
 };
 use trilith_sim::{
-    atlas::Atlas,
-    os::SimRuntime,
-    subject::cluster::{address, number},
-    world::{NodeId, NodeOptions, Status, World, WorldOptions},
+    subject::cluster::number,
+    world::{NodeId, Status, WorldOptions},
 };
-
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Which node leads, by its place in the world.
-type Leader = Arc<Mutex<Option<u32>>>;
-
-/// Which nodes may have forgotten a promise.
-type Forgetful = Arc<Mutex<BTreeSet<u32>>>;
-
-struct Seen {
-    node: u32,
-    leader: Leader,
-    forgetful: Forgetful,
-}
-
-impl Watch for Seen {
-    fn saw_step(&mut self, _group: GroupId, raft: &Raft) {
-        if raft.role() == Role::Leader {
-            *self.leader.lock().expect("nobody panics with it") = Some(self.node);
-        }
-        let mut forgetful = self.forgetful.lock().expect("nobody panics with it");
-        if raft.remembers() {
-            forgetful.remove(&self.node);
-        } else {
-            forgetful.insert(self.node);
-        }
-    }
-}
-
-/// A cluster of so many nodes and one group, and somebody to ask it.
-struct Stage {
-    world: World,
-    nodes: u32,
-    asker: NodeId,
-    leader: Leader,
-    forgetful: Forgetful,
-}
-
-impl Stage {
-    fn new(nodes: u32, shard: &ShardOptions) -> Self {
-        Self::with(nodes, shard, WorldOptions::default())
-    }
-
-    fn with(nodes: u32, shard: &ShardOptions, options: WorldOptions) -> Self {
-        let mut world = World::new(1, options);
-        let (leader, forgetful) = (Leader::default(), Forgetful::default());
-        for node in 0..nodes {
-            let (leader, shard) = (Arc::clone(&leader), shard.clone());
-            let forgetful = Arc::clone(&forgetful);
-            world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
-                let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
-                let seen = Seen { node, leader, forgetful };
-                let shard = shard.clone();
-                async move {
-                    let members = (0..nodes).map(|node| (number(node), address(node))).collect();
-                    let cluster = Cluster::new("sim", members, 1).expect("a cluster");
-                    let setup = Setup { shard, ..Setup::new(number(node), cluster) };
-                    let node = Node::start(&runtime, setup, seen).await.expect("a node");
-                    race(runtime.stopped(), node.run()).await;
-                }
-            });
-        }
-        let asker = world.add("asker", NodeOptions::default(), |_| pending::<()>());
-        world.start_all();
-        world.run_for(3 * SECOND);
-        Self { world, nodes, asker, leader, forgetful }
-    }
-
-    fn leader(&self) -> u32 {
-        self.leader.lock().expect("nobody panics with it").expect("somebody leads")
-    }
-
-    /// Asks these nodes for everything at once; what was answered within the time.
-    fn ask(&mut self, nodes: &[u32], ops: Vec<Op>, within: Duration) -> Vec<Option<Outcome>> {
-        self.ask_at(Level::Strong, nodes, ops, within)
-    }
-
-    fn ask_at(
-        &mut self,
-        level: Level,
-        nodes: &[u32],
-        ops: Vec<Op>,
-        within: Duration,
-    ) -> Vec<Option<Outcome>> {
-        let nodes: Vec<_> = nodes.iter().map(|node| address(*node)).collect();
-        let answers = Arc::new(Mutex::new(vec![None; ops.len()]));
-        let into = Arc::clone(&answers);
-        self.world.run_on(self.asker, within + SECOND, |rt: SimRuntime| async move {
-            let client = Arc::new(Client::start(&rt, &nodes, ClientOptions::default()));
-            let open = Arc::new(AtomicUsize::new(ops.len()));
-            for (nth, op) in ops.into_iter().enumerate() {
-                let (client, into, open) = (client.clone(), into.clone(), open.clone());
-                let call = async move {
-                    let wish = Wish { level, staleness_ms: 0, within };
-                    let outcome = client.call(op, wish).await.outcome;
-                    into.lock().expect("nobody panics with it")[nth] = Some(outcome);
-                    open.fetch_sub(1, Ordering::Relaxed);
-                };
-                rt.task().spawn("call", call).detach();
-            }
-            while open.load(Ordering::Relaxed) > 0 {
-                rt.clock().sleep_until(rt.clock().now() + SECOND / 100).await;
-            }
-        });
-        let answers = answers.lock().expect("nobody panics with it");
-        answers.clone()
-    }
-
-    fn length(&mut self, key: &'static str) -> usize {
-        let nodes: Vec<u32> = (0..self.nodes).collect();
-        let get = Op::Get(Bytes::from_static(key.as_bytes()));
-        match self.ask(&nodes, vec![get], 10 * SECOND).remove(0) {
-            Some(Outcome::Ok(Reply::Value(Some(found)))) => found.value.len(),
-            other => panic!("{key}: {other:?}"),
-        }
-    }
-
-    /// Asks for one thing after the other: each of them has a frame of its own.
-    fn ask_each(&mut self, nodes: &[u32], ops: Vec<Op>) {
-        for op in ops {
-            let answer = self.ask(nodes, vec![op], 10 * SECOND).remove(0);
-            assert!(matches!(answer, Some(Outcome::Ok(_))), "{answer:?}");
-        }
-    }
-
-    /// What one node has of a key, whatever the others have.
-    fn glance(&mut self, node: u32, key: &'static str) -> Option<usize> {
-        let get = Op::Get(Bytes::from_static(key.as_bytes()));
-        match self.ask_at(Level::Eventual, &[node], vec![get], 10 * SECOND).remove(0) {
-            Some(Outcome::Ok(Reply::Value(found))) => found.map(|found| found.value.len()),
-            other => panic!("{key}: {other:?}"),
-        }
-    }
-
-    /// Somebody takes all room that is left on these disks but so much.
-    fn fill(&mut self, nodes: &[u32], left_bytes: u64) {
-        for node in nodes {
-            self.world.with_platter(NodeId(*node), |disk| {
-                let used = disk.used();
-                disk.set_capacity(used + left_bytes);
-            });
-        }
-    }
-
-    fn has_met(&self, mark: &str) -> bool {
-        self.world.ledger().marks().contains_key(mark)
-    }
-
-    fn forgets(&self, node: u32) -> bool {
-        self.forgetful.lock().expect("nobody panics with it").contains(&node)
-    }
-
-    /// A node loses its power, and its disk what it wrote last, with or without what it was called.
-    fn lose_end(&mut self, node: u32, with_name: bool) {
-        self.world.power_loss(NodeId(node));
-        self.world.with_platter(NodeId(node), |disk| {
-            let atlas = Atlas::of(disk).expect("a whole disk");
-            let frames =
-                atlas.frames.iter().filter(|frame| !frame.sealed && !frame.versions.is_empty());
-            let last = frames.max_by_key(|frame| frame.at.header.first_lsn).expect("it wrote");
-            // A seal would say that it had been durable.
-            let behind = vec![0; 1 << 10];
-            assert!(disk.overwrite(&last.file, last.at.end, &behind));
-            let hit = if with_name { FRAME_HEADER_BYTES as u64 + 50 } else { 20 };
-            assert!(disk.rot(&last.file, last.at.offset + hit, 3));
-        });
-    }
-
-    /// The entry that a node wrote last cannot be read any more.
-    fn hurt_last_entry(&mut self, node: u32) {
-        self.world.with_platter(NodeId(node), |disk| {
-            let atlas = Atlas::of(disk).expect("a whole disk");
-            let frames =
-                atlas.frames.iter().filter(|frame| frame.versions.iter().any(|one| *one > 0));
-            let last = frames.max_by_key(|frame| frame.at.header.first_lsn).expect("it wrote");
-            assert!(disk.rot(&last.file, last.at.offset + FRAME_HEADER_BYTES as u64 + 50, 3));
-        });
-    }
-
-    /// A node without power for a moment.
-    fn blink(&mut self, node: u32, then: Duration) {
-        self.world.power_loss(NodeId(node));
-        self.world.start(NodeId(node));
-        self.world.run_for(then);
-    }
-
-    fn assert_no_panic(&self) {
-        let panics = self.world.panics();
-        assert!(panics.is_empty(), "{panics:?}");
-    }
-}
-
-fn set(key: String, value: Bytes) -> Op {
-    let (expiry, condition) = (Expiry::None, Condition::Always);
-    Op::Write(Command::Set { key: key.into(), value, expiry, condition, want_old: false })
-}
-
-fn append(key: &'static str, value: &'static str) -> Op {
-    let (key, value) = (Bytes::from_static(key.as_bytes()), Bytes::from_static(value.as_bytes()));
-    Op::Write(Command::Append { key, value })
-}
 
 /// An entry of a few bytes computes a value of a megabyte. A batch of applies was bounded by its
 /// entries, so a hundred and more such values went into one frame, which cannot be that large: every
@@ -410,25 +195,6 @@ fn a_directory_is_seated_once_more() {
 fn a_directory_that_keeps_its_older_number_is_noticed() {
     let planted = vec!["shard_older_number_kept".to_string()];
     assert_ne!(seat_again(WorldOptions { planted, ..WorldOptions::default() }), [true; 3]);
-}
-
-/// A shard whose segments, and what it keeps, are small.
-fn small() -> ShardOptions {
-    let mut shard = ShardOptions {
-        retain_bytes: 32 << 10,
-        frame_bytes: 1 << 10,
-        cache_bytes: 0,
-        ..ShardOptions::default()
-    };
-    (shard.journal.first_segment_bytes, shard.journal.segment_bytes_max) = (16 << 10, 64 << 10);
-    (shard.journal.manifest_bytes, shard.journal.reserve_bytes) = (8 << 10, 64 << 10);
-    shard.compaction.dead_bytes_min = 16 << 10;
-    shard
-}
-
-fn delete(key: String) -> Op {
-    let condition = Condition::Always;
-    Op::Write(Command::Delete { key: key.into(), condition, want_old: false })
 }
 
 /// Disks without any room, and manifests that come to their end here and there. How often one of

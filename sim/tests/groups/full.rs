@@ -1,0 +1,188 @@
+//! Stories of full disks: each ends with everything done, or refused by name.
+//!
+//! Not here: disks that fill up at random (`scenarios/random`).
+
+use bytes::Bytes;
+use trilith_engine::{
+    command::{Op, Outcome},
+    shard::ShardOptions,
+};
+use trilith_sim::world::{NodeId, WorldOptions};
+
+use crate::stage::{SECOND, Stage, delete, set, small};
+
+const KIB: usize = 1 << 10;
+
+/// So many writes to four keys, each but the last dead soon.
+fn churn(count: usize, bytes: usize) -> Vec<Op> {
+    let value = Bytes::from(vec![b'x'; bytes]);
+    (0..count).map(|nth| set(format!("key{}", nth % 4), value.clone())).collect()
+}
+
+fn is_done(answer: &Option<Outcome>) -> bool {
+    matches!(answer, Some(Outcome::Ok(_)))
+}
+
+fn planted(bugs: &[&str]) -> WorldOptions {
+    let planted = bugs.iter().map(|bug| (*bug).to_string()).collect();
+    WorldOptions { planted, ..WorldOptions::default() }
+}
+
+/// More is under way than the disk has room for when it is found to be full, so a frame is refused,
+/// and behind it waits everything. Nearly all of it is dead by then: checkpoints say so.
+fn more_under_way_than_room(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut shard = small();
+    // More than what is proposed may have of the reserve.
+    shard.raft.uncommitted_bytes_max = 56 << 10;
+    let mut stage = Stage::with(1, &shard, planted(bugs));
+    stage.fill(&[0], left_kib << 10);
+    for _ in 0..4 {
+        stage.ask(&[0], churn(200, KIB), 2 * SECOND);
+    }
+    stage.world.run_for(10 * SECOND);
+    let answers = stage.ask(&[0], churn(4, KIB), 10 * SECOND);
+    stage.assert_no_panic();
+    answers.iter().all(is_done)
+}
+
+/// Sizes of disks on which there is room enough once what is dead has gone.
+const ENOUGH_KIB: [u64; 3] = [152, 168, 184];
+
+/// It also needs the segments to go in the order that they were written in: one that was too small
+/// for a frame is used behind others with higher numbers, and nothing was dropped any more.
+#[test]
+fn what_is_dead_makes_room_for_what_waits() {
+    assert!(ENOUGH_KIB.iter().all(|left_kib| more_under_way_than_room(*left_kib, &[])));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_full_disk_that_keeps_everything_back_is_noticed() {
+    let bugs = ["shard_full_disk_keeps_everything_back"];
+    assert!(!ENOUGH_KIB.iter().any(|left_kib| more_under_way_than_room(*left_kib, &bugs)));
+}
+
+/// The leader's disk is full, those of the others are not.
+fn a_leader_without_room(bugs: &[&str]) -> bool {
+    let mut stage = Stage::with(3, &small(), planted(bugs));
+    let leader = stage.leader();
+    stage.fill(&[leader], 0);
+    stage.ask(&[0, 1, 2], churn(100, KIB), 10 * SECOND);
+    stage.world.run_for(20 * SECOND);
+    let answers = stage.ask(&[0, 1, 2], churn(4, KIB), 20 * SECOND);
+    stage.assert_no_panic();
+    stage.leader() != leader && answers.iter().all(is_done)
+}
+
+#[test]
+fn who_has_no_room_does_not_lead() {
+    assert!(a_leader_without_room(&[]));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_full_node_that_leads_on_is_noticed() {
+    assert!(!a_leader_without_room(&["shard_full_node_leads_on"]));
+}
+
+/// A snapshot that is too large for a replica's disk is taken in again and again, until most of it
+/// is deleted. What an attempt wrote must not be what the next one lacks.
+fn a_snapshot_that_has_no_room(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut stage = Stage::with(3, &small(), planted(bugs));
+    let leader = stage.leader();
+    let (behind, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    stage.world.power_loss(NodeId(behind));
+    let all: Vec<u32> = (0..3).collect();
+    let key = |nth: usize| format!("large{nth}");
+    let value = Bytes::from(vec![b'x'; 16 * KIB]);
+    let writes = (0..20).map(|nth| set(key(nth), value.clone())).collect();
+    assert!(stage.ask(&all, writes, 20 * SECOND).iter().all(is_done));
+    for _ in 0..3 {
+        assert!(stage.ask(&all, churn(100, KIB), 20 * SECOND).iter().all(is_done));
+    }
+    stage.fill(&[behind], left_kib << 10);
+    let used = |stage: &mut Stage| stage.world.with_platter(NodeId(behind), |disk| disk.used());
+    let before = used(&mut stage);
+    stage.world.start(NodeId(behind));
+    let mut is_clean = true;
+    for _ in 0..5000 {
+        stage.world.run_for(SECOND / 1000);
+        // A quarter of the reserve is left to what gives room back.
+        is_clean &= used(&mut stage) <= before + ((left_kib - 16) << 10);
+    }
+    stage.world.run_for(20 * SECOND);
+    is_clean &= used(&mut stage) < before + (80 << 10);
+    let deletes = (0..20).map(|nth| delete(key(nth))).collect();
+    assert!(stage.ask(&all, deletes, 20 * SECOND).iter().all(is_done));
+    stage.world.run_for(30 * SECOND);
+    // Now nothing is committed without it.
+    stage.world.power_loss(NodeId(other));
+    let answers = stage.ask(&all, churn(4, KIB), 30 * SECOND);
+    stage.assert_no_panic();
+    is_clean && answers.iter().all(is_done)
+}
+
+#[test]
+fn a_snapshot_without_room_leaves_nothing_behind() {
+    assert!(a_snapshot_that_has_no_room(96, &[]) && a_snapshot_that_has_no_room(200, &[]));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn intakes_that_leave_too_much_or_too_little_are_noticed() {
+    assert!(!a_snapshot_that_has_no_room(200, &["shard_failed_intake_keeps_its_files"]));
+    assert!(!a_snapshot_that_has_no_room(96, &["journal_copies_take_the_reserve"]));
+}
+
+/// A leader that is cut off has entries that nobody commits. Others replace them while its disk is
+/// full: what replaces them waits, with the cut before it, and checkpoints go ahead. What they say is
+/// committed must be what is on the disk: in the next life the old entries are there again.
+fn what_waits_replaces_what_is_there(bugs: &[&str]) -> bool {
+    let shard = ShardOptions { retain_bytes: 1 << 20, ..small() };
+    let mut stage = Stage::with(3, &shard, planted(bugs));
+    let old = stage.leader();
+    let others: Vec<u32> = (0..3).filter(|node| *node != old).collect();
+    assert!(stage.ask(&[0, 1, 2], churn(50, KIB), 10 * SECOND).iter().all(is_done));
+    for other in &others {
+        stage.world.cut_both(NodeId(old), NodeId(*other));
+    }
+    stage.ask(&[old], churn(40, 2 * KIB), SECOND / 2);
+    stage.world.run_for(5 * SECOND);
+    let value = Bytes::from(vec![b'y'; 16 * KIB]);
+    let large = (0..12).map(|nth| set(format!("key{}", nth % 4), value.clone())).collect();
+    assert!(stage.ask(&others, large, 20 * SECOND).iter().all(is_done));
+    stage.fill(&[old], 0);
+    for other in &others {
+        stage.world.heal_both(NodeId(old), NodeId(*other));
+    }
+    for _ in 0..8 {
+        stage.world.run_for(SECOND / 4);
+        stage.ask(&others, churn(4, KIB), 2 * SECOND);
+    }
+    for other in &others {
+        stage.world.cut_both(NodeId(old), NodeId(*other));
+    }
+    // A life on a disk without any room cannot begin.
+    stage.world.power_loss(NodeId(old));
+    stage.fill(&[old], 1 << 30);
+    stage.world.start(NodeId(old));
+    stage.world.run_for(SECOND);
+    let has_what_nobody_committed = stage.glance(old, "key0") == Some(2 * KIB);
+    for other in &others {
+        stage.world.heal_both(NodeId(old), NodeId(*other));
+    }
+    stage.world.run_for(10 * SECOND);
+    let is_well = stage.world.panics().is_empty() && !has_what_nobody_committed;
+    is_well && stage.has_met("shard_checkpoint_of_a_group_that_waits")
+}
+
+#[test]
+fn a_checkpoint_speaks_of_what_is_on_the_disk() {
+    assert!(what_waits_replaces_what_is_there(&[]));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_checkpoint_that_speaks_of_what_waits_is_noticed() {
+    assert!(!what_waits_replaces_what_is_there(&["shard_checkpoint_speaks_of_what_waits"]));
+}
