@@ -222,6 +222,9 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// Of a compaction beside a snapshot that was listed and never counted, which takes a death within
 /// one operation of the disk, a story (`sim/tests/ahead.rs`):
 /// `"compaction_believes_what_never_counted"`.
+///
+/// Of what expires between a checkpoint and a compaction, a story with every crash point of it
+/// (`sim/tests/groups/expiry.rs`): `"shard_compaction_by_the_newest_time"`.
 const PLANTED: &[Mutant] = &[
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),

@@ -135,7 +135,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let writers = 2 + bytes / segment_bytes;
         // A life that begins from the checkpoint applies again what comes behind it, and must see
         // what had not expired by then.
-        let stamps = self.groups.iter().map(|(id, group)| (*id, group.anchor.stamp.ms()));
+        let stamp = |group: &Group| match planted!("shard_compaction_by_the_newest_time") {
+            true => group.state.stamp(),
+            false => group.anchor.stamp,
+        };
+        let stamps = self.groups.iter().map(|(id, group)| (*id, stamp(group).ms()));
         let parts = JobParts {
             rt: self.rt.clone(),
             sources,

@@ -5,6 +5,7 @@
 //!
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
+mod expiry;
 mod full;
 mod stage;
 

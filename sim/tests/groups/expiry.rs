@@ -1,0 +1,96 @@
+//! What expires between a checkpoint and a compaction.
+//!
+//! A life that begins from the checkpoint applies again what comes behind it, and must see what was
+//! seen then. A compaction that goes by the newest time buries a value which an entry behind the
+//! checkpoint still saw; and until another checkpoint covers the compaction, a crash brings that
+//! entry back.
+//!
+//! Not here: keys that expire under load (`scenarios/random/clocks_of_a_minority_are_ahead.toml`).
+
+use bytes::Bytes;
+use trilith_engine::{
+    command::{Command, Condition, Expiry, Op},
+    shard::ShardOptions,
+    value::Policy,
+};
+use trilith_sim::{
+    platter::Platter,
+    world::{NodeId, WorldOptions},
+};
+
+use crate::stage::{SECOND, Stage, set, small};
+
+/// Small segments, and one compaction for all that `new` keys are worth.
+fn options() -> ShardOptions {
+    let compaction = Policy {
+        dead_percent: 1,
+        segment_dead_percent: 1,
+        dead_bytes_min: 9 << 10,
+        ..Policy::default()
+    };
+    let (retain_bytes, scrub_bytes_per_second) = (0, 0);
+    let mut shard = ShardOptions { retain_bytes, scrub_bytes_per_second, compaction, ..small() };
+    shard.journal.segment_bytes_max = 16 << 10;
+    shard
+}
+
+fn mortal(expiry: Expiry, condition: Condition) -> Op {
+    let (key, value) = (Bytes::from_static(b"mortal"), Bytes::from_static(b"value"));
+    Op::Write(Command::Set { key, value, expiry, condition, want_old: false })
+}
+
+/// A lone node refuses to set a key because it is there; then the key is over, and a compaction
+/// becomes due that takes it along. The power goes in that operation of the disk from then on.
+/// Answers what the node has of the key in its next life, and how many operations there were.
+fn expire_and_compact(at: Option<u64>, world: WorldOptions) -> (Option<usize>, u64) {
+    let mut stage = Stage::with(1, &options(), world);
+    let many = |name: &str, count: u32| -> Vec<Op> {
+        let value = || Bytes::from(vec![b'x'; 1 << 10]);
+        (0..count).map(|nth| set(format!("{name}{nth}"), value())).collect()
+    };
+    let again = || many("again", 1).into_iter().cycle().take(40).collect::<Vec<Op>>();
+    // Older values, which are live and lie apart from the others: what a deletion may hide.
+    stage.ask(&[0], many("old", 10), 10 * SECOND);
+    stage.ask_each(&[0], again());
+    stage.world.run_for(5 * SECOND);
+    stage.ask_each(&[0], vec![mortal(Expiry::After(60_000), Condition::Always)]);
+    stage.ask(&[0], many("new", 10), 10 * SECOND);
+    stage.ask_each(&[0], again());
+    stage.world.run_for(25 * SECOND);
+    // No checkpoint covers this one.
+    stage.ask(&[0], vec![mortal(Expiry::None, Condition::Absent)], 10 * SECOND);
+    stage.world.run_for(90 * SECOND);
+    let count = |disk: &mut Platter| disk.op_count();
+    let began = stage.world.with_platter(NodeId(0), count);
+    if let Some(at) = at {
+        stage.world.with_platter(NodeId(0), |disk| disk.crash_at(began + at));
+    }
+    let short = (0..10).map(|nth| set(format!("new{nth}"), Bytes::from_static(b"1")));
+    stage.ask(&[0], short.collect(), SECOND);
+    stage.world.run_for(2 * SECOND);
+    let ended = stage.world.with_platter(NodeId(0), count);
+    assert!(at.is_some() || stage.has_met("value: an expired value became a deletion"));
+    stage.blink(0, 5 * SECOND);
+    stage.assert_no_panic();
+    (stage.glance(0, "mortal"), ended - began)
+}
+
+#[test]
+fn what_has_expired_since_the_checkpoint_is_seen_again() {
+    let (found, operations) = expire_and_compact(None, WorldOptions::default());
+    assert_eq!(found, None);
+    for at in 0..operations {
+        let (found, _) = expire_and_compact(Some(at), WorldOptions::default());
+        assert_eq!(found, None, "the power goes in operation {at} of {operations}");
+    }
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_compaction_by_the_newest_time_is_noticed() {
+    let planted = vec!["shard_compaction_by_the_newest_time".to_string()];
+    let world = || WorldOptions { planted: planted.clone(), ..WorldOptions::default() };
+    let (_, operations) = expire_and_compact(None, world());
+    let comes_back = |at: u64| expire_and_compact(Some(at), world()).0.is_some();
+    assert!((0..operations).any(comes_back));
+}
