@@ -153,6 +153,13 @@ const fn glancing(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(GLANCING) }
 }
 
+/// Who hunts what Redis clients see.
+const SPEAKING: &[&str] = &["redis_clients_are_served_through_everything"];
+
+const fn speaking(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "resp", breaks, hunters: Hunters::Scenarios(SPEAKING) }
+}
+
 /// The scenarios that hunt what shows only when nodes lose their directories.
 const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
@@ -226,6 +233,12 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
 /// Of what expires between a checkpoint and a compaction, a story with every crash point of it
 /// (`sim/tests/groups/expiry.rs`): `"shard_compaction_by_the_newest_time"`.
 const PLANTED: &[Mutant] = &[
+    speaking(
+        "resp_part_of_an_act_is_called_nothing",
+        "an act of which a part was done is told as refused",
+    ),
+    speaking("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys"),
+    speaking("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done"),
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
     planted("no_fsync", "journal", "append answers before the file is synced"),

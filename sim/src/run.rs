@@ -75,6 +75,8 @@ pub struct Drawn {
     pub leases: bool,
     /// Whether a governor moves leaders and changes members.
     pub governed: bool,
+    /// Whether every other client speaks Redis.
+    pub redis: bool,
     /// How large each disk is, for good; zero: large enough.
     pub disk_kib: u64,
     /// The load's shape.
@@ -106,19 +108,9 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let mut some = |draw: &Draw| if *draw == Draw::just(0) { 0 } else { draw.draw(&mut luck) };
     let (leases, governed) = (some(&scenario.leases) == 1, some(&scenario.governed) == 1);
     let disk_kib = some(&scenario.disk_kib);
+    let redis = some(&scenario.redis) == 1;
     let (time, range) = (scenario.time, &scenario.load);
-    let [get, set, delete, cas, incr] = range.mix.each_ref().map(|part| part.draw(&mut luck));
-    let shape = Shape {
-        clients: range.clients.draw(&mut luck) as u32,
-        operations: range.operations.draw(&mut luck) as u32,
-        calm_operations: range.calm_operations.draw(&mut luck) as u32,
-        keys: range.keys.draw(&mut luck) as u32,
-        hot: range.hot.draw(&mut luck),
-        mix: Mix { get, set, delete, cas, incr },
-        chaos_ns: time.chaos_ms * NANOS_PER_MS,
-        calm_from_ns: (time.chaos_ms + time.settle_ms) * NANOS_PER_MS,
-        calm_ns: time.calm_ms * NANOS_PER_MS,
-    };
+    let shape = shape(scenario, &mut luck);
     let value_bytes = range.value_bytes.draw(&mut luck);
     let schedule = match luck.range(0..4) {
         0 => Schedule::Fifo,
@@ -160,6 +152,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         groups,
         leases,
         governed,
+        redis,
         disk_kib,
         shape,
         value_bytes,
@@ -169,6 +162,23 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         families,
         faults,
         load,
+    }
+}
+
+/// Draws the load's shape.
+fn shape(scenario: &Scenario, luck: &mut Luck) -> Shape {
+    let (time, range) = (scenario.time, &scenario.load);
+    let [get, set, delete, cas, incr] = range.mix.each_ref().map(|part| part.draw(luck));
+    Shape {
+        clients: range.clients.draw(luck) as u32,
+        operations: range.operations.draw(luck) as u32,
+        calm_operations: range.calm_operations.draw(luck) as u32,
+        keys: range.keys.draw(luck) as u32,
+        hot: range.hot.draw(luck),
+        mix: Mix { get, set, delete, cas, incr },
+        chaos_ns: time.chaos_ms * NANOS_PER_MS,
+        calm_from_ns: (time.chaos_ms + time.settle_ms) * NANOS_PER_MS,
+        calm_ns: time.calm_ms * NANOS_PER_MS,
     }
 }
 

@@ -304,6 +304,8 @@ pub struct Scenario {
     pub leases: Draw,
     /// Whether a governor moves leaders and changes members: 1 or 0.
     pub governed: Draw,
+    /// Whether every other client speaks Redis: 1 or 0.
+    pub redis: Draw,
     /// How large each node's disk is, in KiB; 0: large enough.
     pub disk_kib: Draw,
     /// What is asked.
@@ -391,6 +393,7 @@ impl Scenario {
         let groups = cluster.draw("groups", Draw::just(1))?;
         let leases = cluster.draw("leases", Draw::just(0))?;
         let governed = cluster.draw("governed", Draw::just(0))?;
+        let redis = cluster.draw("redis", Draw::just(0))?;
         let disk_kib = cluster.draw("disk_kib", Draw::just(0))?;
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
@@ -436,6 +439,7 @@ impl Scenario {
             groups,
             leases,
             governed,
+            redis,
             disk_kib,
             load,
             faults,

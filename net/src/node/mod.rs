@@ -27,7 +27,7 @@ mod lanes;
 
 pub use cluster::{Cluster, Misconfigured};
 
-use std::{fmt, net::SocketAddr};
+use std::{fmt, net::SocketAddr, time::Duration};
 
 use trilith_engine::{
     command::Response,
@@ -44,7 +44,7 @@ use crate::{
     limits::NODE_INBOX,
     peer::{LinkOptions, Links, Setup, hello::Identity},
     resp::{
-        front::Front,
+        front::{Front, Mood},
         hub::{Facts, Hub},
         serve::Port,
     },
@@ -64,6 +64,8 @@ pub struct NodeOptions {
     pub listen: Option<SocketAddr>,
     /// Where Redis clients are served, if they are.
     pub resp: Option<SocketAddr>,
+    /// How long what a Redis client asks may take.
+    pub resp_within: Duration,
     /// The shard's part.
     pub shard: ShardOptions,
     /// The links' part.
@@ -75,7 +77,8 @@ impl NodeOptions {
     #[must_use]
     pub fn new(node: NodeId, cluster: Cluster) -> Self {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
-        Self { node, cluster, listen: None, resp: None, shard, links }
+        let resp_within = Mood::default().within;
+        Self { node, cluster, listen: None, resp: None, resp_within, shard, links }
     }
 
     /// Where the node listens.
@@ -213,7 +216,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
-        let NodeOptions { node, cluster, resp, shard, links, .. } = options;
+        let NodeOptions { node, cluster, resp, resp_within, shard, links, .. } = options;
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
         let door = match resp {
@@ -238,7 +241,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
             shard.outbox_mut().ears = ears;
             let is_cluster = cluster.members().len() > 1;
             let front = Front::new(rt.clone(), lanes, cluster.groups(), is_cluster);
-            Port::open(Hub::new(rt.clone(), front, facts), door)
+            Port::open(Hub::new(rt.clone(), front, resp_within, facts), door)
         });
         Ok(Self { shard, inbox, into, identity, listens, resp, report })
     }

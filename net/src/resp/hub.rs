@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     task::{Poll, Waker},
+    time::Duration,
 };
 
 use trilith_engine::{
@@ -38,6 +39,8 @@ pub struct Facts {
 pub struct Hub<R: Runtime> {
     runtime: R,
     front: Front<R>,
+    /// How long a command may take.
+    within: Duration,
     facts: Facts,
     began: Instant,
     connections: AtomicU64,
@@ -54,14 +57,14 @@ struct Ending {
 }
 
 impl<R: Runtime> Hub<R> {
-    /// One that says that of the node.
+    /// One whose commands may take so long, and that says that of the node.
     #[must_use]
-    pub fn new(runtime: R, front: Front<R>, facts: Facts) -> Self {
+    pub fn new(runtime: R, front: Front<R>, within: Duration, facts: Facts) -> Self {
         let began = runtime.clock().now();
         let zero = || AtomicU64::new(0);
         let (connections, commands, last) = (zero(), zero(), zero());
         let ending = Mutex::default();
-        Self { runtime, front, facts, began, connections, commands, last, ending }
+        Self { runtime, front, within, facts, began, connections, commands, last, ending }
     }
 
     fn ending(&self) -> MutexGuard<'_, Ending> {
@@ -98,6 +101,10 @@ impl<R: Runtime> Hub<R> {
 
     pub(super) const fn front(&self) -> &Front<R> {
         &self.front
+    }
+
+    pub(super) const fn within(&self) -> Duration {
+        self.within
     }
 
     pub(super) const fn facts(&self) -> &Facts {

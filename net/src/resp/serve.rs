@@ -98,7 +98,7 @@ impl<R: Runtime> Drop for Visit<R> {
 impl<R: Runtime> Visit<R> {
     async fn serve<S: Stream>(self, stream: S, from: SocketAddr) {
         let (mut reader, mut writer) = stream.split();
-        let mut session = Session::new(self.number, from);
+        let mut session = Session::new(self.number, from, self.hub.within());
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
         let mut piece = vec![0; CLIENT_READ_BYTES];

@@ -4,8 +4,8 @@
 //! (`described.rs`).
 
 use bytes::{Bytes, BytesMut};
-use std::net::SocketAddr;
-use trilith_engine::{command::Level, runtime::Runtime};
+use std::{net::SocketAddr, time::Duration};
+use trilith_engine::{command::Level, planted, runtime::Runtime};
 
 use super::{
     act::{Act, integer},
@@ -151,12 +151,13 @@ fn level(word: &[u8]) -> Result<Level, Said> {
 }
 
 impl Session {
-    pub(super) fn new(number: u64, from: SocketAddr) -> Self {
+    /// One whose commands may take so long.
+    pub(super) fn new(number: u64, from: SocketAddr, within: Duration) -> Self {
         Self {
             number,
             from,
             protocol: Protocol::default(),
-            mood: Mood::default(),
+            mood: Mood { within, ..Mood::default() },
             name: Bytes::new(),
             library: <_>::default(),
             gathered: None,
@@ -279,7 +280,7 @@ impl Session {
                 Said::Ok
             }
             Verb::Reset => {
-                *self = Self::new(self.number, self.from);
+                *self = Self::new(self.number, self.from, self.mood.within);
                 Said::Simple("RESET")
             }
             Verb::Quit => {
@@ -304,7 +305,7 @@ impl Session {
                 Said::Ok
             }
             Verb::Readwrite => {
-                self.mood = Mood::default();
+                self.mood = Mood { within: self.mood.within, ..Mood::default() };
                 Said::Ok
             }
             Verb::Consistency => self.consistency(words).map_or_else(|said| said, |()| Said::Ok),
@@ -431,7 +432,7 @@ impl Session {
     async fn watch<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Said {
         let watched = self.look_at(hub, words).await;
         // Whoever does not wait for the answer must not be done what he asks behind it.
-        self.is_unguarded |= watched.is_err();
+        self.is_unguarded |= watched.is_err() && !planted!("resp_refused_watch_guards_nothing");
         watched.map_or_else(|said| said, |()| Said::Ok)
     }
 

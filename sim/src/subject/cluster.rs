@@ -34,7 +34,7 @@ use super::{
     cluster_client::{self, Looked},
     cluster_governor, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
-    cluster_reader,
+    cluster_reader, cluster_redis,
     toy_run::settle,
 };
 use crate::{
@@ -63,6 +63,10 @@ const SETTLES: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_millis(3000);
 /// Where nodes listen.
 const PORT: u16 = 7381;
+/// Where they serve Redis clients, if they do.
+const RESP_PORT: u16 = 7379;
+/// How long what they ask may take: less than they wait, so that they hear of it.
+const RESP_WITHIN: Duration = Duration::from_millis(800);
 
 /// Where a node listens.
 #[must_use]
@@ -101,6 +105,7 @@ struct Setup {
     nodes: u32,
     groups: u32,
     leases: bool,
+    redis: bool,
     /// Whether it reads all it has, to see whether it is still whole.
     scrubs: bool,
     /// Until when the groups are governed.
@@ -174,7 +179,9 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
-    let stopped = Duration::from_millis(end).saturating_sub(SETTLES);
+    // What a Redis client says while its node closes is lost, and nobody asks it again for him.
+    let stopped = if drawn.redis { time.chaos_ms } else { end };
+    let stopped = Duration::from_millis(stopped).saturating_sub(SETTLES);
     let (offsets, mut put_right) = if asks("mortal") {
         cluster_mortal::wrong_clocks(request.seed, drawn.nodes, time.chaos_ms)
     } else {
@@ -245,6 +252,10 @@ fn add_clients(
             drawn.load.iter().filter(|one| one.client == client).copied().collect();
         let (recorder, notes) = (recorder.clone(), notes.clone());
         let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+        let resp = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), RESP_PORT));
+        let resp = resp.collect::<Arc<[_]>>();
+        let is_redis = drawn.redis && client % 2 == 1;
+        let (keys, calm_from_ns) = (drawn.shape.keys, drawn.shape.calm_from_ns);
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
             let setup = cluster_client::Setup {
@@ -257,9 +268,14 @@ fn add_clients(
                 notes: notes.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
+            let place = cluster_redis::Place { nodes: Arc::clone(&resp), keys, calm_from_ns };
             let busy = Arc::clone(&busy);
             async move {
-                cluster_client::run(runtime, setup).await;
+                if is_redis {
+                    cluster_redis::run(runtime, place, setup).await;
+                } else {
+                    cluster_client::run(runtime, setup).await;
+                }
                 busy.fetch_sub(1, Ordering::Relaxed);
                 // Whoever looks after machines would start it once more, plan and all.
                 pending::<()>().await;
@@ -334,12 +350,14 @@ fn add_nodes(
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
+    let redis = drawn.redis;
     let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
         // The others find damage when they need what it hit.
         let scrubs = rots && node % 2 == 1;
-        let setup = Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk };
+        let setup =
+            Setup { node, nodes, groups, leases, redis, scrubs, governed, stopped, glass, desk };
         let wall_offset_ms = offsets.get(node as usize).copied().unwrap_or_default();
         let options = NodeOptions { wall_offset_ms, ..machine(drawn) };
         world.add(&format!("node{node}"), options, move |runtime| {
@@ -415,12 +433,15 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, scrubs, governed, stopped, glass, desk } = setup;
+    let Setup { node, nodes, groups, leases, redis, scrubs, governed, stopped, glass, desk } =
+        setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
-    let options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
+    let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
+    options.resp_within = RESP_WITHIN;
+    options.resp = redis.then(|| world::address(world::NodeId(node), RESP_PORT));
     let shown = Shown { node: own, life, rt: rt.clone(), glass: glass.clone() };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");

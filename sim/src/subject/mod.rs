@@ -18,6 +18,7 @@ pub mod cluster_governor;
 pub mod cluster_mortal;
 pub mod cluster_operator;
 pub mod cluster_reader;
+mod cluster_redis;
 pub mod damage;
 pub mod journal;
 pub mod links;

@@ -1,0 +1,507 @@
+//! A client of the cluster that speaks the Redis protocol, at the port where nodes serve it.
+//!
+//! It asks one node at a time, whichever, and goes to another one when its connection ends. It asks
+//! several things in one go, in pieces of any length, with others before and behind them, so that
+//! answers must come in their order; and increments in one go must come to ever larger sums. While
+//! faults happen it also stops in the middle of requests, leaves, and says what is no request.
+//!
+//! A compare-and-swap is a GET, a WATCH and another GET, and then what stands between MULTI and
+//! EXEC. Only when both have seen the same value was it that value which was watched; then an EXEC
+//! that does nothing says that the value is another one. What is swapped for nothing is SET with NX:
+//! nothing has no version, so watching it says less. Whoever is refused a WATCH goes on, as programs
+//! do that do not wait for the answer, and must be refused.
+//!
+//! What names several keys is as many operations of the history, and has one outcome.
+//!
+//! Not here: what is asked (`load`), the client of the SDK (`cluster_client`).
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use bytes::{Buf, BytesMut};
+use trilith_engine::{
+    always, mark, never,
+    runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, timeout},
+};
+
+use super::cluster_client::{Setup, key_bytes};
+use crate::{
+    history::{Answer, Call, Key, OpId, Outcome, Value},
+    load::{Ask, Planned},
+    os::SimRuntime,
+};
+
+type Streams = <<SimRuntime as Runtime>::Net as Net>::Stream;
+type Words = Vec<Vec<u8>>;
+
+/// How long a connection may take to be made.
+const CONNECTS: Duration = Duration::from_millis(300);
+/// It does not try again at once.
+const RESTS: Duration = Duration::from_millis(20);
+/// The values of one operation are so far from each other, which those of two are not.
+const APART: Value = 100_000;
+
+/// What a node answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Heard {
+    Word(String),
+    Error(String),
+    Number(i64),
+    Bytes(Option<Vec<u8>>),
+    Many(Option<Vec<Heard>>),
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lost {
+    /// The request was never whole: nothing can have come of it.
+    Unsaid,
+    /// It may have been heard.
+    Unheard,
+}
+
+/// What came of a request.
+type Told = Result<Heard, Lost>;
+
+/// A connection.
+struct Line {
+    reader: <Streams as Stream>::Reader,
+    writer: <Streams as Stream>::Writer,
+    bytes: BytesMut,
+}
+
+/// What it is told beside what every client is told.
+pub(super) struct Place {
+    /// Where the nodes serve it.
+    pub(super) nodes: Arc<[SocketAddr]>,
+    /// How many keys there are beside the sums.
+    pub(super) keys: u32,
+    /// What is asked from then on must be done.
+    pub(super) calm_from_ns: u64,
+}
+
+/// Runs the client to the end of its plan.
+pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
+    let luck = rt.rng("redis");
+    let mut client = Redis { rt, luck, place, line: None, is_calm: false, setup };
+    let clock = client.rt.clock().clone();
+    let began = clock.now();
+    let plan = Arc::clone(&client.setup.plan);
+    for planned in plan.iter() {
+        clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
+        client.operation(planned).await;
+    }
+}
+
+struct Redis {
+    rt: SimRuntime,
+    luck: <SimRuntime as Runtime>::Rng,
+    place: Place,
+    line: Option<Line>,
+    /// Faults are over.
+    is_calm: bool,
+    setup: Setup,
+}
+
+impl Redis {
+    async fn operation(&mut self, planned: &Planned) {
+        // What was to be asked before the calm may be late.
+        if !self.is_calm && (self.setup.world_ns)() < self.place.calm_from_ns {
+            self.beside(planned.ask).await;
+        }
+        if !self.is_calm && (self.setup.world_ns)() >= self.place.calm_from_ns {
+            // A connection that a fault has broken says so only when it is used.
+            (self.is_calm, self.line) = (true, None);
+        }
+        let (key, until) = (planned.key, self.until());
+        match planned.ask {
+            Ask::Cas(to) => self.cas(key, to, until).await,
+            Ask::Incr(by) if self.luck.chance(1, 4) => self.add_alone(key, by, until).await,
+            Ask::Incr(by) => self.add(key, by, until).await,
+            Ask::Get => self.several(key, |_| Call::Get, until).await,
+            Ask::Delete => self.several(key, |_| Call::Delete, until).await,
+            Ask::Set(value) => {
+                self.several(key, |nth| Call::Set(value + nth * APART), until).await;
+            }
+        }
+    }
+
+    /// How long it waits for what is asked now.
+    fn until(&self) -> Instant {
+        self.rt.clock().now() + self.setup.patience
+    }
+
+    /// What is in no history, while faults happen.
+    async fn beside(&mut self, ask: Ask) {
+        if self.luck.chance(1, 20) {
+            self.mischief(self.until()).await;
+        }
+        if matches!(ask, Ask::Incr(_)) && self.luck.chance(1, 4) {
+            self.count(self.until()).await;
+        }
+    }
+
+    fn begin(&self, key: Key, call: Call) -> OpId {
+        self.setup.recorder.begin((self.setup.world_ns)(), self.setup.client, key, call)
+    }
+
+    fn end(&self, id: OpId, outcome: Outcome) {
+        if outcome == Outcome::Unknown {
+            mark!("redis: an outcome is unknown");
+        }
+        self.setup.recorder.end((self.setup.world_ns)(), id, outcome);
+    }
+
+    fn value(&self, value: Value) -> Vec<u8> {
+        let width = self.setup.value_bytes;
+        format!("{value:<width$}").into_bytes()
+    }
+
+    /// One operation of one key, or of several at once.
+    async fn several(&mut self, key: Key, call: impl Fn(u64) -> Call, until: Instant) {
+        let mut keys = vec![key];
+        if self.luck.chance(1, 2) {
+            for _ in 0..1 + self.luck.range(0..3) {
+                let other = self.luck.range(0..u64::from(self.place.keys.max(1))) as Key;
+                if !keys.contains(&other) {
+                    keys.push(other);
+                }
+            }
+        }
+        let calls: Vec<(Key, Call)> =
+            (0..).zip(&keys).map(|(nth, key)| (*key, call(nth))).collect();
+        let ids: Vec<OpId> = calls.iter().map(|(key, call)| self.begin(*key, *call)).collect();
+        let told = self.ask(&self.words(&calls), until).await;
+        for (at, (id, (_, call))) in ids.into_iter().zip(calls).enumerate() {
+            let told = match &told {
+                // Each key has its own of several values.
+                Ok(Heard::Many(Some(all))) => all.get(at).cloned().ok_or(Lost::Unheard),
+                told => told.clone(),
+            };
+            self.end(id, outcome(call, told));
+        }
+    }
+
+    /// What says that.
+    fn words(&self, calls: &[(Key, Call)]) -> Words {
+        let is_one = calls.len() == 1;
+        let name = match calls[0].1 {
+            Call::Get if is_one && calls[0].0 % 2 == 1 => "WITH quorum GET",
+            Call::Get if is_one => "GET",
+            Call::Get => "MGET",
+            Call::Delete => "DEL",
+            Call::Set(_) | Call::Cas { .. } | Call::Incr(_) if is_one => "SET",
+            Call::Set(_) | Call::Cas { .. } | Call::Incr(_) => "MSET",
+        };
+        let mut words: Words = name.split(' ').map(|word| word.as_bytes().to_vec()).collect();
+        for (key, call) in calls {
+            words.push(key_bytes(*key).to_vec());
+            if let Call::Set(value) = call {
+                words.push(self.value(*value));
+            }
+        }
+        words
+    }
+
+    /// Increments in one go, of which each comes to more than the one before.
+    async fn add(&mut self, key: Key, by: Value, until: Instant) {
+        let count = if self.luck.chance(1, 3) { 2 + self.luck.range(0..6) } else { 1 };
+        let words = vec![b"INCRBY".to_vec(), key_bytes(key).to_vec(), by.to_string().into_bytes()];
+        let all: Vec<Words> = (0..count).map(|_| words.clone()).collect();
+        let ids: Vec<OpId> = all.iter().map(|_| self.begin(key, Call::Incr(by))).collect();
+        let mut last = None;
+        for (id, told) in ids.into_iter().zip(self.ask_all(&all, until).await) {
+            if let Ok(Heard::Number(sum)) = told {
+                always!(last < Some(sum), "what was asked first was done first");
+                last = Some(sum);
+            }
+            self.end(id, outcome(Call::Incr(by), told));
+        }
+    }
+
+    /// Many increments in one go, of a number of its own that is in no history.
+    async fn count(&mut self, until: Instant) {
+        let own = format!("own{}", self.setup.client).into_bytes();
+        let words = vec![b"INCR".to_vec(), own];
+        let all = vec![words; 10 + self.luck.range(0..60) as usize];
+        let mut last = None;
+        for told in self.ask_all(&all, until).await {
+            if let Ok(Heard::Number(sum)) = told {
+                always!(last < Some(sum), "of many, too, what was asked first was done first");
+                last = Some(sum);
+            }
+        }
+    }
+
+    /// An increment between MULTI and EXEC, with something beside it.
+    async fn add_alone(&mut self, key: Key, by: Value, until: Instant) {
+        let id = self.begin(key, Call::Incr(by));
+        let words = vec![b"INCRBY".to_vec(), key_bytes(key).to_vec(), by.to_string().into_bytes()];
+        let told = match self.exec(vec![vec![b"PING".to_vec()], words], until).await {
+            Ok(Heard::Many(Some(all))) => {
+                always!(all.len() == 2, "each command has its answer");
+                all.into_iter().nth(1).ok_or(Lost::Unheard)
+            }
+            told => told,
+        };
+        self.end(id, outcome(Call::Incr(by), told));
+    }
+
+    /// What EXEC is answered, with that behind MULTI.
+    async fn exec(&mut self, between: Vec<Words>, until: Instant) -> Told {
+        let multi = [vec![b"MULTI".to_vec()]].into_iter();
+        let all: Vec<Words> = multi.chain(between).chain([vec![b"EXEC".to_vec()]]).collect();
+        let told = self.ask_all(&all, until).await;
+        told.into_iter().next_back().unwrap_or(Err(Lost::Unsaid))
+    }
+
+    /// Sets a value in the place of another one.
+    async fn cas(&mut self, key: Key, to: Value, until: Instant) {
+        let name = key_bytes(key).to_vec();
+        let (get, watch) = ([b"GET".to_vec(), name.clone()], [b"WATCH".to_vec(), name.clone()]);
+        let id = self.begin(key, Call::Get);
+        let told = self.ask_all(&[get.to_vec(), watch.to_vec(), get.to_vec()], until).await;
+        let [before, watched, after] = &told[..] else { return };
+        self.end(id, outcome(Call::Get, after.clone()));
+        if self.line.is_none() {
+            // What was watched is forgotten with its connection.
+            return;
+        }
+        let (set, until) = (vec![b"SET".to_vec(), name, self.value(to)], self.until());
+        if matches!(watched, Ok(Heard::Error(_))) {
+            return self.unguarded(key, to, set, until).await;
+        }
+        let unwatch = vec![b"UNWATCH".to_vec()];
+        let (Ok(Heard::Bytes(before)), Ok(Heard::Bytes(after))) = (before, after) else {
+            // Another EXEC of this connection must not look at it.
+            let _told = self.ask(&unwatch, until).await;
+            return;
+        };
+        if before != after {
+            mark!("redis: a key changed while it was looked at");
+            let _told = self.ask(&unwatch, until).await;
+            return;
+        }
+        let from = after.as_deref().and_then(number);
+        let id = self.begin(key, Call::Cas { from, to });
+        let outcome = if from.is_none() {
+            let set = set.into_iter().chain([b"NX".to_vec()]).collect();
+            swapped(self.ask_all(&[unwatch, set], until).await.pop().unwrap_or(Err(Lost::Unsaid)))
+        } else {
+            match self.exec(vec![set], until).await {
+                Ok(Heard::Many(None)) => {
+                    mark!("redis: a watched key had changed");
+                    Outcome::Ok(Answer::Swapped(false))
+                }
+                Ok(Heard::Many(Some(all))) => swapped(all.into_iter().next().ok_or(Lost::Unheard)),
+                told => swapped(told),
+            }
+        };
+        self.end(id, outcome);
+    }
+
+    /// EXEC behind a WATCH that was refused.
+    async fn unguarded(&mut self, key: Key, to: Value, set: Words, until: Instant) {
+        mark!("redis: a refused WATCH was followed by EXEC");
+        let id = self.begin(key, Call::Set(to));
+        let told = self.exec(vec![set], until).await;
+        never!(matches!(told, Ok(Heard::Many(_))), "behind a refused WATCH nothing is done");
+        self.end(id, Outcome::Failed);
+    }
+
+    async fn ask(&mut self, words: &Words, until: Instant) -> Told {
+        let told = self.ask_all(std::slice::from_ref(words), until).await;
+        told.into_iter().next().unwrap_or(Err(Lost::Unsaid))
+    }
+
+    /// Says things in one go and hears the answers. A connection on which anything is lost is left.
+    async fn ask_all(&mut self, all: &[Words], until: Instant) -> Vec<Told> {
+        let line = match self.line.take() {
+            Some(line) => Some(line),
+            None => self.connect(until).await,
+        };
+        let Some(mut line) = line else { return vec![Err(Lost::Unsaid); all.len()] };
+        let others = if self.luck.chance(1, 3) { self.luck.range(0..3) as usize } else { 0 };
+        let ping = encoded(&[b"PING".to_vec()]).repeat(others);
+        let (mut said, mut ends) = (ping.clone(), Vec::new());
+        for words in all {
+            said.extend(encoded(words));
+            ends.push(said.len());
+        }
+        let whole = said.len() as u64;
+        said.extend(ping);
+        // Where it stops speaking, when it does.
+        let stops = !self.is_calm && self.luck.chance(1, 40);
+        let stops = stops.then(|| self.luck.range(0..whole) as usize);
+        let piece = 1 + self.luck.range(0..said.len() as u64) as usize;
+        let clock = self.rt.clock().clone();
+        let say = async {
+            for piece in said[..stops.unwrap_or(said.len())].chunks(piece) {
+                line.say(piece).await?;
+            }
+            Some(())
+        };
+        if !matches!(timeout(&clock, until, say).await, Ok(Some(()))) {
+            return vec![Err(Lost::Unheard); all.len()];
+        }
+        if let Some(stops) = stops {
+            mark!("redis: a client left in the middle of a request");
+            let lost = |end: usize| if end <= stops { Lost::Unheard } else { Lost::Unsaid };
+            return ends.into_iter().map(|end| Err(lost(end))).collect();
+        }
+        let mut heard = Vec::new();
+        let total = all.len() + 2 * others;
+        let hear = async {
+            while heard.len() < total {
+                heard.push(line.hear().await?);
+            }
+            Some(())
+        };
+        let is_whole = matches!(timeout(&clock, until, hear).await, Ok(Some(())));
+        let is_pong = |heard: &Heard| *heard == Heard::Word("PONG".into());
+        let mut beside = heard.iter().enumerate();
+        let in_order = always!(
+            beside.all(|(at, heard)| (others..others + all.len()).contains(&at) || is_pong(heard)),
+            "answers come in the order of their questions"
+        );
+        if is_whole && in_order {
+            self.line = Some(line);
+        }
+        let mut heard = heard.into_iter().skip(others);
+        all.iter().map(|_| heard.next().ok_or(Lost::Unheard)).collect()
+    }
+
+    async fn connect(&mut self, until: Instant) -> Option<Line> {
+        let clock = self.rt.clock().clone();
+        while clock.now() < until {
+            let nodes = &self.place.nodes;
+            let node = self.luck.range(0..nodes.len().max(1) as u64) as usize;
+            let deadline = until.min(clock.now() + CONNECTS);
+            if let Ok(stream) = self.rt.net().connect(nodes[node], deadline).await {
+                let (reader, writer) = stream.split();
+                return Some(Line { reader, writer, bytes: BytesMut::new() });
+            }
+            clock.sleep_until(until.min(clock.now() + RESTS)).await;
+        }
+        None
+    }
+
+    /// Says what is no request, on a connection of its own, which must then end.
+    async fn mischief(&mut self, until: Instant) {
+        let nonsense: [&[u8]; 4] =
+            [b"*1\r\n*1\r\n*1\r\n", b"*1\r\n$99999999999\r\n", b"*x\r\n", b"SET \"a\r\n"];
+        let said = nonsense[self.luck.range(0..nonsense.len() as u64) as usize];
+        let Some(mut line) = self.connect(until).await else { return };
+        let clock = self.rt.clock().clone();
+        let told = async {
+            line.say(said).await?;
+            let told = line.hear().await?;
+            // Then nothing more.
+            Some((told, line.hear().await.is_none()))
+        };
+        if let Ok(Some((told, is_over))) = timeout(&clock, until, told).await {
+            mark!("redis: what is no request was said");
+            let is_refused = matches!(&told, Heard::Error(text) if text.contains("Protocol error"));
+            always!(is_refused && is_over, "what is no request ends its connection");
+        }
+    }
+}
+
+impl Line {
+    async fn say(&mut self, mut bytes: &[u8]) -> Option<()> {
+        while !bytes.is_empty() {
+            let taken = self.writer.write(bytes).await.ok().filter(|taken| *taken > 0)?;
+            bytes = &bytes[taken..];
+        }
+        Some(())
+    }
+
+    /// The next answer; nothing when the connection ends first.
+    async fn hear(&mut self) -> Option<Heard> {
+        loop {
+            if let Some((heard, len)) = parse(&self.bytes) {
+                self.bytes.advance(len);
+                return Some(heard);
+            }
+            let mut piece = [0; 512];
+            let read = self.reader.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+            self.bytes.extend_from_slice(&piece[..read]);
+        }
+    }
+}
+
+fn encoded(words: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        out.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        out.extend_from_slice(word);
+        out.extend_from_slice(b"\r\n");
+    }
+    out
+}
+
+/// The first answer of the bytes and how long it is, if it is whole.
+fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
+    let end = bytes.windows(2).position(|pair| pair == b"\r\n")?;
+    let text = String::from_utf8_lossy(bytes.get(1..end)?).into_owned();
+    let number: i64 = text.parse().unwrap_or_default();
+    let behind = end + 2;
+    Some(match bytes[0] {
+        b'+' => (Heard::Word(text), behind),
+        b'-' => (Heard::Error(text), behind),
+        b':' => (Heard::Number(number), behind),
+        b'$' => match usize::try_from(number) {
+            Ok(len) => {
+                bytes.get(..behind + len + 2)?;
+                (Heard::Bytes(Some(bytes[behind..behind + len].to_vec())), behind + len + 2)
+            }
+            Err(_) => (Heard::Bytes(None), behind),
+        },
+        _ => match usize::try_from(number) {
+            Ok(count) => {
+                let (mut all, mut at) = (Vec::new(), behind);
+                for _ in 0..count {
+                    let (one, len) = parse(&bytes[at..])?;
+                    all.push(one);
+                    at += len;
+                }
+                (Heard::Many(Some(all)), at)
+            }
+            Err(_) => (Heard::Many(None), behind),
+        },
+    })
+}
+
+fn number(bytes: &[u8]) -> Option<Value> {
+    std::str::from_utf8(bytes).ok()?.trim_end().parse().ok()
+}
+
+fn refused(text: &str) -> Outcome {
+    if text.starts_with("INDOUBT") { Outcome::Unknown } else { Outcome::Failed }
+}
+
+/// What a SET says that may find something else.
+fn swapped(told: Told) -> Outcome {
+    match told {
+        Ok(Heard::Word(_)) => Outcome::Ok(Answer::Swapped(true)),
+        Ok(Heard::Bytes(None)) => Outcome::Ok(Answer::Swapped(false)),
+        told => outcome(Call::Cas { from: None, to: 0 }, told),
+    }
+}
+
+fn outcome(call: Call, told: Told) -> Outcome {
+    let answer = match (call, told) {
+        // Looking changes nothing, so nothing of it is in doubt.
+        (_, Err(Lost::Unsaid)) | (Call::Get, Err(Lost::Unheard)) => return Outcome::Failed,
+        (_, Err(Lost::Unheard)) => return Outcome::Unknown,
+        (_, Ok(Heard::Error(text))) => return refused(&text),
+        (Call::Get, Ok(Heard::Bytes(value))) => Answer::Value(value.as_deref().and_then(number)),
+        (Call::Incr(_), Ok(Heard::Number(sum))) => Answer::Value(u64::try_from(sum).ok()),
+        (Call::Set(_), Ok(Heard::Word(_))) | (Call::Delete, Ok(Heard::Number(_))) => Answer::Done,
+        (_, Ok(other)) => {
+            never!(true, "an answer is of the kind that its command has");
+            tracing::warn!(?call, ?other, "an answer of the wrong kind");
+            return Outcome::Unknown;
+        }
+    };
+    Outcome::Ok(answer)
+}
