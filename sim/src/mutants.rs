@@ -450,6 +450,11 @@ const PLANTED: &[Mutant] = &[
         "a commit is believed of entries that were not compared in this life",
     ),
     of_room(
+        "raft_agreement_of_another_term",
+        "raft",
+        "what one leader showed to agree counts under the next",
+    ),
+    of_room(
         "raft_damaged_leader_leads_on",
         "raft",
         "a leader without what its state needs next leads for ever",

@@ -224,6 +224,9 @@ impl Raft {
             return;
         }
         self.term = self.term.next();
+        if !planted!("raft_agreement_of_another_term") {
+            self.agreed = Index(0);
+        }
         self.vote = Some(self.id);
         self.writes.touch_hard();
         self.state = State::Candidate(Campaign { pre, votes: Vec::new() });
@@ -517,10 +520,7 @@ impl Raft {
                 return self.follow(self.term, None);
             }
         }
-        if self.leads_in_vain() {
-            mark!("raft_leader_in_vain_resigns");
-            return self.follow(self.term, None);
-        }
+        self.hand_over_if_in_vain(fx);
         let State::Leader(leading) = &mut self.state else { return };
         if leading.heartbeat_at <= self.now {
             leading.heartbeat_at = self.config.next_beat(self.now);

@@ -15,7 +15,7 @@
 //! acknowledges as if it were whole, and asks for it all the same. A follower that lacks the damaged
 //! entry itself is sent the state instead, when nobody has sent the entry for a while; the others
 //! may have compacted it. If they have, and the leader has not applied it, they have a state that
-//! the leader lacks: it waits as long as an election takes, and gives them the lead.
+//! the leader lacks: it waits as long as an election takes, and hands over to one of them.
 //!
 //! "Never had it" must stay true. A leader of the entry's term, cut off and alive, could still bring
 //! the entry to those who denied it, and commit it by counting the old acknowledgement of the
@@ -232,12 +232,25 @@ impl Raft {
         }
     }
 
-    /// Whether it leads in vain: nobody sends what its own state needs next, so they have compacted
-    /// it, and have the state that it lacks.
-    pub(super) fn leads_in_vain(&self) -> bool {
-        self.first_missing().is_some()
-            && self.is_hopeless()
-            && !planted!("raft_damaged_leader_leads_on")
+    /// A leader whose state needs what nobody sends leads in vain: they have compacted it, and have
+    /// the state that it lacks. It brings one of them up to its own end and hands over; while that
+    /// is not possible, it is still the one who can bring others there.
+    pub(super) fn hand_over_if_in_vain(&mut self, fx: &mut Effects) {
+        let is_in_vain = self.first_missing().is_some() && self.is_hopeless();
+        if !is_in_vain || planted!("raft_damaged_leader_leads_on") {
+            return;
+        }
+        let State::Leader(leading) = &self.state else { return };
+        if leading.transfer.is_some() {
+            return;
+        }
+        let voters = self.membership.voters();
+        let peers = leading.peers.iter().filter(|peer| voters.contains(&peer.id));
+        let nearest = peers.max_by_key(|peer| (peer.alive, peer.matched)).map(|peer| peer.id);
+        if let Some(to) = nearest {
+            mark!("raft_leader_in_vain_hands_over");
+            self.on_transfer(to, fx);
+        }
     }
 
     fn is_denied(&self) -> bool {

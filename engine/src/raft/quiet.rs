@@ -74,13 +74,13 @@ impl Raft {
             && caught_up
             && self.no_read_waits()
             && !self.membership.is_joint()
-            && self.log.first_faulty().is_none()
+            && self.first_missing().is_none()
     }
 
     /// Whether a follower that is told so can stop listening.
     pub(super) fn may_be_quiet(&self, commit: Index) -> bool {
         let has_all = commit == self.log.last().index && self.commit == commit;
-        let is_whole = self.log.first_faulty().is_none() && self.damage.stuck.is_none();
+        let is_whole = self.first_missing().is_none() && self.damage.stuck.is_none();
         has_all && self.no_read_waits() && is_whole
     }
 

@@ -332,7 +332,9 @@ impl Raft {
         self.say(fx, from, Body::HeartbeatAck { round });
         self.on_commit(from, commit, fx);
         self.report_damage(from, fx);
-        self.ask_leader_for_repair(from, fx);
+        if !quiet {
+            self.ask_leader_for_repair(from, fx);
+        }
         self.ask_for_snapshot(from, fx);
         self.ask_again(from, fx);
         self.standing.quiet = quiet && self.may_be_quiet(commit);

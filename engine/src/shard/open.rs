@@ -283,9 +283,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let now = Moment(self.rt.clock().now().0);
         let raft = Raft::boot(boot, now, self.rng.next_u64())
             .map_err(|error| OpenError::Contradiction(id, error))?;
-        // A learner could not make up for it: it does not vote.
+        // A learner could not make up for it: it does not vote. A change that is under way may have
+        // made others voters.
         let members = raft.membership();
         let is_only_voter = [members.voters(), members.outgoing()].contains(&[replica].as_slice());
+        let is_only_voter =
+            is_only_voter && !raft.log().changes_members(at.index.next(), raft.log().last().index);
         if !raft.remembers() && is_only_voter {
             return Err(OpenError::Irreparable(id, "its last records, and nobody else has them"));
         }

@@ -164,6 +164,9 @@ impl Script {
                 }
             }
             "heal" => self.cut.clear(),
+            "heal-link" => {
+                self.cut.remove(&link(rest[0]));
+            }
             "hold-disk" => {
                 self.held.extend(rest.iter().map(|word| number(word)));
             }
