@@ -17,7 +17,7 @@ use std::{
         mpsc,
     },
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use trilith_engine::{
@@ -205,6 +205,28 @@ fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
         redis.expect(&format!("SETRANGE k{n} 1048575 x\n"), 99, ":1048576|");
     }
     redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), 99, &format!("{large}:1048576|"));
+}
+
+#[test]
+fn a_lifetime_is_shown_as_it_goes_on_while_nothing_is_written() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    let number = |redis: &mut Redis, line: &str| {
+        redis.0.write_all(line.as_bytes()).unwrap();
+        let mut said = Vec::new();
+        while !said.ends_with(b"\r\n") {
+            let mut byte = [0];
+            redis.0.read_exact(&mut byte).unwrap();
+            said.push(byte[0]);
+        }
+        String::from_utf8_lossy(&said[1..]).trim().parse::<u64>().unwrap()
+    };
+    redis.expect("SET a 1 PX 100000\n", 99, "+OK|");
+    let goes_on = (0..20_000).any(|_| number(&mut redis, "PTTL a\r\n") < 99_990);
+    assert!(goes_on, "time stands");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let saved = number(&mut redis, "LASTSAVE\r\n");
+    assert!((now..now + 60).contains(&saved), "{saved} is not {now}");
 }
 
 #[test]

@@ -46,10 +46,10 @@ pub(super) fn answer<R: Runtime>(
         Verb::CommandGetkeys => command_keys(words, answer),
         Verb::ConfigGet => config(words, answer),
         Verb::Info => answer.verbatim(&info(hub, words)),
-        Verb::Lastsave => answer.integer((wall(hub).0 / 1_000_000_000) as i64),
+        Verb::Lastsave => answer.integer((wall(hub).0 / 1000) as i64),
         Verb::Time => {
-            let WallTime(nanos) = wall(hub);
-            let (seconds, micros) = (nanos / 1_000_000_000, nanos % 1_000_000_000 / 1000);
+            let WallTime(ms) = wall(hub);
+            let (seconds, micros) = (ms / 1000, ms % 1000 * 1000);
             answer.array(2);
             answer.bulk(seconds.to_string().as_bytes());
             answer.bulk(micros.to_string().as_bytes());

@@ -148,8 +148,8 @@ impl<R: Runtime> Front<R> {
 
     /// How late it is where something was told with that stamp.
     fn late(&self, stamp: Stamp) -> Late {
-        let WallTime(nanos) = self.runtime.clock().wall();
-        Late { stamp_ms: stamp.ms(), clock_ms: stamp.ms().max(nanos / 1_000_000) }
+        let WallTime(ms) = self.runtime.clock().wall();
+        Late { stamp_ms: stamp.ms(), clock_ms: stamp.ms().max(ms) }
     }
 
     /// An act that is one operation; otherwise the act.
