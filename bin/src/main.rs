@@ -5,7 +5,7 @@
 //! [`Failure`] into its exit code. Results go to standard output, everything else to standard
 //! error, so that a pipe always holds data and nothing else.
 //!
-//! Not here: the router, the Redis and HTTP doors, which come later.
+//! Not here: the router and the HTTP door, which come later.
 
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
@@ -23,7 +23,9 @@ mod engines;
 mod inspect;
 mod kill;
 mod kv;
+mod member;
 mod server;
+mod standalone;
 mod store;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -79,6 +81,9 @@ enum Command {
     /// Runs one node of a cluster until it is told to stop.
     Server(server::Server),
 
+    /// Runs one node that is a cluster by itself, for any Redis client.
+    Standalone(standalone::Standalone),
+
     /// Prints a completion script: `trilith completion bash > /etc/bash_completion.d/trilith`.
     Completion {
         /// Which shell's.
@@ -93,7 +98,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = Out::new(arguments.output);
     let level = arguments.log.as_deref().or(match &arguments.command {
-        Command::Server(_) => Some("info"),
+        Command::Server(_) | Command::Standalone(_) => Some("info"),
         _ => None,
     });
     let outcome = log_to_stderr(level).and_then(|()| run(arguments.command, out));
@@ -122,7 +127,8 @@ fn run(command: Command, out: Out) -> Outcome {
         Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Kill(kill) => kill::run(&kill, out),
         Command::Kv(kv) => kv::run(&kv, out),
-        Command::Server(server) => server::run(&server, out),
+        Command::Server(server) => server::run(server, out),
+        Command::Standalone(standalone) => standalone::run(standalone, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);

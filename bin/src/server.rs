@@ -1,39 +1,17 @@
 //! `trilith server`: one node of a cluster, over real files and sockets, until it is told to stop.
 //!
-//! A node is one core: its event loop runs on this thread, and what may wait for the disk runs on
-//! tokio's blocking threads (`trilith_net::os`). Whoever has more processors than nodes gives each
-//! node one; the cluster gains by more groups, not by more threads in a node.
-//!
-//! SIGTERM and ctrl-c end it in order: leaderships move, what was begun is answered, then it exits
-//! with 0. A second one ends it at once, which loses nothing either.
-//!
-//! Standard output says one thing, once: that the node listens, and where. Everything else is log
-//! lines on standard error.
-//!
-//! Not here: what a node is (`trilith_net::node`), clients (`cli.rs`).
+//! Not here: how a node runs as a process and fails as one (`member.rs`), one that is alone
+//! (`standalone.rs`), clients (`cli.rs`).
 
 use clap::Args;
-use std::{net::SocketAddr, panic, path::PathBuf, process, str::FromStr, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
-use trilith_engine::{
-    journal::JournalError,
-    raft::LeaseConfig,
-    runtime::{Either, NetErrorKind, race},
-    shard::{self, ShardOptions, Stopped},
-    types::NodeId,
-};
-use trilith_net::{
-    node::{Cluster, Misconfigured, Node, NodeOptions, Remote, StartError},
-    os::{Os, run_core},
-};
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use trilith_engine::{raft::LeaseConfig, shard::ShardOptions, types::NodeId};
+use trilith_net::node::{Cluster, Misconfigured, NodeOptions};
 
 use crate::{
-    failure::{
-        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, DISK, FOREIGN, FULL, Failure, IN_USE, INTERNAL,
-        Outcome,
-    },
+    failure::Outcome,
+    member::{Guests, Member, misconfigured},
     out::Out,
-    store::unopenable,
 };
 
 /// A lease must end before anybody may elect another leader, and a little earlier.
@@ -47,7 +25,7 @@ pub struct Server {
     node: u64,
     /// All members, this one among them; the same for every node.
     #[arg(long, required = true, value_delimiter = ',', value_name = "1=IP:PORT,…")]
-    members: Vec<Member>,
+    members: Vec<Listed>,
     /// Where this node keeps its data; made when it is not there.
     #[arg(long, value_name = "DIRECTORY")]
     data: PathBuf,
@@ -63,9 +41,8 @@ pub struct Server {
     /// Where Redis clients are served; without it nowhere.
     #[arg(long, value_name = "IP:PORT")]
     resp: Option<SocketAddr>,
-    /// Listens beyond this machine, though nobody is asked who he is yet.
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    guests: Guests,
     /// How long a leader may be silent before others replace it; the same for every node.
     #[arg(long, default_value_t = 1000, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=60_000))]
     election_ms: u64,
@@ -80,9 +57,9 @@ pub struct Server {
 
 /// A member and where it listens.
 #[derive(Clone, Copy, Debug)]
-struct Member(NodeId, SocketAddr);
+struct Listed(NodeId, SocketAddr);
 
-impl FromStr for Member {
+impl FromStr for Listed {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -94,23 +71,20 @@ impl FromStr for Member {
 }
 
 /// Runs it to its end.
-pub fn run(server: &Server, out: Out) -> Outcome {
+pub fn run(server: Server, out: Out) -> Outcome {
     let options = server.options().map_err(|why| misconfigured(&why))?;
-    server.check_exposure(&options)?;
-    end_at_a_panic();
-    let ran = run_core(&server.data, |os| server.serve(os, options, out));
-    ran.map_err(|error| {
-        Failure::new(&INTERNAL, error, "see how many files may be open: ulimit -n")
-    })?
+    server.guests.check_exposure(&options)?;
+    Member { options, cluster: server.cluster, data: server.data }.run(out)
 }
 
 impl Server {
     fn options(&self) -> Result<NodeOptions, Misconfigured> {
-        let members = self.members.iter().map(|Member(node, at)| (*node, *at)).collect();
+        let members = self.members.iter().map(|Listed(node, at)| (*node, *at)).collect();
         let cluster = Cluster::new(&self.cluster, members, self.groups)?;
         let mut options = NodeOptions::new(NodeId(self.node), cluster);
         options.listen = self.listen;
         options.resp = self.resp;
+        options.resp_within = self.guests.within();
         let election = Duration::from_millis(self.election_ms);
         let raft = &mut options.shard.raft;
         raft.election = election;
@@ -124,94 +98,6 @@ impl Server {
         }
         Ok(options)
     }
-
-    /// Whoever reaches the port may do everything, so others reach it only if that is wanted.
-    fn check_exposure(&self, options: &NodeOptions) -> Outcome {
-        let at = options.listens_at().map_err(|why| misconfigured(&why))?;
-        let mut all = [Some(at), options.resp].into_iter().flatten();
-        let Some(at) = all.find(|at| !self.insecure && !at.ip().is_loopback()) else {
-            return Ok(());
-        };
-        let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
-        Err(Failure::new(
-            &CONFIGURATION,
-            cause,
-            "keep it in a network you trust, and add --insecure",
-        ))
-    }
-
-    async fn serve(&self, os: Os, options: NodeOptions, out: Out) -> Outcome {
-        let started = Node::start(&os, options, ()).await;
-        let node = started.map_err(|why| self.unstarted(&why))?;
-        let (identity, report) = (node.identity(), node.report());
-        out.facts(&[
-            ("node", identity.node.0.into()),
-            ("listens", node.listens().to_string().into()),
-            ("cluster", self.cluster.as_str().into()),
-            ("cluster_id", identity.cluster.to_string().into()),
-            ("directory", self.data.display().to_string().into()),
-            ("directory_id", identity.directory.to_string().into()),
-            ("is_new", report.created.into()),
-            ("resp", node.serves_resp().map_or_else(|| "off".into(), |at| at.to_string()).into()),
-        ])?;
-        out.next(&format!("trilith cli --at {} set hello world", node.listens()));
-        let remote = node.remote();
-        match race(node.run(), told_to_stop(remote)).await {
-            Either::Left(Stopped::Asked) => Ok(()),
-            Either::Left(why) => Err(self.stopped(&why)),
-            Either::Right(told) => told,
-        }
-    }
-
-    fn unstarted(&self, why: &StartError) -> Failure {
-        match why {
-            StartError::Misconfigured(why) => misconfigured(why),
-            StartError::Listen(at, error) if error.kind == NetErrorKind::AddressInUse => {
-                let next = format!("end what listens there (ss -ltnp 'sport = :{}')", at.port());
-                Failure::new(&IN_USE, why, next)
-            }
-            StartError::Listen(..) => {
-                Failure::new(&ADDRESS, why, "name an address of this machine: ip address")
-            }
-            StartError::Open(shard::OpenError::Journal(error)) => unopenable(&self.data, error),
-            StartError::Open(_) => {
-                let next = self.empty_it();
-                Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
-            }
-        }
-    }
-
-    fn stopped(&self, why: &Stopped) -> Failure {
-        match why {
-            Stopped::Journal(JournalError::NoSpace) => self.full(why),
-            Stopped::Journal(_) => Failure::new(&DISK, why, "see the system's log: dmesg"),
-            Stopped::Damaged(_) | Stopped::Diverged { .. } => {
-                let next = self.empty_it();
-                Failure::new(&CORRUPT, format!("{}: {why}", self.data.display()), next)
-            }
-            Stopped::Outcast { is_new: false, .. } => {
-                Failure::new(&FOREIGN, format!("{}: {why}", self.data.display()), self.empty_it())
-            }
-            Stopped::Outcast { node, is_new: true, .. } => {
-                let next = format!("trilith ctl replace {node}, and start it again");
-                Failure::new(&FOREIGN, format!("{}: {why}", self.data.display()), next)
-            }
-            Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
-        }
-    }
-
-    /// What to do about a directory that cannot be this node's any more.
-    fn empty_it(&self) -> String {
-        let (data, node) = (self.data.display(), self.node);
-        format!(
-            "trilith inspect {data} tells more; the others have what it held: move it away, start \
-             again, and trilith ctl replace {node}"
-        )
-    }
-
-    fn full(&self, why: &impl std::fmt::Display) -> Failure {
-        Failure::new(&FULL, why, format!("make room: df -h {}", self.data.display()))
-    }
 }
 
 /// Within seconds journals rotate, are compacted and cut, and who was away needs a snapshot.
@@ -223,30 +109,4 @@ const fn make_tiny(shard: &mut ShardOptions) {
     shard.journal.manifest_bytes = 8 << 10;
     shard.journal.reserve_bytes = 64 << 10;
     shard.compaction.dead_bytes_min = 16 << 10;
-}
-
-/// A task that panicked has left its work half done, and whoever waits for it waits for ever: a node
-/// that stands still looks alive to the others. So any panic is the end of the process.
-fn end_at_a_panic() {
-    let tell = panic::take_hook();
-    panic::set_hook(Box::new(move |what| {
-        tell(what);
-        process::abort();
-    }));
-}
-
-fn misconfigured(why: &Misconfigured) -> Failure {
-    Failure::new(&CONFIGURATION, why, "correct --node, --members, --cluster or --groups")
-}
-
-/// Ends the node in order at the first signal, and answers at the second.
-async fn told_to_stop(remote: Remote) -> Outcome {
-    let cannot = |error| Failure::new(&INTERNAL, error, "report it: signals cannot be heard");
-    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
-    race(terminate.recv(), interrupt.recv()).await;
-    remote.stop().await;
-    race(terminate.recv(), interrupt.recv()).await;
-    tracing::warn!("told to stop again: at once, then");
-    Ok(())
 }

@@ -5,11 +5,14 @@
 
 use std::{
     fs, io,
-    io::{BufRead, BufReader},
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    io::{BufRead, BufReader, Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
+use trilith_net::resp::heard::Heard;
 
 /// A directory of the test's own, gone when the test has passed.
 #[derive(Debug)]
@@ -121,10 +124,16 @@ pub fn addresses(count: usize) -> Vec<SocketAddr> {
 pub struct Server(Child);
 
 impl Server {
-    /// Starts it and waits until it listens.
+    /// Starts a member of a cluster and waits until it listens.
     #[track_caller]
     pub fn start(arguments: &[&str]) -> Self {
-        let mut child = trilith().arg("server").args(arguments).spawn().expect("it starts");
+        Self::of(&[&["server"], arguments].concat())
+    }
+
+    /// Starts whatever serves and waits until it listens.
+    #[track_caller]
+    pub fn of(arguments: &[&str]) -> Self {
+        let mut child = trilith().args(arguments).spawn().expect("it starts");
         let mut said = String::new();
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut said).expect("it says something");
@@ -150,7 +159,7 @@ impl Server {
         let status = self.0.wait().expect("it ends");
         let mut err = String::new();
         let mut piped = self.0.stderr.take().expect("it is piped");
-        io::Read::read_to_string(&mut piped, &mut err).expect("it wrote text");
+        piped.read_to_string(&mut err).expect("it wrote text");
         Answer { code: status.code(), out: String::new(), err }
     }
 }
@@ -160,5 +169,48 @@ impl Drop for Server {
         // It may have ended by itself.
         let _gone = self.0.kill();
         let _status = self.0.wait();
+    }
+}
+
+/// A Redis client: one connection, one question at a time.
+#[derive(Debug)]
+pub struct Redis(TcpStream);
+
+impl Redis {
+    /// Connected to whoever listens there, as soon as somebody does.
+    #[track_caller]
+    pub fn to(at: SocketAddr) -> Self {
+        let until = Instant::now() + Duration::from_secs(20);
+        loop {
+            match TcpStream::connect(at) {
+                Ok(stream) => {
+                    let patience = Some(Duration::from_secs(30));
+                    stream.set_read_timeout(patience).expect("a socket takes a timeout");
+                    return Self(stream);
+                }
+                Err(error) => assert!(Instant::now() < until, "{at}: {error}"),
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Asks, and shows the answer as people see it.
+    #[track_caller]
+    pub fn ask(&mut self, words: &[&str]) -> String {
+        let mut request = format!("*{}\r\n", words.len());
+        for word in words {
+            request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
+        }
+        self.0.write_all(request.as_bytes()).expect("somebody listens");
+        let (mut bytes, mut piece) = (Vec::new(), [0; 1 << 12]);
+        loop {
+            let read = self.0.read(&mut piece).expect("it answers in time");
+            assert!(read > 0, "the connection ended before {words:?} was answered");
+            bytes.extend_from_slice(&piece[..read]);
+            if let Some((heard, length)) = Heard::first(&bytes).expect("it speaks RESP") {
+                assert_eq!(length, bytes.len(), "more than one answer to {words:?}");
+                return heard.to_string();
+            }
+        }
     }
 }

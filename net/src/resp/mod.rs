@@ -4,7 +4,7 @@
 //! `commands` (which there are), `act` (what they say about keys), `decimal` (fractions),
 //! `scratch` (what it does), `direct` (where the engine does it), `front` (who asks the cluster),
 //! `session` and `described` (what is about the connection or the node), `glob` (patterns), `hub`
-//! (what connections have in common), `serve` (their life).
+//! (what connections have in common), `serve` (their life), `heard` (answers as clients read them).
 //!
 //! Not here: the native protocol (`peer/callers.rs`), what commands do to a state (`trilith_engine`).
 
@@ -15,6 +15,7 @@ mod described;
 mod direct;
 pub mod front;
 pub mod glob;
+pub mod heard;
 pub mod hub;
 pub mod reply;
 pub mod request;

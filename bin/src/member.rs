@@ -1,0 +1,240 @@
+//! A node that is a process: opened, told about, run until it is told to stop, and every way in
+//! which that can fail.
+//!
+//! A node is one core: its event loop runs on this thread, and what may wait for the disk runs on
+//! tokio's blocking threads (`trilith_net::os`). Whoever has more processors than nodes gives each
+//! node one; a cluster gains by more groups, not by more threads in a node.
+//!
+//! SIGTERM and ctrl-c end it in order: leaderships move, what was begun is answered, then it exits
+//! with 0. A second one ends it at once, which loses nothing either.
+//!
+//! Standard output says one thing, once: that the node listens, and where. Everything else is log
+//! lines on standard error.
+//!
+//! Not here: which node of what (`server.rs`, `standalone.rs`), several nodes in one process
+//! (`demo`), what a node is (`trilith_net::node`).
+
+use clap::Args;
+use std::{
+    fmt, panic,
+    path::{Path, PathBuf},
+    process,
+    time::Duration,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use trilith_engine::{
+    journal::JournalError,
+    runtime::{Either, NetErrorKind, race},
+    shard::{self, Stopped},
+};
+use trilith_net::{
+    node::{Misconfigured, Node, NodeOptions, Remote, StartError},
+    os::{Os, run_core},
+};
+
+use crate::{
+    failure::{
+        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, DISK, FOREIGN, FULL, Failure, IN_USE, INTERNAL,
+        Outcome,
+    },
+    out::Out,
+    store::unopenable,
+};
+
+/// Where Redis clients look, unless it is said otherwise.
+pub const RESP_PORT: u16 = 7379;
+/// Where other nodes and our own client look, unless it is said otherwise.
+pub const PEER_PORT: u16 = 7381;
+
+/// What every node is told about those who come to it.
+#[derive(Args, Debug)]
+pub struct Guests {
+    /// Listens beyond this machine, though nobody is asked who he is yet.
+    #[arg(long)]
+    insecure: bool,
+    /// How long what a Redis client asks may take before it is answered that it did not happen, or
+    /// that nobody knows.
+    #[arg(long, default_value_t = 5000, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
+    resp_within_ms: u64,
+}
+
+impl Guests {
+    /// How long what a Redis client asks may take.
+    pub const fn within(&self) -> Duration {
+        Duration::from_millis(self.resp_within_ms)
+    }
+
+    /// Whoever reaches the port may do everything, so others reach it only if that is wanted.
+    pub fn check_exposure(&self, options: &NodeOptions) -> Outcome {
+        let at = options.listens_at().map_err(|why| misconfigured(&why))?;
+        let mut all = [Some(at), options.resp].into_iter().flatten();
+        let Some(at) = all.find(|at| !self.insecure && !at.ip().is_loopback()) else {
+            return Ok(());
+        };
+        let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
+        let next = "keep it in a network you trust, and add --insecure";
+        Err(Failure::new(&CONFIGURATION, cause, next))
+    }
+}
+
+/// A node and its directory, before it runs.
+#[derive(Debug)]
+pub struct Member {
+    /// What the node is told.
+    pub options: NodeOptions,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where its data is; made when it is not there.
+    pub data: PathBuf,
+}
+
+impl Member {
+    /// Runs it to its end, on this thread.
+    pub fn run(self, out: Out) -> Outcome {
+        end_at_a_panic();
+        let ran = run_core(self.data.clone(), |os| self.serve(os, out));
+        ran.map_err(|error| unthreaded(&error))?
+    }
+
+    async fn serve(self, os: Os, out: Out) -> Outcome {
+        let Self { options, cluster, data } = self;
+        let place = Place::of(&options, &data);
+        let started = Node::start(&os, options, ()).await;
+        let node = started.map_err(|why| place.unstarted(&why))?;
+        let (identity, report) = (node.identity(), node.report());
+        let resp = node.serves_resp();
+        out.facts(&[
+            ("node", identity.node.0.into()),
+            ("listens", node.listens().to_string().into()),
+            ("cluster", cluster.into()),
+            ("cluster_id", identity.cluster.to_string().into()),
+            ("directory", data.display().to_string().into()),
+            ("directory_id", identity.directory.to_string().into()),
+            ("is_new", report.created.into()),
+            ("resp", resp.map_or_else(|| "off".into(), |at| at.to_string()).into()),
+        ])?;
+        out.next(&match resp {
+            Some(at) => format!("redis-cli -h {} -p {} set hello world", at.ip(), at.port()),
+            None => format!("trilith cli --at {} set hello world", node.listens()),
+        });
+        let remote = node.remote();
+        match race(node.run(), told_to_stop(remote)).await {
+            Either::Left(Stopped::Asked) => Ok(()),
+            Either::Left(why) => Err(place.stopped(&why)),
+            Either::Right(told) => told,
+        }
+    }
+}
+
+/// Which node it is and where it keeps its data, as failures tell it.
+#[derive(Clone, Debug)]
+pub struct Place {
+    node: u64,
+    data: PathBuf,
+    /// Nobody else has what it holds.
+    is_alone: bool,
+}
+
+impl Place {
+    /// That node's, with its data there.
+    pub fn of(options: &NodeOptions, data: &Path) -> Self {
+        let is_alone = options.cluster.members().len() == 1;
+        Self { node: options.node.0, data: data.to_owned(), is_alone }
+    }
+
+    /// Why it could not begin.
+    pub fn unstarted(&self, why: &StartError) -> Failure {
+        match why {
+            StartError::Misconfigured(why) => misconfigured(why),
+            StartError::Listen(at, error) if error.kind == NetErrorKind::AddressInUse => {
+                let port = at.port();
+                let next = format!(
+                    "see what listens there (ss -ltnp 'sport = :{port}') and end it, or name \
+                     another port"
+                );
+                Failure::new(&IN_USE, why, next)
+            }
+            StartError::Listen(..) => {
+                Failure::new(&ADDRESS, why, "name an address of this machine: ip address")
+            }
+            StartError::Open(shard::OpenError::Journal(error)) => unopenable(&self.data, error),
+            StartError::Open(_) => self.failure(&CORRUPT, why, self.empty_it()),
+        }
+    }
+
+    /// Why it could not go on.
+    pub fn stopped(&self, why: &Stopped) -> Failure {
+        match why {
+            Stopped::Journal(JournalError::NoSpace) => {
+                let next = format!("make room: df -h {}", self.data.display());
+                Failure::new(&FULL, why, next)
+            }
+            Stopped::Journal(_) => Failure::new(&DISK, why, "see the system's log: dmesg"),
+            Stopped::Damaged(_) | Stopped::Diverged { .. } => {
+                self.failure(&CORRUPT, why, self.empty_it())
+            }
+            Stopped::Outcast { is_new: false, .. } => self.failure(&FOREIGN, why, self.empty_it()),
+            Stopped::Outcast { node, is_new: true, .. } => self.failure(
+                &FOREIGN,
+                why,
+                format!("trilith ctl replace {node}, and start it again"),
+            ),
+            Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
+        }
+    }
+
+    fn failure(
+        &self,
+        code: &'static crate::failure::Code,
+        why: &impl fmt::Display,
+        next: String,
+    ) -> Failure {
+        Failure::new(code, format!("{}: {why}", self.data.display()), next)
+    }
+
+    /// What to do about a directory that cannot be this node's any more.
+    fn empty_it(&self) -> String {
+        let (data, node) = (self.data.display(), self.node);
+        if self.is_alone {
+            return format!(
+                "trilith inspect {data} tells more; nobody else has what it held: keep a copy of it"
+            );
+        }
+        format!(
+            "trilith inspect {data} tells more; the others have what it held: move it away, start \
+             again, and trilith ctl replace {node}"
+        )
+    }
+}
+
+/// The configuration was refused.
+pub fn misconfigured(why: &Misconfigured) -> Failure {
+    Failure::new(&CONFIGURATION, why, "correct --node, --members, --cluster or --groups")
+}
+
+/// The system has no room for one more event loop.
+pub fn unthreaded(error: &std::io::Error) -> Failure {
+    Failure::new(&INTERNAL, error, "see how many files may be open: ulimit -n")
+}
+
+/// A task that panicked has left its work half done, and whoever waits for it waits for ever: a node
+/// that stands still looks alive to the others. So any panic is the end of the process.
+pub fn end_at_a_panic() {
+    let tell = panic::take_hook();
+    panic::set_hook(Box::new(move |what| {
+        tell(what);
+        process::abort();
+    }));
+}
+
+/// Ends the node in order at the first signal, and answers at the second.
+async fn told_to_stop(remote: Remote) -> Outcome {
+    let cannot = |error| Failure::new(&INTERNAL, error, "report it: signals cannot be heard");
+    let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
+    race(terminate.recv(), interrupt.recv()).await;
+    remote.stop().await;
+    race(terminate.recv(), interrupt.recv()).await;
+    tracing::warn!("told to stop again: at once, then");
+    Ok(())
+}

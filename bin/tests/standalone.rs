@@ -1,0 +1,106 @@
+//! One node alone, as somebody meets it who has a Redis client: it answers, survives kill -9, and
+//! says what is in its way.
+//!
+//! Not here: clusters (`server.rs`, `demo.rs`), what commands mean (`trilith-net`).
+
+mod program;
+
+use program::{Redis, Scratch, Server, addresses, run};
+use std::{fs, net::SocketAddr, path::Path};
+
+/// A node's directory, and where it listens.
+struct Alone {
+    scratch: Scratch,
+    resp: SocketAddr,
+    listen: SocketAddr,
+}
+
+impl Alone {
+    fn new(name: &str) -> Self {
+        let at = addresses(2);
+        Self { scratch: Scratch::new(name), resp: at[0], listen: at[1] }
+    }
+
+    fn arguments<'a>(data: &'a str, resp: &'a str, listen: &'a str) -> [&'a str; 7] {
+        ["standalone", "--data", data, "--resp", resp, "--listen", listen]
+    }
+
+    fn start(&self) -> Server {
+        let [resp, listen] = [self.resp, self.listen].map(|at| at.to_string());
+        Server::of(&Self::arguments(&self.scratch.path("some/where"), &resp, &listen))
+    }
+}
+
+#[test]
+fn a_redis_client_is_served_and_kill_9_loses_nothing() {
+    let alone = Alone::new("a_redis_client_is_served_and_kill_9_loses_nothing");
+    let node = alone.start();
+    let mut redis = Redis::to(alone.resp);
+    assert_eq!(redis.ask(&["PING"]), "PONG");
+    assert_eq!(redis.ask(&["SET", "hello", "world"]), "OK");
+    for number in 1..=50 {
+        assert_eq!(redis.ask(&["INCR", "sum"]), format!("(integer) {number}"));
+    }
+    // Nobody else has keys, so any of them may be named together.
+    assert_eq!(redis.ask(&["MSETNX", "a", "1", "b", "2"]), "(integer) 1");
+    assert_eq!(node.end("-KILL").code, None);
+
+    let node = alone.start();
+    let mut redis = Redis::to(alone.resp);
+    let all = redis.ask(&["MGET", "hello", "sum", "a", "b", "nothing"]);
+    assert_eq!(all, "1) \"world\"\n2) \"50\"\n3) \"1\"\n4) \"2\"\n5) (nil)");
+    // Our own client, at the other port.
+    let own = run(&["cli", "--at", &alone.listen.to_string(), "get", "hello"]);
+    assert_eq!(own.ok(), "world\n");
+    let ended = node.end("-TERM");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.calm();
+    // It is the same node wherever it listens.
+    let elsewhere = Alone { listen: addresses(1)[0], ..alone };
+    let _node = elsewhere.start();
+    assert_eq!(Redis::to(elsewhere.resp).ask(&["GET", "hello"]), "\"world\"");
+}
+
+#[test]
+fn what_is_in_its_way_is_named() {
+    let alone = Alone::new("what_is_in_its_way_is_named");
+    let (data, fresh) = (alone.scratch.path("some/where"), alone.scratch.path("fresh"));
+    let _node = alone.start();
+    let [resp, listen] = [alone.resp, alone.listen].map(|at| at.to_string());
+    let free: Vec<_> = addresses(2).iter().map(ToString::to_string).collect();
+    let start = |data: &str, resp: &str, listen: &str| run(&Alone::arguments(data, resp, listen));
+    // Either port, then the directory.
+    start(&fresh, &free[0], &listen).failed(5, "TR-E503");
+    start(&fresh, &resp, &free[1]).failed(5, "TR-E503");
+    assert!(!Path::new(&fresh).exists(), "a wrong start made {fresh}");
+    start(&data, &free[0], &free[1]).failed(5, "TR-E102");
+    // A file, a place below a file, and what is not ours.
+    let file = alone.scratch.path("file");
+    fs::write(&file, b"not a directory").expect("scratch can be written");
+    start(&file, &free[0], &free[1]).failed(1, "TR-E101");
+    start(&format!("{file}/below"), &free[0], &free[1]).failed(1, "TR-E101");
+    let foreign = alone.scratch.path("foreign");
+    fs::create_dir(&foreign).expect("scratch can be written");
+    fs::write(format!("{foreign}/holiday.jpg"), b"not ours").expect("scratch can be written");
+    start(&foreign, &free[0], &free[1]).failed(1, "TR-E104");
+    // Beyond this machine, and at an address of another one.
+    start(&fresh, "0.0.0.0:0", &free[1]).failed(2, "TR-E501");
+    let elsewhere = Alone::arguments(&fresh, "192.0.2.1:7379", &free[1]);
+    run(&[&elsewhere[..], &["--insecure"]].concat()).failed(1, "TR-E502");
+    assert!(!Path::new(&fresh).exists(), "a wrong start made {fresh}");
+}
+
+/// What a lone store or a member of a cluster has is not taken for its own, nor the other way round.
+#[test]
+fn directories_of_others_are_left_alone() {
+    let alone = Alone::new("directories_of_others_are_left_alone");
+    let (lone, member) = (alone.scratch.path("lone"), alone.scratch.path("member"));
+    let [resp, listen] = [alone.resp, alone.listen].map(|at| at.to_string());
+    run(&["kv", &lone, "set", "a", "b"]).ok();
+    run(&Alone::arguments(&lone, &resp, &listen)).failed_after_its_log(1, "TR-E104");
+    let members = format!("1={listen}");
+    drop(Server::start(&["--node", "1", "--members", &members, "--data", &member]));
+    run(&Alone::arguments(&member, &resp, &listen)).failed_after_its_log(1, "TR-E104");
+    drop(alone.start());
+    run(&["kv", &alone.scratch.path("some/where"), "get", "a"]).failed(1, "TR-E104");
+}
