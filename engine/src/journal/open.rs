@@ -166,6 +166,7 @@ fn assemble<R: Runtime>(
         files: Arc::new(files),
         active: None,
         spares,
+        listing: 0,
         rotated: BTreeMap::new(),
         retired: Vec::new(),
         settled: BTreeMap::new(),

@@ -73,6 +73,8 @@ pub struct Journal<R: Runtime> {
     pub(super) files: Arc<Files<R>>,
     pub(super) active: Option<Active<R>>,
     pub(super) spares: Vec<Spare<R>>,
+    /// Counts the changes of what `segments` answers, but for where the active one begins.
+    pub(super) listing: u64,
     /// Full segments that the manifest does not know as sealed yet.
     pub(super) rotated: BTreeMap<SegmentId, Sealed>,
     pub(super) retired: Vec<Retired<R>>,
@@ -264,6 +266,13 @@ impl<R: Runtime> Journal<R> {
                 is_settled: self.sealed_of(listed).is_some() && !self.is_unsettled(listed),
             },
         )
+    }
+
+    /// Counts the changes of what [`segments`](Self::segments) answers, but for where the one that is
+    /// written to begins: that is behind all others.
+    #[must_use]
+    pub const fn listing(&self) -> u64 {
+        self.listing
     }
 
     /// What is known of a segment to which nothing is added any more.
@@ -467,6 +476,7 @@ impl<R: Runtime> Journal<R> {
         let listed = self.state.segments.get(&spare.segment.id);
         let is_prepared = listed.is_some_and(|listed| listed.sealed.is_none());
         always!(is_prepared, "I3: a segment is listed before it is written to");
+        self.listing += 1;
         self.files = Arc::new(self.files.with(spare.segment.clone()));
         self.active = Some(Active {
             segment: spare.segment,
@@ -492,6 +502,7 @@ impl<R: Runtime> Journal<R> {
             self.sync().await?;
         }
         let Some(active) = self.active.take() else { return Ok(()) };
+        self.listing += 1;
         if active.at == SEGMENT_HEADER_BYTES as u64 {
             let (files, _) = self.files.without(active.segment.id);
             self.files = Arc::new(files);
@@ -622,6 +633,7 @@ impl<R: Runtime> Journal<R> {
         match appended {
             Ok(()) => {
                 self.state = state;
+                self.listing += 1;
                 Ok(())
             }
             Err(EditError::NoSpace) => Err(JournalError::NoSpace),

@@ -171,7 +171,10 @@ impl<R: Runtime> Store<R> {
         let victims = match effort {
             Effort::Chores => return None,
             Effort::Worthwhile if self.rt.clock().now() < self.hold_until => return None,
-            Effort::Worthwhile => self.engine.ledger().victims(&self.options.compaction),
+            Effort::Worthwhile => {
+                let (ledger, policy) = (self.engine.ledger(), &self.options.compaction);
+                ledger.victims(ledger.need(policy)?, policy)
+            }
             Effort::Everything => self.engine.ledger().everything(),
         };
         if victims.is_empty() {
@@ -224,7 +227,7 @@ impl<R: Runtime> Store<R> {
             Outcome::GaveUp(error, token) => {
                 drop(token);
                 if let Some(segment) = error.faulty() {
-                    self.engine.ledger_mut().line_mut(segment).is_faulty = true;
+                    self.engine.ledger_mut().edit(segment, |line| line.is_faulty = true);
                 }
                 self.hold_until = self.rt.clock().now() + HOLD;
                 return Err(StoreError::Compact(Box::new(error)));
@@ -262,7 +265,7 @@ impl<R: Runtime> Store<R> {
             return Err(error.into());
         }
         for (id, line) in &compacted.lines {
-            *self.engine.ledger_mut().line_mut(*id) = *line;
+            self.engine.ledger_mut().edit(*id, |made| *made = *line);
         }
         self.engine.set_files(self.journal.files());
         Ok(Some(Outcome::Switch(compacted, Progress::default(), token)))

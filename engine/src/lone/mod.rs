@@ -344,10 +344,11 @@ impl<R: Runtime> Store<R> {
     /// Brings the ledger up to what the journal says of its segments.
     fn refresh(&mut self) {
         for info in self.journal.segments() {
-            let line = self.engine.ledger_mut().line_mut(info.id);
-            line.is_journal = info.kind == SegmentKind::Journal;
-            line.base_lsn = info.base_lsn;
-            line.is_settled = info.is_settled;
+            self.engine.ledger_mut().edit(info.id, |line| {
+                line.is_journal = info.kind == SegmentKind::Journal;
+                line.base_lsn = info.base_lsn;
+                line.is_settled = info.is_settled;
+            });
         }
     }
 

@@ -16,6 +16,9 @@
 //! What has expired goes too, by the time of its group: a later entry sees it as expired, so no
 //! replica can tell whether it is gone.
 //!
+//! Every turn asks. A need that nothing could meet is looked into again when something has changed
+//! on which that answer rested (`Asked`).
+//!
 //! Not here: which segments are worth it (`value/ledger.rs`), copying (`value/compact.rs`).
 
 use alloc::{boxed::Box, collections::BTreeSet, vec::Vec};
@@ -24,12 +27,12 @@ use core::time::Duration;
 use super::{Done, Outbox, Shard, Stopped, group::Group};
 use crate::{
     always,
-    journal::{Claim, DataSegment, Journal, JournalError, ManifestEdit, SegmentKind},
+    journal::{Claim, DataSegment, HintSource, Journal, JournalError, ManifestEdit, SegmentKind},
     mark, planted,
     raft::{Input, Moment},
     runtime::{Runtime, Task},
     types::{GroupId, Lsn, SegmentId},
-    value::{CompactError, Compacted, JobParts, Line, Progress},
+    value::{CompactError, Compacted, JobParts, Line, Need, Progress},
 };
 
 /// Keys that are pointed elsewhere before anything else gets its turn: a quarter of a millisecond.
@@ -56,6 +59,18 @@ pub(super) enum Stage<R: Runtime> {
     Telling,
     /// None is begun before this.
     Held(Moment),
+}
+
+/// What a choice of segments rests on.
+#[derive(PartialEq, Eq)]
+pub(super) struct Asked {
+    need: Need,
+    /// Which lines of the ledger.
+    changes: u64,
+    /// Which segments of the journal.
+    listing: u64,
+    /// Segments that must stay.
+    pinned: BTreeSet<SegmentId>,
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
@@ -111,22 +126,34 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         matches!(self.compaction, Stage::Moving(..))
     }
 
-    fn begin_compaction(&mut self) -> Stage<R> {
-        let Some(journal) = &self.journal else { return Stage::None };
-        let pinned: BTreeSet<SegmentId> = self.snapshots.uncounted().collect();
-        let room = journal.room_to_move();
-        // A follower that needs more gets a snapshot.
-        let retain_bytes = if room.is_none() { self.options.retain_bytes } else { 0 };
-        refresh(&mut self.engine, journal, retain_bytes, &pinned);
-        let ledger = self.engine.ledger();
-        let victims = match room {
-            None => ledger.victims(&self.options.compaction),
-            Some(room) => ledger.victims_within(room),
+    /// What is worth moving, if there is anything.
+    fn victims(&mut self) -> Option<(Vec<SegmentId>, Vec<HintSource<R>>)> {
+        let (journal, policy) = (self.journal.as_ref()?, &self.options.compaction);
+        let need = match journal.room_to_move() {
+            None => self.engine.ledger().need(policy)?,
+            Some(room) => Need::Room(room),
         };
-        let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
-        if victims.is_empty() || sources.len() != victims.len() {
-            return Stage::None;
+        let pinned: BTreeSet<SegmentId> = self.snapshots.uncounted().collect();
+        let (changes, listing) = (self.engine.ledger().changes(), journal.listing());
+        let asked = Asked { need, changes, listing, pinned };
+        if self.compaction_asked.as_ref() == Some(&asked) {
+            return None;
         }
+        // On a full disk a follower that needs more gets a snapshot.
+        let is_full = matches!(need, Need::Room(_));
+        let retain_bytes = if is_full { 0 } else { self.options.retain_bytes };
+        refresh(&mut self.engine, journal, retain_bytes, &asked.pinned);
+        let ledger = self.engine.ledger();
+        let victims = ledger.victims(need, policy);
+        let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
+        let is_answer = !victims.is_empty() && sources.len() == victims.len();
+        let changes = ledger.changes();
+        self.compaction_asked = (!is_answer).then_some(Asked { changes, ..asked });
+        is_answer.then_some((victims, sources))
+    }
+
+    fn begin_compaction(&mut self) -> Stage<R> {
+        let Some((victims, sources)) = self.victims() else { return Stage::None };
         let Some(journal) = &mut self.journal else { return Stage::None };
         let ledger = self.engine.ledger();
         let lines = victims.iter().filter_map(|id| ledger.line(*id));
@@ -166,7 +193,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Err(error) => {
                 tracing::warn!(%error, "a compaction gave up");
                 if let Some(segment) = error.faulty() {
-                    self.engine.ledger_mut().line_mut(segment).is_faulty = true;
+                    self.engine.ledger_mut().edit(segment, |line| line.is_faulty = true);
                 }
                 if let CompactError::Value { group, key, .. } = &error {
                     mark!("shard_compaction_met_damage");
@@ -250,7 +277,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             (Ok(()), Told::Listed(compacted)) => {
                 for (id, line) in &compacted.lines {
-                    *self.engine.ledger_mut().line_mut(*id) = *line;
+                    self.engine.ledger_mut().edit(*id, |made| *made = *line);
                 }
                 Stage::Moving(compacted, Progress::default())
             }
@@ -326,9 +353,10 @@ fn refresh<R: Runtime>(
             retained += info.bytes;
             may_go = false;
         }
-        let line = engine.ledger_mut().line_mut(info.id);
-        line.is_journal = is_journal;
-        line.base_lsn = info.base_lsn;
-        line.is_settled = may_go;
+        engine.ledger_mut().edit(info.id, |line| {
+            line.is_journal = is_journal;
+            line.base_lsn = info.base_lsn;
+            line.is_settled = may_go;
+        });
     }
 }

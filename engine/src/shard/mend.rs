@@ -142,7 +142,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return;
         }
         tracing::error!(%id, segment = %place.loc.segment, version = place.version.0, "a value is damaged");
-        self.engine.ledger_mut().line_mut(place.loc.segment).is_faulty = true;
+        self.engine.ledger_mut().edit(place.loc.segment, |line| line.is_faulty = true);
         let next =
             Broken { place, tries: 0, next: now, copy: None, is_flying: false, at_rest: false };
         mending.broken.insert(broken, next);
@@ -464,7 +464,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn trust(&mut self, segment: SegmentId) {
         let still = self.mending.broken.values().any(|broken| broken.place.loc.segment == segment);
         if !still && self.engine.ledger().line(segment).is_some() {
-            self.engine.ledger_mut().line_mut(segment).is_faulty = false;
+            self.engine.ledger_mut().edit(segment, |line| line.is_faulty = false);
         }
     }
 }

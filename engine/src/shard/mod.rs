@@ -271,6 +271,8 @@ pub struct Shard<R: Runtime, O: Outbox> {
     chore: Option<<R::Task as Task>::Handle>,
     installs: VecDeque<journal::Done<R>>,
     compaction: compaction::Stage<R>,
+    /// What it rested on that nothing could be moved, when one was needed last.
+    compaction_asked: Option<compaction::Asked>,
     /// What each group had applied when the compaction was planned.
     compaction_covers: BTreeMap<GroupId, Index>,
     snapshots: snapshot::Snapshots<R>,

@@ -219,6 +219,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             chore: None,
             installs: VecDeque::new(),
             compaction: super::compaction::Stage::None,
+            compaction_asked: None,
             compaction_covers: BTreeMap::new(),
             snapshots: Snapshots::default(),
             timers: Timers::default(),

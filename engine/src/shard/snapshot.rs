@@ -368,7 +368,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         match result {
             Ok(()) => {
                 for (id, line) in lines {
-                    *self.engine.ledger_mut().line_mut(id) = line;
+                    self.engine.ledger_mut().edit(id, |made| *made = line);
                 }
                 self.snapshots.installing.insert(arrived.id.group, arrived);
             }

@@ -417,6 +417,7 @@ impl<R: Runtime> Indexed<R> {
         if live.keys().any(|id| self.files.get(*id).is_none()) {
             return Err("I3: every place lies in an open segment");
         }
+        self.ledger.invariants()?;
         for (id, line) in self.ledger.lines() {
             if line.live_bytes != live.get(&id).copied().unwrap_or(0) {
                 return Err("the ledger's live bytes are what the indexes point at");

@@ -14,12 +14,15 @@
 //!   one, because a log is cut from its beginning;
 //! - the rest by dead bytes times age over live bytes: what is cheap to move and gives much.
 //!
+//! Who drives asks in every turn. Whether there is a need is answered from the sums, which are kept;
+//! which segments it takes is not asked again until something that may be moved has changed.
+//!
 //! Invariants: live + tombstones never exceed a segment's bytes; a segment's live bytes are what a
-//! walk over all indexes would count.
+//! walk over all indexes would count; the sums are those of the lines.
 //!
 //! Not here: moving (`compact.rs`), what is still needed (`compact.rs`, `needed`).
 
-use alloc::{collections::BTreeMap, vec, vec::Vec};
+use alloc::{collections::BTreeMap, vec::Vec};
 
 use crate::{
     always,
@@ -64,6 +67,36 @@ impl Line {
     const fn is_movable(&self) -> bool {
         self.is_settled && !self.is_faulty
     }
+
+    /// Where it stands among the others: whether it may go, and what may go with it.
+    const fn stands(&self) -> (bool, bool, Lsn) {
+        (self.is_movable(), self.is_journal, self.base_lsn)
+    }
+
+    /// Counts another's bytes in.
+    const fn add(&mut self, other: &Self) {
+        self.bytes += other.bytes;
+        self.live_bytes += other.live_bytes;
+        self.tombstone_bytes += other.tombstone_bytes;
+    }
+
+    /// Counts another's bytes out.
+    const fn subtract(&mut self, other: &Self) {
+        self.bytes -= other.bytes;
+        self.live_bytes -= other.live_bytes;
+        self.tombstone_bytes -= other.tombstone_bytes;
+    }
+}
+
+/// Why something should be moved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// Much is dead.
+    Dead,
+    /// Tombstones are many.
+    Tombstones,
+    /// There is no room for anything but so many bytes of copies.
+    Room(u64),
 }
 
 /// When compaction runs by itself, and how much at once.
@@ -100,7 +133,13 @@ impl Default for Policy {
 #[derive(Clone, Debug, Default)]
 pub struct Ledger {
     lines: BTreeMap<SegmentId, Line>,
+    /// The bytes of all of them.
+    total: Line,
+    changes: u64,
 }
+
+/// What could be moved together: what it would be worth, the segments, the bytes to be copied.
+type Offer<'a> = (u128, &'a [SegmentId], u64);
 
 impl Ledger {
     /// The lines in order of segment.
@@ -114,65 +153,87 @@ impl Ledger {
         self.lines.get(&segment)
     }
 
-    /// One segment's line, made when missing.
-    pub fn line_mut(&mut self, segment: SegmentId) -> &mut Line {
-        self.lines.entry(segment).or_default()
+    /// Changes one segment's line, made when missing.
+    pub fn edit(&mut self, segment: SegmentId, change: impl FnOnce(&mut Line)) {
+        let line = self.lines.entry(segment).or_default();
+        let stood = line.stands();
+        self.total.subtract(line);
+        change(line);
+        self.total.add(line);
+        self.changes += u64::from(line.is_movable() || line.stands() != stood);
     }
 
     /// Forgets a segment that is gone.
     pub fn forget(&mut self, segment: SegmentId) {
-        self.lines.remove(&segment);
+        if let Some(line) = self.lines.remove(&segment) {
+            self.total.subtract(&line);
+            self.changes += 1;
+        }
+    }
+
+    /// Counts what may turn an answer without victims to the same need into one with some.
+    #[must_use]
+    pub const fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Takes in what a segment's hints say of it; nothing of it is live yet.
     pub fn enter(&mut self, hints: &SegmentHints) {
-        let line = self.line_mut(hints.segment);
-        for stats in &hints.stats {
-            line.bytes += stats.bytes;
-            if stats.version_max > Version(0) {
-                line.holds(stats.version_min);
+        self.edit(hints.segment, |line| {
+            for stats in &hints.stats {
+                line.bytes += stats.bytes;
+                if stats.version_max > Version(0) {
+                    line.holds(stats.version_min);
+                }
             }
-        }
-        if hints.stats.iter().any(|stats| stats.tombstones > 0) {
-            let tombstones = hints.iter().filter(|hint| hint.kind == RecordKind::Tombstone);
-            line.tombstone_bytes = tombstones.map(|hint| hint.loc.padded_len()).sum();
-        }
+            if hints.stats.iter().any(|stats| stats.tombstones > 0) {
+                let tombstones = hints.iter().filter(|hint| hint.kind == RecordKind::Tombstone);
+                line.tombstone_bytes = tombstones.map(|hint| hint.loc.padded_len()).sum();
+            }
+        });
     }
 
     /// A record was written. One that says nothing of a key is dead from the beginning: what keeps
     /// its segment is whoever settles it.
     pub fn wrote(&mut self, loc: Loc, kind: RecordKind, version: Version) {
-        let line = self.line_mut(loc.segment);
-        line.bytes += loc.padded_len();
-        if kind == RecordKind::Tombstone {
-            line.tombstone_bytes += loc.padded_len();
-        }
-        if kind.is_of_a_key() {
-            line.holds(version);
-        }
+        self.edit(loc.segment, |line| {
+            line.bytes += loc.padded_len();
+            if kind == RecordKind::Tombstone {
+                line.tombstone_bytes += loc.padded_len();
+            }
+            if kind.is_of_a_key() {
+                line.holds(version);
+            }
+        });
     }
 
     /// An index points at a record now.
     pub fn live(&mut self, loc: Loc) {
-        self.line_mut(loc.segment).live_bytes += loc.padded_len();
+        self.edit(loc.segment, |line| line.live_bytes += loc.padded_len());
     }
 
     /// An index no longer points at a record.
     pub fn dead(&mut self, loc: Loc) {
-        let line = self.line_mut(loc.segment);
-        let enough = always!(line.live_bytes >= loc.padded_len(), "only what is live can die");
-        line.live_bytes = if enough { line.live_bytes - loc.padded_len() } else { 0 };
+        self.edit(loc.segment, |line| {
+            let enough = always!(line.live_bytes >= loc.padded_len(), "only what is live can die");
+            line.live_bytes = if enough { line.live_bytes - loc.padded_len() } else { 0 };
+        });
     }
 
-    /// The sums over all segments.
+    /// The bytes of all segments.
     #[must_use]
-    pub fn total(&self) -> Line {
-        self.lines.values().fold(Line::default(), |sum, line| Line {
-            bytes: sum.bytes + line.bytes,
-            live_bytes: sum.live_bytes + line.live_bytes,
-            tombstone_bytes: sum.tombstone_bytes + line.tombstone_bytes,
-            ..sum
-        })
+    pub const fn total(&self) -> &Line {
+        &self.total
+    }
+
+    /// Checks the sums; for tests and the simulator.
+    ///
+    /// # Errors
+    /// What does not hold.
+    pub fn invariants(&self) -> Result<(), &'static str> {
+        let mut total = Line::default();
+        self.lines.values().for_each(|line| total.add(line));
+        if total == self.total { Ok(()) } else { Err("the ledger's sums are those of its lines") }
     }
 
     /// The lowest version in any segment that is not among these.
@@ -194,94 +255,79 @@ impl Ledger {
         movable().map(|(id, _)| *id).collect()
     }
 
-    /// The victims of the next automatic compaction; none when it is not worth the work.
+    /// Whether automatic compaction is worth a look, and why.
     #[must_use]
-    pub fn victims(&self, policy: &Policy) -> Vec<SegmentId> {
-        let total = self.total();
-        let dead = total.dead_bytes();
+    pub fn need(&self, policy: &Policy) -> Option<Need> {
+        let (total, dead) = (&self.total, self.total.dead_bytes());
         if total.tombstone_bytes >= policy.dead_bytes_min
             && total.tombstone_bytes * 100 >= total.bytes * policy.tombstone_percent
         {
-            mark!("value: tombstones are many");
-            return self.everything();
+            return Some(Need::Tombstones);
         }
         let due = dead >= policy.dead_bytes_max || dead * 100 >= total.bytes * policy.dead_percent;
-        if !due || dead < policy.dead_bytes_min.max(1) {
-            return Vec::new();
-        }
-        self.choose(policy)
+        (due && dead >= policy.dead_bytes_min.max(1)).then_some(Need::Dead)
     }
 
-    /// The victims when there is no room for anything but so many bytes of copies: whatever gives a
-    /// tenth of itself back, the cheapest first. What a copy's hints take is no more than the copy.
+    /// The victims of the next automatic compaction; none when it is not worth the work.
     #[must_use]
-    pub fn victims_within(&self, room: u64) -> Vec<SegmentId> {
-        let room = room / 2;
-        let policy =
-            Policy { segment_dead_percent: 10, live_bytes_at_once: room, ..Policy::default() };
-        let mut offers = self.offers(&policy);
-        offers.retain(|(.., copies)| *copies <= room);
-        chosen(offers, room)
-    }
-
-    fn choose(&self, policy: &Policy) -> Vec<SegmentId> {
-        chosen(self.offers(policy), policy.live_bytes_at_once)
-    }
-
-    /// What could be moved together, what it would be worth, and how many bytes would be copied.
-    fn offers(&self, policy: &Policy) -> Vec<(u128, Vec<SegmentId>, u64)> {
-        let newest = self.lines.keys().next_back().map_or(0, |id| id.0);
-        // Data segments on their own; of the journal each segment with all older ones.
-        let mut offers: Vec<(u128, Vec<SegmentId>, u64)> = Vec::new();
-        let mut prefix = Some((Vec::new(), Line::default()));
-        let mut lines: Vec<(&SegmentId, &Line)> = self.lines.iter().collect();
-        lines.sort_by_key(|(_, line)| line.base_lsn);
-        for (id, line) in lines {
-            if !line.is_journal {
-                if line.is_movable() {
-                    offers.push(offer(vec![*id], line, newest - id.0, policy));
-                }
-                continue;
+    pub fn victims(&self, need: Need, policy: &Policy) -> Vec<SegmentId> {
+        match need {
+            Need::Dead => self.choose(policy, |_| true),
+            Need::Tombstones => {
+                mark!("value: tombstones are many");
+                self.everything()
             }
-            prefix = match prefix {
-                Some((mut ids, mut sum)) if line.is_movable() => {
-                    ids.push(*id);
-                    sum.bytes += line.bytes;
-                    sum.live_bytes += line.live_bytes;
-                    sum.tombstone_bytes += line.tombstone_bytes;
-                    offers.push(offer(ids.clone(), &sum, newest - id.0, policy));
-                    Some((ids, sum))
-                }
-                _ => None,
-            };
+            // Whatever gives a tenth of itself back, the cheapest first. What a copy's hints take
+            // is no more than the copy.
+            Need::Room(room) => {
+                let live_bytes_at_once = room / 2;
+                let policy =
+                    Policy { segment_dead_percent: 10, live_bytes_at_once, ..Policy::default() };
+                self.choose(&policy, |copies| copies <= live_bytes_at_once)
+            }
         }
-        offers.retain(|(score, ..)| *score > 0);
-        offers.sort_unstable_by(|one, other| other.cmp(one));
-        offers
     }
-}
 
-/// The best of the offers, as many as stay within what may be copied at once, and one in any case.
-fn chosen(offers: Vec<(u128, Vec<SegmentId>, u64)>, live_bytes_at_once: u64) -> Vec<SegmentId> {
-    let (mut victims, mut live) = (Vec::new(), 0);
-    for (_, ids, more) in offers {
-        if victims.is_empty() || live + more <= live_bytes_at_once {
-            live += more;
-            victims.extend(ids);
+    /// The best of what is worth moving, as many as stay within what may be copied at once, and one
+    /// in any case.
+    fn choose(&self, policy: &Policy, fits: impl Fn(u64) -> bool) -> Vec<SegmentId> {
+        let mut lines: Vec<(SegmentId, &Line)> = self.lines().collect();
+        lines.sort_by_key(|(_, line)| line.base_lsn);
+        // Data segments on their own; of the journal each segment with all older ones.
+        let (journal, data): (Vec<_>, Vec<_>) =
+            lines.into_iter().partition(|(_, line)| line.is_journal);
+        let old: Vec<_> = journal.into_iter().take_while(|(_, line)| line.is_movable()).collect();
+        let data: Vec<_> = data.into_iter().filter(|(_, line)| line.is_movable()).collect();
+        let ids = |lines: &[(SegmentId, &Line)]| lines.iter().map(|(id, _)| *id).collect();
+        let (old_ids, data_ids): (Vec<_>, Vec<_>) = (ids(&old), ids(&data));
+
+        let mut offers = Vec::with_capacity(old.len() + data.len());
+        let newest = self.lines.keys().next_back().map_or(0, |id| id.0);
+        for (at, (id, line)) in data.iter().enumerate() {
+            offers.push(offer(&data_ids[at..=at], line, newest - id.0, policy));
         }
+        let mut sum = Line::default();
+        for (at, (id, line)) in old.iter().enumerate() {
+            sum.add(line);
+            offers.push(offer(&old_ids[..=at], &sum, newest - id.0, policy));
+        }
+        offers.retain(|(score, _, copies)| *score > 0 && fits(*copies));
+        offers.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut victims, mut live) = (Vec::new(), 0);
+        for (_, ids, copies) in offers {
+            if victims.is_empty() || live + copies <= policy.live_bytes_at_once {
+                live += copies;
+                victims.extend_from_slice(ids);
+            }
+        }
+        victims.sort_unstable();
+        victims.dedup();
+        victims
     }
-    victims.sort_unstable();
-    victims.dedup();
-    victims
 }
 
 /// What moving these would be worth, or nothing.
-fn offer(
-    ids: Vec<SegmentId>,
-    line: &Line,
-    age: u32,
-    policy: &Policy,
-) -> (u128, Vec<SegmentId>, u64) {
+fn offer<'a>(ids: &'a [SegmentId], line: &Line, age: u32, policy: &Policy) -> Offer<'a> {
     let dead = line.dead_bytes();
     let worth = dead > 0 && dead * 100 >= line.bytes * policy.segment_dead_percent;
     let gain = u128::from(dead) * u128::from(age + 1) * 1024;
@@ -292,11 +338,12 @@ fn offer(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn ledger(lines: &[(bool, bool, u64, u64, u64)]) -> Ledger {
         let mut ledger = Ledger::default();
         for (id, (is_journal, is_settled, bytes, live_bytes, tombstone_bytes)) in (1..).zip(lines) {
-            *ledger.line_mut(SegmentId(id)) = Line {
+            let line = Line {
                 bytes: *bytes << 20,
                 live_bytes: *live_bytes << 20,
                 tombstone_bytes: *tombstone_bytes << 20,
@@ -306,12 +353,18 @@ mod tests {
                 is_settled: *is_settled,
                 is_faulty: false,
             };
+            ledger.edit(SegmentId(id), |made| *made = line);
         }
         ledger
     }
 
+    fn victims(ledger: &Ledger) -> Vec<SegmentId> {
+        let policy = Policy::default();
+        ledger.need(&policy).map_or(Vec::new(), |need| ledger.victims(need, &policy))
+    }
+
     fn check(lines: &[(bool, bool, u64, u64, u64)], expect: &[u32]) {
-        let victims = ledger(lines).victims(&Policy::default());
+        let victims = victims(&ledger(lines));
         let expect: Vec<_> = expect.iter().copied().map(SegmentId).collect();
         assert_eq!(victims, expect, "{lines:?}");
     }
@@ -336,8 +389,9 @@ mod tests {
     #[test]
     fn a_full_disk_gets_back_what_there_is_room_to_copy_for() {
         let lines = [(false, true, 64, 56, 0), (false, true, 64, 40, 0), (true, true, 32, 0, 0)];
-        let within = |room: u64| ledger(&lines).victims_within(room << 20);
-        assert_eq!(ledger(&lines[..2]).victims(&Policy::default()), [], "not worth it otherwise");
+        let policy = Policy::default();
+        let within = |room: u64| ledger(&lines).victims(Need::Room(room << 20), &policy);
+        assert_eq!(victims(&ledger(&lines[..2])), [], "not worth it otherwise");
         assert_eq!(within(0), [SegmentId(3)], "what is dead altogether needs no room");
         assert_eq!(within(79), [SegmentId(3)], "a copy and its hints");
         assert_eq!(within(80), [2, 3].map(SegmentId));
@@ -347,9 +401,42 @@ mod tests {
     #[test]
     fn a_faulty_segment_stays() {
         let mut ledger = ledger(&[(false, true, 64, 1, 0), (false, true, 64, 2, 0)]);
-        ledger.line_mut(SegmentId(1)).is_faulty = true;
-        assert_eq!(ledger.victims(&Policy::default()), [SegmentId(2)]);
+        ledger.edit(SegmentId(1), |line| line.is_faulty = true);
+        assert_eq!(victims(&ledger), [SegmentId(2)]);
         assert_eq!(ledger.everything(), [SegmentId(2)]);
+    }
+
+    proptest! {
+        #[test]
+        fn what_could_not_be_moved_cannot_until_a_change_is_counted(
+            steps in prop::collection::vec((0_u8..8, 1_u32..5, 0_u64..4), 1..60),
+        ) {
+            let policy = Policy { dead_bytes_min: 1, live_bytes_at_once: 4, ..Policy::default() };
+            let needs = [Need::Dead, Need::Tombstones, Need::Room(2), Need::Room(9)];
+            let mut ledger = Ledger::default();
+            let mut without: Vec<(u64, Need)> = Vec::new();
+            for (step, segment, more) in steps {
+                let id = SegmentId(segment);
+                match step {
+                    0 => ledger.edit(id, |line| line.is_settled ^= true),
+                    1 => ledger.edit(id, |line| line.is_faulty ^= true),
+                    2 => ledger.edit(id, |line| line.is_journal ^= true),
+                    3 => ledger.edit(id, |line| line.bytes += more),
+                    4 => ledger.edit(id, |line| line.live_bytes = more.min(line.dead_bytes())),
+                    5 => ledger.edit(id, |line| line.tombstone_bytes = more.min(line.dead_bytes())),
+                    6 => ledger.edit(id, |line| line.base_lsn = Lsn(more)),
+                    _ => ledger.forget(id),
+                }
+                prop_assert_eq!(ledger.invariants(), Ok(()));
+                for need in needs {
+                    let asked = (ledger.changes(), need);
+                    match ledger.victims(need, &policy).is_empty() {
+                        true => without.push(asked),
+                        false => prop_assert!(!without.contains(&asked), "{asked:?}"),
+                    }
+                }
+            }
+        }
     }
 
     #[test]

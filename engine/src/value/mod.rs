@@ -28,7 +28,7 @@ pub use compact::{CompactError, Compacted, Job, JobParts, Moved, Progress};
 pub use engine::{Change, Edit, Engine, Found, Item, Page, Scan, View};
 pub use indexed::{IndexView, Indexed, Pinned, item_bytes};
 pub use leaf::Place;
-pub use ledger::{Ledger, Line, Policy};
+pub use ledger::{Ledger, Line, Need, Policy};
 pub use memory::{Memory, MemoryView};
 pub use merge::Merge;
 pub use tree::{Builder, Cursor, Tree};
