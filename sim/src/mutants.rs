@@ -43,6 +43,9 @@ pub enum Hunters {
     /// What a whole cluster shows too rarely: the stories of its own room, then the room's random
     /// lives, which reach in a millisecond what a cluster does in an hour.
     Room,
+    /// What takes one certain order of things, told by a test of whole nodes or stores that goes
+    /// wrong with the bug: `sim/tests/` has it, in this target under this name.
+    Story(&'static str, &'static str),
 }
 
 impl Mutant {
@@ -179,13 +182,6 @@ const fn clustered(name: &'static str, room: &'static str, breaks: &'static str)
     Mutant { name, room, breaks, hunters: Hunters::Scenarios(CLUSTERS) }
 }
 
-/// Who hunts what shows when members come and go, leaders are moved and leases are served from.
-const GOVERNED: &[&str] = &["a_cluster_is_governed"];
-
-const fn governed(name: &'static str, breaks: &'static str) -> Mutant {
-    Mutant { name, room: "raft", breaks, hunters: Hunters::Scenarios(GOVERNED) }
-}
-
 /// What takes a death within one operation of a disk: the run that was found hunts it.
 const fn found(
     name: &'static str,
@@ -204,34 +200,22 @@ const fn of_world(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "world", breaks, hunters: Hunters::Laws }
 }
 
+/// What shows only in one certain order of things, which a test in `sim/tests/` tells.
+const fn told(
+    name: &'static str,
+    breaks: &'static str,
+    target: &'static str,
+    story: &'static str,
+) -> Mutant {
+    let room = match name.as_bytes() {
+        [b's', b'h', b'a', b'r', b'd', ..] => "shard",
+        [b'c', b'o', b'm', b'p', b'a', b'c', b't', ..] => "value",
+        _ => "journal",
+    };
+    Mutant { name, room, breaks, hunters: Hunters::Story(target, story) }
+}
+
 /// The planted bugs of the engine and the world.
-///
-/// Of a journal that its owner settles: nothing in the world owns one yet; until a subject does, all
-/// crashes of short stories hunt these (`sim/tests/exhaust.rs`): `"dead_record_in_hints"`,
-/// `"encoded_records_not_in_the_directory"`, `"footer_before_settle"`,
-/// `"tail_in_the_order_of_numbers"`.
-///
-/// Of seats that are given again, which no operator does who is told in time, a story
-/// (`sim/tests/groups/`): `"shard_older_number_kept"`.
-///
-/// Of the doubt about a journal's end, which random rot hardly ever hits, another story there:
-/// `"journal_doubt_is_forgotten"`, `"shard_scar_is_settled"`, and of the terms behind it
-/// `"shard_far_term_comes_with_its_promises"`.
-///
-/// Of what stands in the way on a disk without any room, and of what a damaged transaction deleted,
-/// stories there and in `sim/tests/refusals.rs`: `"shard_refused_edit_stops_frames"`,
-/// `"shard_read_waits_for_room"`, `"journal_relief_takes_the_roll"`,
-/// `"shard_void_copy_loses_deletions"`. Of who may use the last room, which random disks are too large
-/// or too small for, more of them: `"shard_full_disk_keeps_everything_back"`,
-/// `"shard_checkpoint_speaks_of_what_waits"`, `"shard_full_node_leads_on"`,
-/// `"shard_failed_intake_keeps_its_files"`, `"journal_copies_take_the_reserve"`.
-///
-/// Of a compaction beside a snapshot that was listed and never counted, which takes a death within
-/// one operation of the disk, a story (`sim/tests/ahead.rs`):
-/// `"compaction_believes_what_never_counted"`.
-///
-/// Of what expires between a checkpoint and a compaction, a story with every crash point of it
-/// (`sim/tests/groups/expiry.rs`): `"shard_compaction_by_the_newest_time"`.
 const PLANTED: &[Mutant] = &[
     speaking(
         "resp_part_of_an_act_is_called_nothing",
@@ -324,20 +308,9 @@ const PLANTED: &[Mutant] = &[
         "nobody remembers that an entry had no effect",
     ),
     clustered(
-        "shard_snapshot_keeps_deleted_keys",
-        "shard",
-        "installing a snapshot leaves the keys that it has not",
-    ),
-    clustered("shard_snapshot_checksum_ignored", "shard", "a damaged chunk of a snapshot is taken"),
-    clustered(
         "shard_read_before_applied",
         "shard",
         "a read is served before the state has taken what it must see",
-    ),
-    clustered(
-        "shard_unknown_told_as_refused",
-        "shard",
-        "a leader that loses its place says that nothing happened",
     ),
     clustered("shard_hard_state_not_written", "shard", "terms and votes are not written"),
     clustered(
@@ -351,17 +324,7 @@ const PLANTED: &[Mutant] = &[
         "values of a snapshot that never counted come back behind the next one",
         &["a_snapshot_that_never_counted_brings_nothing_back"],
     ),
-    clustered(
-        "shard_victims_dropped_uncovered",
-        "shard",
-        "compaction drops what an older checkpoint needs",
-    ),
     clustered("shard_derived_never_written", "shard", "a computed value has no record"),
-    clustered(
-        "shard_entry_of_another_place_taken",
-        "shard",
-        "entries are taken whatever place they name",
-    ),
     clustered("shard_applies_blindly", "shard", "one node applies as if no key were there"),
     parting("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ"),
     glancing("shard_staleness_not_told", "every state is said to be current"),
@@ -403,14 +366,14 @@ const PLANTED: &[Mutant] = &[
         "journal",
         "a node opens the directory of another member",
     ),
-    clustered("raft_ack_before_durable", "raft", "a follower acknowledges what its disk may lose"),
+    of_room("raft_ack_before_durable", "raft", "a follower acknowledges what its disk may lose"),
     clustered("raft_vote_before_durable", "raft", "a vote is sent that its disk may lose"),
     of_room(
         "raft_own_vote_before_durable",
         "raft",
         "a candidate counts a vote that its disk may lose",
     ),
-    clustered(
+    of_room(
         "raft_own_copy_before_durable",
         "raft",
         "a leader counts a copy that its disk may lose",
@@ -518,8 +481,9 @@ const PLANTED: &[Mutant] = &[
         "raft",
         "a replica campaigns by a membership that is over",
     ),
-    governed(
+    of_room(
         "raft_committed_change_forgotten",
+        "raft",
         "a crash forgets that a change is committed, and its membership campaigns again",
     ),
     of_room(
@@ -594,7 +558,7 @@ const PLANTED: &[Mutant] = &[
         "a restart forgets who was told what",
     ),
     of_room("store_floor_falls", "store", "a late request brings back what was forgotten"),
-    clustered(
+    of_room(
         "store_forgotten_is_refused",
         "store",
         "a request that may have been executed is called refused",
@@ -643,6 +607,144 @@ const PLANTED: &[Mutant] = &[
     planted("peer_stale_hello_accepted", "peer", "a greeting counts before it is confirmed"),
     planted("peer_alien_cluster_accepted", "peer", "a node of another cluster is heard"),
     planted("peer_two_nodes_with_one_id", "peer", "a second node with a member's id is heard"),
+    of_room(
+        "shard_entry_of_another_place_taken",
+        "shard",
+        "entries are taken whatever place they name",
+    ),
+    of_room("shard_snapshot_checksum_ignored", "shard", "a damaged chunk of a snapshot is taken"),
+    told(
+        "shard_unknown_told_as_refused",
+        "a leader that loses its place says that nothing happened",
+        "groups",
+        "promises::a_refusal_of_what_happened_is_noticed",
+    ),
+    told(
+        "shard_snapshot_keeps_deleted_keys",
+        "installing a snapshot leaves the keys that it has not",
+        "groups",
+        "promises::a_snapshot_that_only_adds_is_noticed",
+    ),
+    told(
+        "shard_victims_dropped_uncovered",
+        "compaction drops what an older checkpoint needs",
+        "groups",
+        "promises::a_compaction_beyond_the_checkpoint_is_noticed",
+    ),
+    told(
+        "shard_compaction_by_the_newest_time",
+        "compaction buries what had not expired for an older checkpoint",
+        "groups",
+        "expiry::a_compaction_by_the_newest_time_is_noticed",
+    ),
+    told(
+        "shard_older_number_kept",
+        "a directory that is seated again keeps its older number",
+        "groups",
+        "a_directory_that_keeps_its_older_number_is_noticed",
+    ),
+    told(
+        "journal_doubt_is_forgotten",
+        "the next life knows nothing of the doubt about a journal's end",
+        "groups",
+        "a_lost_end_that_is_forgotten_is_noticed",
+    ),
+    told(
+        "shard_scar_is_settled",
+        "a doubt is settled before what it may have hidden is known",
+        "groups",
+        "a_lost_end_that_is_forgotten_is_noticed",
+    ),
+    told(
+        "shard_far_term_comes_with_its_promises",
+        "promises are written in one frame with the far term that they need",
+        "groups",
+        "a_lost_end_that_is_forgotten_is_noticed",
+    ),
+    told(
+        "shard_void_copy_loses_deletions",
+        "a damaged transaction that counts no more loses what it deleted",
+        "groups",
+        "a_deletion_that_is_lost_with_its_transaction_is_noticed",
+    ),
+    told(
+        "shard_refused_edit_stops_frames",
+        "a manifest without room keeps all frames back",
+        "groups",
+        "frames_that_wait_for_the_manifest_are_noticed",
+    ),
+    told(
+        "shard_read_waits_for_room",
+        "a read waits for an entry that has no room",
+        "groups",
+        "reads_that_wait_for_room_are_noticed",
+    ),
+    told(
+        "shard_full_disk_keeps_everything_back",
+        "a full disk keeps back what would give room",
+        "groups",
+        "full::a_full_disk_that_keeps_everything_back_is_noticed",
+    ),
+    told(
+        "shard_full_node_leads_on",
+        "a node without room goes on leading",
+        "groups",
+        "full::a_full_node_that_leads_on_is_noticed",
+    ),
+    told(
+        "shard_failed_intake_keeps_its_files",
+        "a snapshot that found no room leaves its files",
+        "groups",
+        "full::intakes_that_leave_too_much_or_too_little_are_noticed",
+    ),
+    told(
+        "journal_copies_take_the_reserve",
+        "copies take the room that deletions need",
+        "groups",
+        "full::intakes_that_leave_too_much_or_too_little_are_noticed",
+    ),
+    told(
+        "shard_checkpoint_speaks_of_what_waits",
+        "a checkpoint covers entries that wait for room",
+        "groups",
+        "full::a_checkpoint_that_speaks_of_what_waits_is_noticed",
+    ),
+    told(
+        "journal_relief_takes_the_roll",
+        "relief takes the room that the manifest needs",
+        "refusals",
+        "deletions_that_leave_the_manifest_no_room_are_noticed",
+    ),
+    told(
+        "compaction_believes_what_never_counted",
+        "a compaction drops what a snapshot replaced that never counted",
+        "ahead",
+        "a_compaction_that_believes_what_never_counted_is_noticed",
+    ),
+    told(
+        "dead_record_in_hints",
+        "hints have records that are dead",
+        "exhaust",
+        "planted::every_planted_bug_is_noticed",
+    ),
+    told(
+        "encoded_records_not_in_the_directory",
+        "a frame's directory lacks what was encoded elsewhere",
+        "exhaust",
+        "planted::every_planted_bug_is_noticed",
+    ),
+    told(
+        "footer_before_settle",
+        "a segment gets its footer before its owner settles it",
+        "exhaust",
+        "planted::every_planted_bug_is_noticed",
+    ),
+    told(
+        "tail_in_the_order_of_numbers",
+        "the tail is read in the order of numbers, not of records",
+        "exhaust",
+        "planted::every_planted_bug_is_noticed",
+    ),
 ];
 
 /// What a pure room's own judges say with a bug planted in it: in the first attempt its stories,
@@ -652,25 +754,35 @@ const PLANTED: &[Mutant] = &[
 pub fn noticed_in_room(mutant: &Mutant, attempt: u64) -> Option<(String, String)> {
     #[cfg(feature = "mutants")]
     {
-        use trilith_engine::{raft, store};
+        use trilith_engine::{raft, shard, store};
         let ledger = Ledger::new([mutant.name]);
         let _entered = ledger.enter();
         let wrong = |tell: &dyn Fn() -> Option<String>| {
             let said = caught(tell).unwrap_or_else(Some);
             said.or_else(|| ledger.broken().into_keys().next().map(|broken| broken.claim.into()))
         };
-        let is_raft = mutant.room == "raft";
         if attempt > 0 {
-            let live = if is_raft { raft::tests::live } else { store::tests::live };
+            let live = match mutant.room {
+                "raft" => raft::tests::live,
+                "store" => store::tests::live,
+                _ => return None,
+            };
             return Some(("lives".into(), wrong(&|| live(attempt))?));
         }
-        let story = |name: String, tell: &dyn Fn() -> Option<String>| {
+        let story = |name: &str, tell: &dyn Fn() -> Option<String>| {
             Some((format!("story {name}"), wrong(tell)?))
         };
-        if is_raft {
-            raft::tests::stories().find_map(|(name, tell)| story(name, &tell))
-        } else {
-            store::tests::stories().find_map(|(name, tell)| story(name, &tell))
+        let told = |(name, tell): &(&str, fn())| {
+            let tell = || {
+                tell();
+                None
+            };
+            story(name, &tell)
+        };
+        match mutant.room {
+            "raft" => raft::tests::stories().find_map(|(name, tell)| story(&name, &tell)),
+            "store" => store::tests::STORIES.iter().find_map(told),
+            _ => shard::tests::STORIES.iter().find_map(told),
         }
     }
     #[cfg(not(feature = "mutants"))]
@@ -708,10 +820,12 @@ mod tests {
     #[cfg(feature = "mutants")]
     #[test]
     fn bugs_of_pure_rooms_are_noticed_by_their_rooms() {
-        let pure = |mutant: &Mutant| matches!(mutant.room, "raft" | "store");
+        let pure = |mutant: &Mutant| {
+            matches!(mutant.room, "raft" | "store") || mutant.hunters == Hunters::Room
+        };
         let (mut all, mut missed) = (catalogue(), Vec::new());
         all.retain(pure);
-        for room in ["raft", "store"] {
+        for room in ["raft", "store", "shard"] {
             let sound = Mutant { name: "", room, breaks: "", hunters: Hunters::Room };
             assert_eq!((0..20).find_map(|attempt| noticed_in_room(&sound, attempt)), None);
         }

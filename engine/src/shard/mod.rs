@@ -670,3 +670,6 @@ enum Arrival<R: Runtime> {
     News(snapshot::News<R>),
     Time,
 }
+
+#[cfg(any(test, feature = "mutants"))]
+pub mod tests;

@@ -637,6 +637,16 @@ async fn first_damaged<R: Runtime>(view: &IndexView<R>, start: Bound<&[u8]>) -> 
     }
 }
 
+/// The checksum of everything up to the end of a chunk, if it goes on from what had this one.
+pub(super) fn verify(before: u32, chunk: &Chunk) -> Option<u32> {
+    let crc = codec::crc(before, &chunk.bytes);
+    if crc != chunk.crc && !planted!("shard_snapshot_checksum_ignored") {
+        mark!("shard_damaged_chunk");
+        return None;
+    }
+    Some(crc)
+}
+
 /// The receiving side of a snapshot.
 struct Intake<R: Runtime> {
     id: SnapshotId,
@@ -724,12 +734,7 @@ impl<R: Runtime> Intake<R> {
     }
 
     async fn take(&mut self, chunk: Chunk) -> Option<()> {
-        let crc = codec::crc(self.crc, &chunk.bytes);
-        if crc != chunk.crc && !planted!("shard_snapshot_checksum_ignored") {
-            mark!("shard_damaged_chunk");
-            return None;
-        }
-        self.crc = crc;
+        self.crc = verify(self.crc, &chunk)?;
         let mut rest = &chunk.bytes[..];
         if self.checkpoint.is_none() {
             let mut reader = codec::Reader::new(rest);

@@ -55,6 +55,7 @@ fn hunt(
             let attempt = if seed == from { 0 } else { seed };
             noticed_in_room(mutant, attempt)
         }
+        Hunters::Story(..) => None,
         Hunters::Scenarios(_) => {
             let scenario = scenarios[(seed % scenarios.len() as u64) as usize];
             let fails = |mutant: Option<&str>| {
@@ -75,6 +76,21 @@ fn hunt(
     told.map(|(judge, symptom)| Caught { judge, symptom, seeds: seed - from + 1 })
 }
 
+/// Lets a test of planted bugs tell its story. Whether it noticed.
+fn tell(target: &str, story: &str) -> Result<bool, String> {
+    let test = cargo("test", &["--test", target, "--", "--exact", story]).output();
+    let test = test.map_err(|why| format!("cargo cannot be started: {why}"))?;
+    let said = String::from_utf8_lossy(&test.stdout);
+    if said.contains("1 passed") {
+        return Ok(true);
+    }
+    if said.contains("1 failed") {
+        return Ok(false);
+    }
+    let why = String::from_utf8_lossy(&test.stderr);
+    Err(format!("there is no story {story} in sim/tests/{target}, or it does not build:\n{why}"))
+}
+
 struct Row {
     mutant: Mutant,
     judges: BTreeMap<String, usize>,
@@ -92,6 +108,13 @@ fn row(
     let hunters = match mutant.hunters {
         Hunters::Scenarios(names) => names,
         Hunters::Laws | Hunters::Room => &[],
+        Hunters::Story(target, story) => {
+            // It goes the same way every time.
+            let caught = usize::from(tell(target, story)?);
+            let judges = BTreeMap::from([(format!("story {story}"), caught)]);
+            let median = (caught > 0).then_some(1);
+            return Ok(Row { mutant, judges, symptom: String::new(), median, caught });
+        }
     };
     let scenarios: Vec<&Scenario> = hunters
         .iter()
@@ -119,22 +142,21 @@ fn row(
     Ok(Row { mutant, judges, symptom, median, caught: needed.len() })
 }
 
+/// Cargo, with planted bugs.
+fn cargo(what: &str, arguments: &[&str]) -> Command {
+    let mut cargo = Command::new("cargo");
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    cargo
+        .args([what, "--quiet", "--profile", "sim", "--features", "mutants"])
+        .args(["--manifest-path", manifest])
+        .args(arguments);
+    cargo
+}
+
 /// Builds this program again with the planted bugs in it, and hands over.
 fn again_with_mutants() -> Done {
     println!("this build has no planted bugs; building one that has (cargo, profile sim)");
-    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
-    let status = Command::new("cargo")
-        .args([
-            "run",
-            "--quiet",
-            "--profile",
-            "sim",
-            "--features",
-            "mutants",
-            "--manifest-path",
-            manifest,
-            "--",
-        ])
+    let status = cargo("run", &["--"])
         .args(std::env::args_os().skip(1))
         .status()
         .map_err(|why| format!("cargo cannot be started: {why}"))?;
@@ -187,7 +209,7 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     println!("{} mutants, {} uncaught, {took:.0?}", rows.len(), uncaught.len());
     for row in &uncaught {
         println!(
-            "  {} was caught in {} of {} hunts: {}",
+            "  {} was caught {} times of {}: {}",
             row.mutant.name, row.caught, arguments.hunts, row.mutant.breaks
         );
     }

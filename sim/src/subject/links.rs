@@ -104,7 +104,7 @@ struct Bench {
 
 /// A handle on it.
 #[derive(Clone, Debug, Default)]
-struct Shared {
+pub(super) struct Shared {
     bench: Arc<Mutex<Bench>>,
     /// Chaos, calm, cut.
     phase: Arc<AtomicU8>,
@@ -115,7 +115,7 @@ impl Shared {
         self.bench.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn convict(&self, symptom: &str, evidence: String) {
+    pub(super) fn convict(&self, symptom: &str, evidence: String) {
         self.lock().model.convict(symptom, evidence);
     }
 }
@@ -156,8 +156,9 @@ pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evi
         let boot = move |runtime: SimRuntime| stranger(runtime, shared.clone(), name, own, nodes);
         world.add(name, NodeOptions::default(), boot);
     }
+    let known = shared.clone();
     world.add("mischief", NodeOptions::default(), move |runtime| {
-        links_mischief::run(runtime, nodes)
+        links_mischief::run(runtime, known.clone(), nodes)
     });
     world.start_all();
     world.play(&drawn.faults);

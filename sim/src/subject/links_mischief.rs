@@ -12,9 +12,12 @@ use trilith_engine::{
     mark,
     runtime::{Clock, Net, NetResult, Rng, Runtime, StreamRead, StreamWrite, timeout},
 };
-use trilith_net::peer::hello::{Hello, Purpose, Ready, Versions};
+use trilith_net::{
+    frame::{Decoder, Kind},
+    peer::hello::{Hello, Purpose, Ready, Versions},
+};
 
-use super::links::{PORT, identity};
+use super::links::{PORT, Shared, identity};
 use crate::{
     os::{SimRng, SimRuntime, SimStream},
     world,
@@ -31,7 +34,7 @@ enum Mischief {
     Silence,
     /// A greeting, a byte at a time, never whole.
     Drip,
-    /// A whole handshake's bytes with one bit wrong somewhere.
+    /// A greeting with one bit wrong somewhere, and a whole one behind it, which nobody may answer.
     AlteredGreeting,
 }
 
@@ -45,7 +48,7 @@ const ALL: [Mischief; 6] = [
 ];
 
 /// Never ends.
-pub(super) async fn run(runtime: SimRuntime, nodes: u32) {
+pub(super) async fn run(runtime: SimRuntime, shared: Shared, nodes: u32) {
     let mut luck = runtime.rng("mischief");
     let clock = runtime.clock().clone();
     loop {
@@ -58,8 +61,12 @@ pub(super) async fn run(runtime: SimRuntime, nodes: u32) {
         let other = (to + 1 + luck.range(0..u64::from(nodes - 1)) as u32) % nodes;
         let deadline = clock.now() + Duration::from_millis(luck.range(10..3000));
         let done = mischief(&runtime, &mut luck, &mut stream, what, (to, other));
-        if timeout(&clock, deadline, done).await.is_ok() {
-            mark!("links subject: mischief was sent away");
+        match timeout(&clock, deadline, done).await {
+            Ok(Ok(Some(answer))) if answer != Kind::Refusal => {
+                shared.convict("garbage was skipped", format!("{what:?}: {answer:?}"));
+            }
+            Ok(_) => mark!("links subject: mischief was sent away"),
+            Err(_) => {}
         }
     }
 }
@@ -72,14 +79,14 @@ async fn write(stream: &mut SimStream, bytes: &[u8]) -> NetResult<()> {
     Ok(())
 }
 
-/// Does it, and then listens until it is sent away.
+/// Does it, and then listens until it is sent away; or for what garbage is answered.
 async fn mischief(
     runtime: &SimRuntime,
     luck: &mut SimRng,
     stream: &mut SimStream,
     what: Mischief,
     (to, other): (u32, u32),
-) -> NetResult<()> {
+) -> NetResult<Option<Kind>> {
     let purpose = Purpose::Peer { who: identity(other), whom: identity(to).node };
     let mut greeting = BytesMut::new();
     Hello { versions: Versions::OURS, purpose }.put(&mut greeting);
@@ -103,12 +110,23 @@ async fn mischief(
             }
         }
         Mischief::AlteredGreeting => {
+            let whole = greeting.clone();
             let bit = luck.range(0..greeting.len() as u64 * 8) as usize;
             greeting[bit / 8] ^= 1 << (bit % 8);
             write(stream, &greeting).await?;
+            write(stream, &whole).await?;
+            let (mut answer, mut buffer) = (Decoder::new(64), [0; 64]);
+            loop {
+                let heard = stream.read(&mut buffer).await?;
+                answer.feed(&buffer[..heard]);
+                let first = answer.take().ok().flatten();
+                if heard == 0 || first.is_some() {
+                    return Ok(first.map(|frame| frame.kind));
+                }
+            }
         }
     }
     let mut buffer = [0; 256];
     while stream.read(&mut buffer).await? > 0 {}
-    Ok(())
+    Ok(None)
 }

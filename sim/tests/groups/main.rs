@@ -7,6 +7,7 @@
 
 mod expiry;
 mod full;
+mod promises;
 mod stage;
 
 use bytes::Bytes;

@@ -67,6 +67,7 @@ pub(crate) struct Stage {
     asker: NodeId,
     leader: Leader,
     forgetful: Forgetful,
+    pub(crate) client: ClientOptions,
 }
 
 impl Stage {
@@ -96,7 +97,8 @@ impl Stage {
         let asker = world.add("asker", NodeOptions::default(), |_| pending::<()>());
         world.start_all();
         world.run_for(3 * SECOND);
-        Self { world, nodes, asker, leader, forgetful }
+        let client = ClientOptions::default();
+        Self { world, nodes, asker, leader, forgetful, client }
     }
 
     pub(crate) fn leader(&self) -> u32 {
@@ -122,9 +124,9 @@ impl Stage {
     ) -> Vec<Option<Outcome>> {
         let nodes: Vec<_> = nodes.iter().map(|node| address(*node)).collect();
         let answers = Arc::new(Mutex::new(vec![None; ops.len()]));
-        let into = Arc::clone(&answers);
+        let (into, options) = (Arc::clone(&answers), self.client);
         self.world.run_on(self.asker, within + SECOND, |rt: SimRuntime| async move {
-            let client = Arc::new(Client::start(&rt, &nodes, ClientOptions::default()));
+            let client = Arc::new(Client::start(&rt, &nodes, options));
             let open = Arc::new(AtomicUsize::new(ops.len()));
             for (nth, op) in ops.into_iter().enumerate() {
                 let (client, into, open) = (client.clone(), into.clone(), open.clone());
@@ -162,8 +164,8 @@ impl Stage {
     }
 
     /// What one node has of a key, whatever the others have.
-    pub(crate) fn glance(&mut self, node: u32, key: &'static str) -> Option<usize> {
-        let get = Op::Get(Bytes::from_static(key.as_bytes()));
+    pub(crate) fn glance(&mut self, node: u32, key: &str) -> Option<usize> {
+        let get = Op::Get(Bytes::copy_from_slice(key.as_bytes()));
         match self.ask_at(Level::Eventual, &[node], vec![get], 10 * SECOND).remove(0) {
             Some(Outcome::Ok(Reply::Value(found))) => found.map(|found| found.value.len()),
             other => panic!("{key}: {other:?}"),
@@ -220,6 +222,20 @@ impl Stage {
         self.world.power_loss(NodeId(node));
         self.world.start(NodeId(node));
         self.world.run_for(then);
+    }
+
+    /// A node is cut off from the others.
+    pub(crate) fn part(&mut self, node: u32) {
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            self.world.cut_both(NodeId(node), NodeId(other));
+        }
+    }
+
+    /// The others can reach it again.
+    pub(crate) fn join(&mut self, node: u32) {
+        for other in (0..self.nodes).filter(|other| *other != node) {
+            self.world.heal_both(NodeId(node), NodeId(other));
+        }
     }
 
     pub(crate) fn assert_no_panic(&self) {

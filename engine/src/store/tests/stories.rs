@@ -17,7 +17,7 @@ use std::{string::ToString, vec, vec::Vec};
 
 /// All stories, for those who plant bugs.
 #[cfg(feature = "mutants")]
-pub(super) const ALL: &[(&str, fn())] = &[
+pub const STORIES: &[(&str, fn())] = &[
     ("a repetition", a_repetition_is_answered_and_not_executed),
     ("replies of requests", every_repetition_hears_its_own_reply),
     ("the window", below_the_floor_nobody_knows),
