@@ -61,8 +61,6 @@ codes! {
     FILE = "TR-E301", Failed, "the file cannot be read";
     FORMAT = "TR-E302", Failed, "the file is of no format trilith knows";
     DAMAGED = "TR-E303", Unhealthy, "the file was read and holds damage";
-    REPLAY = "TR-E401", Failed, "a seed did not replay to the same digest";
-    SIMULATION = "TR-E402", Unhealthy, "a judge refused a simulated run";
     LOST = "TR-E403", Unhealthy, "after a kill the store is not what was acknowledged";
     CLAIM = "TR-E404", Unhealthy, "a measured figure breaks what was stated of it";
     CONFIGURATION = "TR-E501", Usage, "the cluster cannot be as it was configured";

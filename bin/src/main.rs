@@ -16,7 +16,6 @@ mod progress;
 
 mod bench;
 mod cli;
-mod crash;
 mod ctl;
 mod demo;
 mod engines;
@@ -63,7 +62,7 @@ enum Command {
     #[command(subcommand)]
     Ctl(ctl::Ctl),
 
-    /// A tour of the store that ends with its power cut a hundred times, and one seed replayed.
+    /// A cluster in one process, with a prompt to talk to it and to hurt it.
     Demo(demo::Demo),
 
     /// Lists every code a command can fail with, and what it means.

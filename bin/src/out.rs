@@ -147,15 +147,6 @@ pub fn lossy(bytes: &[u8]) -> String {
     }
 }
 
-/// A number of bytes as a person says it.
-pub fn bytes(number: u64) -> String {
-    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    match units.into_iter().find(|(unit, _)| number >= *unit) {
-        Some((unit, name)) => format!("{} {name}", measured(number as f64 / unit as f64)),
-        None => format!("{number} B"),
-    }
-}
-
 /// Where results go.
 #[derive(Clone, Copy, Debug)]
 pub struct Out {
@@ -175,7 +166,7 @@ impl Out {
         self.format == Format::Json
     }
 
-    /// A heading of a tour, or nothing in JSON.
+    /// A heading, or nothing in JSON.
     pub fn title(self, text: &str) -> Outcome {
         match (self.format, self.is_colourful) {
             (Format::Json, _) => Ok(()),
@@ -311,12 +302,5 @@ mod tests {
         let first = r#"{"key":"a\u000ab","bytes":7,"ratio":null}"#;
         let second = r#"{"key":"é\"","bytes":1234,"ratio":0.5000}"#;
         assert_eq!(text, format!("{first}\n{second}\n"));
-    }
-
-    #[test]
-    fn sizes_are_said_in_the_unit_that_fits() {
-        assert_eq!(bytes(1023), "1023 B");
-        assert_eq!(bytes(1536), "1.50 KiB");
-        assert_eq!(bytes(300 << 20), "300 MiB");
     }
 }

@@ -1,0 +1,217 @@
+//! `trilith demo`: a cluster in one process, and a prompt to talk to it and to hurt it.
+//!
+//! ```text
+//!   prompt ── a Redis client ─┐      ┌─ node 1 ═╗
+//!   redis-cli, anybody ───────┼──────┼─ node 2 ═╬═ over the loopback, through gates
+//!                             └──────┴─ node 3 ═╝
+//! ```
+//! Each node is the one that `trilith server` runs, on a thread of its own, with a directory and two
+//! ports: node n's are 10 n above the usual ones. So everything that is seen here is true of servers.
+//!
+//! Lines are read until there are no more, from a terminal or from a pipe; in a pipe each is shown
+//! before its answer, so that what comes out reads as a session does. The directory is gone in the
+//! end unless one was named.
+//!
+//! Files in reading order: `prompt` (what a line means), `session` (doing it), `asker` (asking the
+//! cluster), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
+//! (what it tells of itself).
+//!
+//! Not here: processes that are killed for a test's sake (`kill`), a server (`server.rs`).
+
+mod asker;
+mod cut;
+mod host;
+mod prompt;
+mod seen;
+mod session;
+
+use clap::Args;
+use std::{
+    env,
+    io::{self, BufRead, IsTerminal},
+    net::{Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    sync::mpsc::{self, SyncSender},
+    thread,
+};
+use tokio::signal::unix::{SignalKind, signal};
+use trilith_engine::{runtime::race, types::NodeId};
+use trilith_net::{
+    limits::CLUSTER_MEMBERS_MAX,
+    node::{Cluster, NodeOptions},
+    os::run_core,
+};
+
+use crate::{
+    bench::Scratch,
+    failure::{CONFIGURATION, Failure, INPUT, Outcome},
+    member::{Guests, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
+    out::Out,
+};
+use session::Session;
+
+/// As many as a cluster may have.
+const NODES_MAX: u16 = CLUSTER_MEMBERS_MAX as u16;
+/// The cluster's name.
+const NAME: &str = "demo";
+/// How far the ports of two nodes lie apart.
+const PORTS_APART: u16 = 10;
+/// A node's port for other nodes, counted from that for Redis clients.
+const PEERS_ABOVE: u16 = PEER_PORT - RESP_PORT;
+/// The first word of every line, so that it is seen who asks.
+const PROMPT: &str = "demo> ";
+
+/// What cluster, and where.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// How many nodes it has.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    nodes: u16,
+    /// Where the nodes keep their data, and keep it; without it in a directory that is gone in the
+    /// end.
+    #[arg(long, value_name = "DIRECTORY")]
+    dir: Option<PathBuf>,
+    /// Above which address the nodes listen: node n serves Redis clients 10 n above that port, and
+    /// other nodes 2 above that.
+    #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, RESP_PORT)), value_name = "IP:PORT")]
+    resp: SocketAddr,
+    #[command(flatten)]
+    guests: Guests,
+}
+
+/// Something that the prompt is told.
+enum Event {
+    Line(String),
+    /// There will be no more lines, or it is time to end.
+    End,
+    Unreadable(io::Error),
+}
+
+/// Runs until there is nothing more to do.
+pub fn run(demo: &Demo, out: Out) -> Outcome {
+    end_at_a_panic();
+    // Before there is anything that a signal could leave behind.
+    let events = listen()?;
+    // Dropped last: the nodes are gone then.
+    let scratch = if demo.dir.is_none() { Some(Scratch::new(&env::temp_dir())?) } else { None };
+    let (dir, fate) = match (&scratch, &demo.dir) {
+        (None, Some(dir)) => (dir, "which stays"),
+        (Some(scratch), _) => (&scratch.path, "which is gone in the end"),
+        (None, None) => return Ok(()),
+    };
+    let nodes = demo.plan()?;
+    check_directory(dir, &nodes)?;
+    let count = nodes.len();
+    let mut session = Session::start(nodes, dir, out)?;
+    let what = format!("{count} nodes in one process, with their data in {}", dir.display());
+    out.say(&format!("{what}, {fate}\n"))?;
+    converse(&mut session, &events, out)
+}
+
+/// Takes lines until there is none left.
+fn converse(session: &mut Session, events: &mpsc::Receiver<Event>, out: Out) -> Outcome {
+    session.introduce()?;
+    let is_typed = io::stdin().is_terminal() && !out.is_json();
+    loop {
+        if is_typed {
+            out.raw(PROMPT.as_bytes())?;
+        }
+        match events.recv() {
+            Ok(Event::Line(line)) => {
+                if !is_typed {
+                    out.say(&format!("{PROMPT}{line}"))?;
+                }
+                if session.take(&line)? {
+                    return Ok(());
+                }
+            }
+            Ok(Event::Unreadable(why)) => {
+                return Err(Failure::new(&INPUT, why, "write commands as text, one a line"));
+            }
+            Ok(Event::End) | Err(_) => {
+                return if is_typed { out.say("") } else { Ok(()) };
+            }
+        }
+    }
+}
+
+impl Demo {
+    /// What each node is told.
+    fn plan(&self) -> Outcome<Vec<NodeOptions>> {
+        let places = (1..=self.nodes).map(|node| {
+            let port = |above| self.resp.port().checked_add(PORTS_APART * node + above);
+            let (resp, peers) = port(0).zip(port(PEERS_ABOVE)).ok_or_else(|| {
+                let cause = format!("there is no port {} above {}", PORTS_APART * node, self.resp);
+                Failure::new(&CONFIGURATION, cause, "name a lower port with --resp")
+            })?;
+            let ip = self.resp.ip();
+            Ok((NodeId(node.into()), SocketAddr::new(ip, resp), SocketAddr::new(ip, peers)))
+        });
+        let places = places.collect::<Outcome<Vec<_>>>()?;
+        let members = places.iter().map(|(node, _, peers)| (*node, *peers)).collect();
+        let cluster = Cluster::new(NAME, members, 1).map_err(|why| misconfigured(&why))?;
+        let plan = places.into_iter().map(|(node, resp, _)| {
+            let mut options = NodeOptions::new(node, cluster.clone());
+            options.resp = Some(resp);
+            options.resp_within = self.guests.within();
+            self.guests.check_exposure(&options)?;
+            Ok(options)
+        });
+        plan.collect()
+    }
+}
+
+/// A node's own directory.
+fn directory(dir: &Path, node: NodeId) -> PathBuf {
+    dir.join(format!("n{node}"))
+}
+
+/// Nodes that come to a cluster which is there would be strangers to it, and those which are missing
+/// would be missed.
+fn check_directory(dir: &Path, nodes: &[NodeOptions]) -> Outcome {
+    let known =
+        (1..=NODES_MAX).filter(|node| directory(dir, NodeId((*node).into())).is_dir()).count();
+    if known == 0 || known == nodes.len() {
+        return Ok(());
+    }
+    let cause = format!("{} has a cluster of {known} nodes", dir.display());
+    Err(Failure::new(&CONFIGURATION, cause, format!("--nodes {known}, or another directory")))
+}
+
+/// Lines of the standard input and the signals that mean its end, each from a thread of its own.
+fn listen() -> Outcome<mpsc::Receiver<Event>> {
+    let (tell, events) = mpsc::sync_channel(1);
+    let told = tell.clone();
+    let begun = thread::Builder::new().name("lines".to_owned()).spawn(move || read_lines(&told));
+    begun.map_err(|error| unthreaded(&error))?;
+    let (ready, is_ready) = mpsc::sync_channel(1);
+    let begun = thread::Builder::new().name("signals".to_owned()).spawn(move || {
+        // When signals cannot be heard, they end the process as they always did.
+        let heard = run_core(env::temp_dir(), |_os| async {
+            let mut interrupt = signal(SignalKind::interrupt())?;
+            let mut terminate = signal(SignalKind::terminate())?;
+            drop(ready);
+            race(interrupt.recv(), terminate.recv()).await;
+            io::Result::Ok(())
+        });
+        if matches!(heard, Ok(Ok(()))) {
+            // Nobody there: it has ended.
+            let _told = tell.send(Event::End).is_ok();
+        }
+    });
+    begun.map_err(|error| unthreaded(&error))?;
+    // They are heard from now on, or never.
+    let _heard: Result<(), _> = is_ready.recv();
+    Ok(events)
+}
+
+fn read_lines(tell: &SyncSender<Event>) {
+    for line in io::stdin().lock().lines() {
+        let event = line.map_or_else(Event::Unreadable, Event::Line);
+        if tell.send(event).is_err() {
+            return;
+        }
+    }
+    // Nobody there: it has ended.
+    let _told = tell.send(Event::End).is_ok();
+}

@@ -1,0 +1,213 @@
+//! A cluster, who talks to it, and what is done to it.
+//!
+//! Not here: what lines mean (`prompt.rs`), how a node is killed or cut off (`host.rs`).
+
+use std::{
+    net::SocketAddr,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+use trilith_engine::raft::Role;
+use trilith_net::node::NodeOptions;
+
+use super::{
+    asker::Asker,
+    directory,
+    host::{Host, State},
+    prompt::{self, Chaos, Line, Which},
+    seen::Notes,
+};
+use crate::{
+    failure::{Failure, Outcome, UNANSWERED},
+    out::{Cell, Out},
+};
+
+/// An election and a slow disk.
+const LEADS_WITHIN: Duration = Duration::from_secs(20);
+/// How often nodes are looked at while something is waited for.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// A cluster and who talks to it.
+pub(super) struct Session {
+    hosts: Vec<Host>,
+    asker: Asker,
+    notes: Notes,
+    out: Out,
+}
+
+impl Session {
+    /// Starts all nodes, and waits until one of them leads.
+    pub(super) fn start(nodes: Vec<NodeOptions>, dir: &Path, out: Out) -> Outcome<Self> {
+        let notes = Notes::default();
+        let within = nodes.iter().map(|options| options.resp_within).max().unwrap_or_default();
+        let hosts = nodes.into_iter().map(|options| {
+            let data = directory(dir, options.node);
+            Host::start(options, data, notes.clone())
+        });
+        let hosts = hosts.collect::<Outcome<Vec<_>>>()?;
+        let session = Self { hosts, asker: Asker::new(within), notes, out };
+        let until = Instant::now() + LEADS_WITHIN;
+        while session.leader().is_none() {
+            if Instant::now() > until {
+                let cause = format!("no node leads after {} s", LEADS_WITHIN.as_secs());
+                return Err(Failure::new(&UNANSWERED, cause, "trilith --log info demo tells more"));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(session)
+    }
+
+    /// The first words.
+    pub(super) fn introduce(&self) -> Outcome {
+        self.status()?;
+        if let Some(first) = self.hosts.first() {
+            let (ip, port) = (first.resp.ip(), first.resp.port());
+            self.out.say(&format!("\nnext: redis-cli -h {ip} -p {port} set hello world"))?;
+            self.out.say("or type it here, and then: chaos kill leader; see help")?;
+        }
+        Ok(())
+    }
+
+    /// Does what a line says. Whether it was the last one.
+    pub(super) fn take(&mut self, line: &str) -> Outcome<bool> {
+        for host in &mut self.hosts {
+            if let Some(failure) = host.trouble() {
+                self.out.say(&format!("node {} has ended by itself: {failure}", host.number))?;
+            }
+        }
+        match prompt::read(line) {
+            Line::Nothing => {}
+            Line::Quit => return Ok(true),
+            Line::Help => self.out.say(prompt::HELP)?,
+            Line::Status => self.status()?,
+            Line::Chaos(chaos, which) => self.chaos(chaos, which)?,
+            Line::Explain(question) => self.explain(question)?,
+            Line::Ask(None, question) => {
+                let nodes = self.reachable();
+                self.ask(&nodes, question)?;
+            }
+            Line::Ask(Some(which), question) => match self.these(which).first() {
+                Some(at) => self.ask(&[self.hosts[*at].resp], question)?,
+                None => self.out.say("there is no such node; see status")?,
+            },
+            Line::Unclear(why) => self.out.say(why)?,
+        }
+        Ok(false)
+    }
+
+    fn ask(&mut self, nodes: &[SocketAddr], question: &str) -> Outcome {
+        let heard = self.asker.ask(nodes, question).to_string();
+        if self.out.is_json() {
+            return self.out.facts(&[("ask", question.into()), ("answer", heard.into())]);
+        }
+        self.out.say(&heard)
+    }
+
+    /// Where somebody may be asked: of nodes that run, and of nobody else as long as there are any.
+    fn reachable(&self) -> Vec<SocketAddr> {
+        let those = |state| {
+            let hosts = self.hosts.iter().filter(move |host| host.state == state);
+            hosts.map(|host| host.resp).collect::<Vec<_>>()
+        };
+        let running = those(State::Runs);
+        if running.is_empty() { those(State::Cut) } else { running }
+    }
+
+    /// The node that leads by the newest term, as far as can be seen. One that is cut off or stands
+    /// still may believe it for a while.
+    fn leader(&self) -> Option<usize> {
+        let seen = self.hosts.iter().enumerate().filter(|(_, host)| host.state == State::Runs);
+        let seen = seen.map(|(at, host)| (host.seen.glance(), at));
+        let leading = seen.filter(|(glance, _)| glance.role == Some(Role::Leader));
+        leading.max_by_key(|(glance, _)| glance.term).map(|(_, at)| at)
+    }
+
+    fn these(&self, which: Which) -> Vec<usize> {
+        match which {
+            Which::All => (0..self.hosts.len()).collect(),
+            Which::Leader => self.leader().into_iter().collect(),
+            Which::Node(node) => {
+                let at = self.hosts.iter().position(|host| host.number == node);
+                at.into_iter().collect()
+            }
+        }
+    }
+
+    fn chaos(&mut self, chaos: Chaos, which: Which) -> Outcome {
+        let (these, leader) = (self.these(which), self.leader());
+        if these.is_empty() {
+            return self.out.say("there is no such node; see status");
+        }
+        for at in these {
+            let host = &mut self.hosts[at];
+            let before = host.state;
+            match chaos {
+                Chaos::Kill => host.kill(),
+                Chaos::Pause => host.pause(),
+                Chaos::Partition => host.cut(),
+                Chaos::Heal => host.heal()?,
+            }
+            let led = if leader == Some(at) && host.state != State::Runs { "; it led" } else { "" };
+            let (number, now) = (host.number, host.state.name());
+            if host.state != before {
+                self.out.say(&format!("node {number} {now}{led}"))?;
+            } else if which != Which::All {
+                self.out.say(&format!("node {number} {now}, as before"))?;
+            }
+        }
+        let count = self.hosts.len();
+        let run = self.hosts.iter().filter(|host| host.state == State::Runs).count();
+        let means = match run {
+            run if run == count => "all of them".to_owned(),
+            run if run > count / 2 => "a majority, and that is enough".to_owned(),
+            _ => "too few: nothing is answered as done until more of them are healed".to_owned(),
+        };
+        self.out.say(&format!("{run} of {count} nodes run: {means}"))
+    }
+
+    /// How the nodes are.
+    fn status(&self) -> Outcome {
+        let rows = self.hosts.iter().map(|host| {
+            let glance = host.seen.glance();
+            let role = match glance.role {
+                None => Cell::Absent,
+                Some(Role::Leader) => "leader".into(),
+                Some(Role::Follower(_)) => "follower".into(),
+                Some(Role::PreCandidate | Role::Candidate) => "candidate".into(),
+            };
+            vec![
+                host.number.into(),
+                host.state.name().into(),
+                role,
+                glance.term.into(),
+                glance.commit.into(),
+                host.resp.to_string().into(),
+                host.peers.to_string().into(),
+            ]
+        });
+        let columns = ["node", "state", "role", "term", "committed", "redis", "peers"];
+        self.out.table(&columns, &rows.collect::<Vec<_>>())
+    }
+
+    /// Asks, and tells what the nodes said to each other until the answer came.
+    fn explain(&mut self, question: &str) -> Outcome {
+        let nodes = self.reachable();
+        let asked = self.asker.prefers(&nodes);
+        let number =
+            self.hosts.iter().find(|host| Some(host.resp) == asked).map(|host| host.number);
+        let cell = number.map_or(Cell::Absent, Cell::from);
+        let micros = |time: Duration| Cell::Number(time.as_micros() as u64);
+        self.notes.begin();
+        let began = Instant::now();
+        let heard = self.asker.ask(&nodes, question).to_string();
+        let took = began.elapsed();
+        let mut rows =
+            vec![vec![0_u64.into(), cell.clone(), format!("is asked: {question}").into()]];
+        for note in self.notes.end().into_iter().filter(|note| note.after <= took) {
+            rows.push(vec![micros(note.after), note.node.into(), note.what.into()]);
+        }
+        rows.push(vec![micros(took), cell, format!("has answered: {heard}").into()]);
+        self.out.table(&["us", "node", "what"], &rows)
+    }
+}
