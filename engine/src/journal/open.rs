@@ -155,7 +155,7 @@ fn assemble<R: Runtime>(
 ) -> Journal<R> {
     let Parts { node, manifest, state, files, spares, next_lsn, previous } = parts;
     let next_segment = state.next_segment.max(SegmentId(1));
-    Journal {
+    let mut journal = Journal {
         rt: rt.clone(),
         options,
         node,
@@ -168,6 +168,7 @@ fn assemble<R: Runtime>(
         spares,
         listing: 0,
         rotated: BTreeMap::new(),
+        tail: Vec::new(),
         retired: Vec::new(),
         settled: BTreeMap::new(),
         given_up: BTreeMap::new(),
@@ -180,7 +181,9 @@ fn assemble<R: Runtime>(
         in_flight: false,
         busy: Busy::default(),
         full: None,
-    }
+    };
+    journal.listing_changed();
+    journal
 }
 
 pub(super) fn draw_uuid(rng: &mut impl Rng) -> Uuid {

@@ -119,19 +119,22 @@ impl<R: Runtime> Journal<R> {
     /// The segments that are full and not settled, oldest first.
     #[must_use]
     pub fn unsettled(&self) -> Vec<SegmentId> {
-        let mut found: Vec<(Lsn, SegmentId)> = self
-            .state
-            .segments
-            .values()
-            .filter_map(|listed| {
-                let is_waiting =
-                    self.is_unsettled(listed) && !self.settled.contains_key(&listed.id);
-                let base_lsn = self.sealed_of(listed)?.base_lsn;
-                is_waiting.then_some((base_lsn, listed.id))
-            })
+        self.tail.iter().copied().filter(|id| !self.settled.contains_key(id)).collect()
+    }
+
+    /// What `segments` answers has changed.
+    pub(super) fn listing_changed(&mut self) {
+        self.listing += 1;
+        self.tail = self.find_tail();
+    }
+
+    pub(super) fn find_tail(&self) -> Vec<SegmentId> {
+        let unsettled = self.state.segments.values().filter(|listed| self.is_unsettled(listed));
+        let mut tail: Vec<(Lsn, SegmentId)> = unsettled
+            .filter_map(|listed| Some((self.sealed_of(listed)?.base_lsn, listed.id)))
             .collect();
-        found.sort_unstable();
-        found.into_iter().map(|(_, id)| id).collect()
+        tail.sort_unstable();
+        tail.into_iter().map(|(_, id)| id).collect()
     }
 
     /// A full segment is settled: all its records count, but for those that begin at `dead` (in
@@ -155,11 +158,7 @@ impl<R: Runtime> Journal<R> {
 
     /// The oldest full segment without a footer, if it may have one now.
     pub(super) fn next_settled(&self) -> Option<SegmentId> {
-        let unsettled = self.state.segments.values().filter(|listed| self.is_unsettled(listed));
-        let oldest = unsettled
-            .filter_map(|listed| Some((self.sealed_of(listed)?.base_lsn, listed.id)))
-            .min();
-        let (_, id) = oldest?;
+        let id = *self.tail.first()?;
         let may = self.settled.contains_key(&id) || planted!("footer_before_settle");
         may.then_some(id)
     }

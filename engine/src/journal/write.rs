@@ -77,6 +77,8 @@ pub struct Journal<R: Runtime> {
     pub(super) listing: u64,
     /// Full segments that the manifest does not know as sealed yet.
     pub(super) rotated: BTreeMap<SegmentId, Sealed>,
+    /// The full segments without a footer that their owner settles, oldest first.
+    pub(super) tail: Vec<SegmentId>,
     pub(super) retired: Vec<Retired<R>>,
     /// Segments that their owner has settled and that have no footer yet: their dead records.
     pub(super) settled: BTreeMap<SegmentId, Vec<u32>>,
@@ -476,7 +478,7 @@ impl<R: Runtime> Journal<R> {
         let listed = self.state.segments.get(&spare.segment.id);
         let is_prepared = listed.is_some_and(|listed| listed.sealed.is_none());
         always!(is_prepared, "I3: a segment is listed before it is written to");
-        self.listing += 1;
+        self.listing_changed();
         self.files = Arc::new(self.files.with(spare.segment.clone()));
         self.active = Some(Active {
             segment: spare.segment,
@@ -502,10 +504,10 @@ impl<R: Runtime> Journal<R> {
             self.sync().await?;
         }
         let Some(active) = self.active.take() else { return Ok(()) };
-        self.listing += 1;
         if active.at == SEGMENT_HEADER_BYTES as u64 {
             let (files, _) = self.files.without(active.segment.id);
             self.files = Arc::new(files);
+            self.listing_changed();
             self.spares.push(Spare { segment: active.segment, bytes: active.bytes });
             return Ok(());
         }
@@ -521,6 +523,7 @@ impl<R: Runtime> Journal<R> {
                 lost: Vec::new(),
             },
         );
+        self.listing_changed();
         self.busy.hold_prepare = false;
         self.check_invariants();
         Ok(())
@@ -633,7 +636,7 @@ impl<R: Runtime> Journal<R> {
         match appended {
             Ok(()) => {
                 self.state = state;
-                self.listing += 1;
+                self.listing_changed();
                 Ok(())
             }
             Err(EditError::NoSpace) => Err(JournalError::NoSpace),
@@ -782,6 +785,9 @@ impl<R: Runtime> Journal<R> {
         }
         if self.next_segment < self.state.next_segment {
             return Err("a segment number is given out once");
+        }
+        if self.tail != self.find_tail() {
+            return Err("the tail is what the list of segments says");
         }
         Ok(())
     }

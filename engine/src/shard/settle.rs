@@ -158,8 +158,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Background work of the journal. What a chore has done is installed before the next frame is
     /// written; a busy journal would never get to it otherwise.
     pub(super) fn work(&mut self) {
-        let Some(mut journal) = self.journal.take() else { return };
-        if let Some(done) = self.installs.pop_front() {
+        if self.journal.is_none() {
+            return;
+        }
+        if let Some(done) = self.installs.pop_front()
+            && let Some(mut journal) = self.journal.take()
+        {
             let back = self.done.0.clone();
             self.working = Some(self.rt.task().spawn("install", async move {
                 let result = journal.install(done).await;
@@ -168,14 +172,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return;
         }
         if self.chore.is_none()
-            && let Some(chore) = journal.plan()
+            && let Some(chore) = self.journal.as_mut().and_then(Journal::plan)
         {
             let back = self.done.0.clone();
             self.chore = Some(self.rt.task().spawn("chore", async move {
                 _ = back.push(Done::Chore(chore.run().await));
             }));
         }
-        self.journal = Some(journal);
     }
 
     /// A chore's result is in.
