@@ -9,7 +9,10 @@
 //!
 //! Not here: who feeds it (`world/`), who compares it (`twice.rs`).
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// An odd number with bits everywhere (the golden ratio), so that products spread.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -46,6 +49,41 @@ impl Digest {
     /// Folds a name in.
     pub fn text(&mut self, text: &str) {
         self.bytes(text.as_bytes());
+    }
+}
+
+/// A digest that is fed without a lock, by one thread at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Rolling(AtomicU64);
+
+impl Rolling {
+    #[inline]
+    fn fold(&self, what: impl FnOnce(&mut Digest)) {
+        let mut digest = self.digest();
+        what(&mut digest);
+        self.0.store(digest.0, Ordering::Relaxed);
+    }
+
+    /// As [`Digest::word`].
+    #[inline]
+    pub(crate) fn word(&self, word: u64) {
+        self.fold(|digest| digest.word(word));
+    }
+
+    /// As [`Digest::bytes`].
+    pub(crate) fn bytes(&self, bytes: &[u8]) {
+        self.fold(|digest| digest.bytes(bytes));
+    }
+
+    /// As [`Digest::text`].
+    pub(crate) fn text(&self, text: &str) {
+        self.fold(|digest| digest.text(text));
+    }
+
+    /// What it has come to.
+    #[inline]
+    pub(crate) fn digest(&self) -> Digest {
+        Digest(self.0.load(Ordering::Relaxed))
     }
 }
 

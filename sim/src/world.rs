@@ -41,7 +41,7 @@
 //! Not here: what is demanded of a run (`check/`), what is done in it (`load`, `scenario`), plans
 //! of faults (`plan.rs`), datagrams and versions of code side by side (with their first users).
 
-mod clocks;
+pub(crate) mod clocks;
 pub(crate) mod inject;
 pub mod latency;
 pub mod laws;
@@ -184,7 +184,7 @@ impl World {
                 now: 0,
                 poll_cost_ns: nanos(poll_cost),
                 timer_slack_ns: nanos(timer_slack),
-                digest: Digest::default(),
+                pane: Arc::default(),
                 trace: Trace::new(trace),
                 timeline: Timeline::default(),
                 tasks: Tasks::default(),
@@ -300,8 +300,11 @@ impl World {
         F: Future<Output = T> + Send + 'static,
     {
         let result = Arc::new(Mutex::new(None));
-        let life = self.shared.lock().nodes[node.0 as usize].life;
-        let work = work(SimRuntime::new(Arc::clone(&self.shared), node.0, life));
+        let state = self.shared.lock();
+        let life = state.nodes[node.0 as usize].life;
+        let runtime = SimRuntime::new(&state, node.0, life);
+        drop(state);
+        let work = work(runtime);
         let (shared, into) = (Arc::downgrade(&self.shared), Arc::clone(&result));
         let task = async move {
             let answer = work.await;
@@ -478,7 +481,7 @@ impl World {
     /// Everything that happened so far, in 64 bits.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.shared.lock().digest
+        self.shared.pane.digest.digest()
     }
 
     /// What really happened, and how often: the world's own events, and each disk's as
@@ -597,7 +600,7 @@ impl fmt::Debug for World {
             .field("seed", &state.seed)
             .field("now_ns", &state.now)
             .field("nodes", &state.nodes.len())
-            .field("digest", &state.digest)
+            .field("digest", &state.pane.digest.digest())
             .finish()
     }
 }

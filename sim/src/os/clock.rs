@@ -6,6 +6,7 @@
 use std::{
     future::Future,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, Waker},
 };
 
@@ -16,36 +17,40 @@ use trilith_engine::{
 
 use super::Seat;
 use crate::world::{
+    clocks::Hands,
     state::{Event, State},
     timeline::Ticket,
 };
 
 /// A node's clocks.
 #[derive(Clone)]
-pub struct SimClock(pub(super) Seat);
+pub struct SimClock {
+    pub(super) seat: Seat,
+    pub(super) hands: Arc<Hands>,
+}
 
 impl Clock for SimClock {
     fn now(&self) -> Instant {
-        let mut state = self.0.shared.lock();
-        let now = state.nodes[self.0.node as usize].clock.mono_at(state.now);
-        state.digest.word(now);
+        let pane = &self.seat.shared.pane;
+        let now = self.hands.at(pane.now());
+        pane.digest.word(now);
         Instant(now)
     }
 
     fn wall(&self) -> WallTime {
-        let mut state = self.0.shared.lock();
+        let mut state = self.seat.shared.lock();
         let now = state.now;
-        let node = &mut state.nodes[self.0.node as usize];
+        let node = &mut state.nodes[self.seat.node as usize];
         let wall = node.clock.wall_at(now);
         if wall < std::mem::replace(&mut node.wall_seen, wall) {
             state.probe("clock.wall_seen_going_back");
         }
-        state.digest.word(wall);
+        state.pane.digest.word(wall);
         WallTime(wall)
     }
 
     fn sleep_until(&self, deadline: Instant) -> impl Future<Output = ()> + Send {
-        Sleep { seat: self.0.clone(), alarm: Alarm::new(deadline) }
+        Sleep { seat: self.seat.clone(), alarm: Alarm::new(deadline) }
     }
 }
 

@@ -67,10 +67,11 @@ struct Doors {
 pub struct SimRuntime(Arc<Doors>);
 
 impl SimRuntime {
-    pub(crate) fn new(shared: Arc<Shared>, node: u32, life: u32) -> Self {
-        let seat = Seat { shared, node, life };
+    pub(crate) fn new(state: &State, node: u32, life: u32) -> Self {
+        let seat = Seat { shared: state.shared(), node, life };
+        let hands = Arc::clone(&state.nodes[node as usize].clock.hands);
         Self(Arc::new(Doors {
-            clock: SimClock(seat.clone()),
+            clock: SimClock { seat: seat.clone(), hands },
             disk: SimDisk(seat.clone()),
             net: SimNet(seat.clone()),
             task: SimTask(seat.clone()),
@@ -122,7 +123,7 @@ impl SimRuntime {
     /// Nanoseconds since the world began: what no program may know, and every judge must.
     #[must_use]
     pub fn true_time_ns(&self) -> u64 {
-        self.0.seat.shared.lock().now
+        self.0.seat.shared.pane.now()
     }
 
     /// Adds a line to the trace, made only if it is kept.
@@ -142,7 +143,7 @@ impl SimRuntime {
     /// Folds what a program concluded into the digest, so that two runs that differ only there
     /// differ.
     pub fn witness(&self, bytes: &[u8]) {
-        self.0.seat.shared.lock().digest.bytes(bytes);
+        self.0.seat.shared.pane.digest.bytes(bytes);
     }
 }
 

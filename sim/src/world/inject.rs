@@ -102,7 +102,7 @@ impl State {
         if !self.known(&what.nodes()) {
             return;
         }
-        self.digest.text(what.name());
+        self.pane.digest.text(what.name());
         self.probe_fault(what);
         match *what {
             FaultKind::PowerLoss { ref nodes, down_ms } => {
@@ -263,7 +263,7 @@ impl State {
             return;
         }
         let what = &relief.what;
-        self.digest.text(what.name());
+        self.pane.digest.text(what.name());
         self.world_line(|| format!("over: {what}"));
         match *what {
             FaultKind::PowerLoss { ref nodes, .. } => {

@@ -111,9 +111,9 @@ impl State {
             node.drive.power_on();
             self.sends_again_to(at);
         }
-        self.digest.word(u64::from(at) << 32 | u64::from(life));
+        self.pane.digest.word(u64::from(at) << 32 | u64::from(life));
         self.line(at, || "boots".to_string());
-        let runtime = SimRuntime::new(self.shared(), at, life);
+        let runtime = SimRuntime::new(self, at, life);
         let main = async move { boot(runtime).await };
         let main = self.spawn((at, life), "main", Box::pin(main));
         self.nodes[at as usize].main = Some(main);
@@ -127,7 +127,7 @@ impl State {
         (node.process, node.pauses, node.main) = (false, 0, None);
         node.held.clear();
         node.stop_waiters.clear();
-        self.digest.word(u64::from(at));
+        self.pane.digest.word(u64::from(at));
     }
 
     /// The process ends by itself.

@@ -18,7 +18,10 @@
 use std::{
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, Waker},
 };
 
@@ -34,7 +37,7 @@ use super::{
     timeline::Timeline,
     wire::{ConnKey, Wire},
 };
-use crate::{digest::Digest, fault::FaultKind, ledger::Ledger, luck::Luck, trace::Trace};
+use crate::{digest::Rolling, fault::FaultKind, ledger::Ledger, luck::Luck, trace::Trace};
 
 /// What may happen by itself.
 pub(crate) enum Event {
@@ -83,6 +86,22 @@ pub struct Panicked {
 const DIGEST_POLL: u64 = 1 << 56;
 const DIGEST_EVENT: u64 = 2 << 56;
 
+/// What is read and fed so often that it lies outside of the lock. One thread runs a world at a
+/// time.
+#[derive(Default)]
+pub(crate) struct Pane {
+    now: AtomicU64,
+    pub(crate) digest: Rolling,
+}
+
+impl Pane {
+    /// As [`State::now`].
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.now.load(Ordering::Relaxed)
+    }
+}
+
 /// The state of a world.
 pub(crate) struct State {
     pub(crate) shared: Weak<Shared>,
@@ -90,7 +109,7 @@ pub(crate) struct State {
     pub(crate) now: u64,
     pub(crate) poll_cost_ns: u64,
     pub(crate) timer_slack_ns: u64,
-    pub(crate) digest: Digest,
+    pub(crate) pane: Arc<Pane>,
     pub(crate) trace: Trace,
     pub(crate) timeline: Timeline<Event>,
     pub(crate) tasks: Tasks,
@@ -117,6 +136,13 @@ impl State {
     /// The world this is the state of.
     pub(crate) fn shared(&self) -> Arc<Shared> {
         self.shared.upgrade().expect("a state lies in its world")
+    }
+
+    /// Time goes on.
+    #[inline]
+    fn pass(&mut self, to: u64) {
+        self.now = self.now.max(to);
+        self.pane.now.store(self.now, Ordering::Relaxed);
     }
 
     /// The task that is being polled lets the others go first.
@@ -160,7 +186,7 @@ impl State {
         future: BoxFuture,
     ) -> TaskKey {
         let priority = self.ready.priority();
-        self.digest.text(name);
+        self.pane.digest.text(name);
         self.line(node, || format!("task {name} starts"));
         self.tasks.add((node, life), name, priority, future)
     }
@@ -203,8 +229,8 @@ impl State {
             task.bell.rearm();
             let body = (task.future.take(), task.waker.take());
             let (Some(future), Some(waker)) = body else { unreachable!("it is not being polled") };
-            self.digest.word(DIGEST_POLL | task.serial);
-            self.digest.word(self.now);
+            self.pane.digest.word(DIGEST_POLL | task.serial);
+            self.pane.digest.word(self.now);
             self.current = Some(key);
             self.polls += 1;
             return Some((key, future, waker));
@@ -235,7 +261,7 @@ impl State {
     fn panicked(&mut self, key: TaskKey, message: String) {
         let Some(task) = self.tasks.remove(key) else { return };
         let (at_ns, node, life) = (self.now, task.node, task.life);
-        self.digest.text(&message);
+        self.pane.digest.text(&message);
         self.line(node, || format!("task {} panics: {message}", task.name));
         self.panics.push(Panicked { at_ns, node, life, task: task.name, message });
         if self.nodes[node as usize].main == Some(key) {
@@ -244,8 +270,8 @@ impl State {
     }
 
     fn fire(&mut self, at: u64, event: Event) {
-        self.digest.word(DIGEST_EVENT | event.code());
-        self.digest.word(at);
+        self.pane.digest.word(DIGEST_EVENT | event.code());
+        self.pane.digest.word(at);
         match event {
             Event::Timer { waker, .. } => waker.wake(),
             Event::Deliver { conn, dir } => self.deliver(conn, dir),
@@ -334,12 +360,13 @@ pub enum Ran {
 /// A world's state and its lock.
 pub(crate) struct Shared {
     state: Mutex<State>,
+    pub(crate) pane: Arc<Pane>,
     pub(crate) ledger: Ledger,
 }
 
 impl Shared {
     pub(crate) fn new(state: State, ledger: Ledger) -> Self {
-        Self { state: Mutex::new(state), ledger }
+        Self { pane: Arc::clone(&state.pane), state: Mutex::new(state), ledger }
     }
 
     #[inline]
@@ -402,11 +429,10 @@ impl Shared {
                 continue;
             }
             match state.timeline.next_at() {
-                Some(at) if at <= until => state.now = state.now.max(at),
-                Some(_) => state.now = state.now.max(until),
+                Some(at) => state.pass(at.min(until)),
                 None => {
                     if !or_idle {
-                        state.now = until;
+                        state.pass(until);
                     }
                     return Ran::Idle;
                 }
@@ -428,7 +454,8 @@ impl Shared {
             logs::said().into_iter().for_each(|said| state.line(node, || said));
         }
         state.current = None;
-        state.now += state.poll_cost_ns;
+        let after = state.now + state.poll_cost_ns;
+        state.pass(after);
         match (polled, future) {
             (Err(message), _) => state.panicked(key, message),
             (Ok(Poll::Pending), Some(future)) => {

@@ -417,10 +417,10 @@ impl State {
     /// Asks a disk for something; `None` when the asker died of it.
     pub(crate) fn disk_ask(&mut self, node: u32, request: Request, waker: &Waker) -> Option<OpKey> {
         let now = self.now;
-        self.digest.word(u64::from(node) << 8 | request.word().0);
+        self.pane.digest.word(u64::from(node) << 8 | request.word().0);
         if let Request::Write { bytes, offset, .. } = &request {
-            self.digest.word(*offset);
-            self.digest.bytes(bytes);
+            self.pane.digest.word(*offset);
+            self.pane.digest.bytes(bytes);
         }
         self.line(node, || format!("disk {}", request.text()));
         let changes = request.changes();
@@ -504,7 +504,7 @@ impl State {
         if op.abandoned {
             self.disk_forget(key);
         }
-        self.digest.word(u64::from(failed));
+        self.pane.digest.word(u64::from(failed));
         if let Some(file) = let_go {
             self.disk_close(node, file);
         }
@@ -525,11 +525,11 @@ impl State {
             return Poll::Pending;
         };
         match &answer {
-            Ok(Answer::Bytes(bytes)) => self.digest.bytes(bytes),
-            Ok(Answer::Len(len)) => self.digest.word(*len),
+            Ok(Answer::Bytes(bytes)) => self.pane.digest.bytes(bytes),
+            Ok(Answer::Len(len)) => self.pane.digest.word(*len),
             Ok(_) => {}
             Err(error) => {
-                self.digest.word(error.kind as u64 + 1);
+                self.pane.digest.word(error.kind as u64 + 1);
                 self.line(node, || format!("disk error: {error}"));
             }
         }
@@ -602,6 +602,6 @@ impl State {
         }
         drive.platter.power_loss(&mut drive.luck);
         let left = drive.platter.fingerprint();
-        self.digest.word(left);
+        self.pane.digest.word(left);
     }
 }

@@ -38,20 +38,28 @@ pub(crate) struct TaskKey {
 
 /// The woken tasks, in the order they were woken.
 #[derive(Default)]
-pub(crate) struct Bells(Mutex<Vec<TaskKey>>);
+pub(crate) struct Bells {
+    rung: Mutex<Vec<TaskKey>>,
+    /// Whether there are any, so that the loop need not take the lock to see that there are none.
+    any: AtomicBool,
+}
 
 impl Bells {
     pub(crate) fn ring(&self, key: TaskKey) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        self.rung.lock().unwrap_or_else(PoisonError::into_inner).push(key);
+        self.any.store(true, Ordering::Release);
     }
 
     /// Moves what has rung into `into`, which must be empty.
     #[inline]
     pub(crate) fn drain(&self, into: &mut Vec<TaskKey>) {
-        let mut rung = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if !rung.is_empty() {
-            std::mem::swap(&mut *rung, into);
+        if !self.any.load(Ordering::Acquire) {
+            return;
         }
+        // Before the list is taken: what rings afterwards says so again.
+        self.any.store(false, Ordering::Release);
+        let mut rung = self.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::swap(&mut *rung, into);
     }
 }
 
@@ -76,7 +84,8 @@ impl Wake for Bell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::Relaxed) {
+        let has_rung = self.rung.load(Ordering::Relaxed);
+        if !has_rung && !self.rung.swap(true, Ordering::Relaxed) {
             self.bells.ring(self.key);
         }
     }

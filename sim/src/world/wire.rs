@@ -253,7 +253,7 @@ impl State {
         }
         let listener = ListenState { life, at: addr, backlog: VecDeque::new(), acceptor: None };
         self.wire.listeners.insert(key, listener);
-        self.digest.word(u64::from(at) << 16 | u64::from(addr.port()));
+        self.pane.digest.word(u64::from(at) << 16 | u64::from(addr.port()));
         self.line(at, || format!("listens at {addr}"));
         Ok(addr)
     }
@@ -304,7 +304,7 @@ impl State {
             }
             conn.ends[1].state = EndState::Open;
             let peer = conn.ends[0].addr;
-            self.digest.word(key.number());
+            self.pane.digest.word(key.number());
             self.line(at, || format!("accepts c{} from {peer}", key.slot));
             return Poll::Ready(Ok((key, peer)));
         }
@@ -321,7 +321,7 @@ impl State {
         let client = End::new(at, EndState::Opening, SocketAddr::new(from, port));
         let server = End::new(target, EndState::Absent, to);
         let conn = self.wire.add([client, server]);
-        self.digest.word(u64::from(at) << 32 | u64::from(target));
+        self.pane.digest.word(u64::from(at) << 32 | u64::from(target));
         self.line(at, || format!("connects to {to} as c{}", conn.slot));
         self.send_syn(conn, 0);
         Ok(Some(conn))
@@ -445,7 +445,7 @@ impl State {
             return Poll::Ready(refused(kind, &end.addr.to_string()));
         }
         if end.state == EndState::Open {
-            self.digest.word(key.number());
+            self.pane.digest.word(key.number());
             return Poll::Ready(Ok(()));
         }
         keep(&mut end.reader, waker);
@@ -470,7 +470,7 @@ impl State {
         let mut len = pipe.delivered().min(buffer.len());
         if len == 0 {
             if buffer.is_empty() || pipe.fin_arrived {
-                self.digest.word(key.number());
+                self.pane.digest.word(key.number());
                 return Poll::Ready(Ok(0));
             }
             keep(&mut conn.ends[at].reader, waker);
@@ -491,8 +491,8 @@ impl State {
             pipe.acknowledge(len);
             self.offer_credit(key, 1 - at);
         }
-        self.digest.word(key.number() << 8 | 1);
-        self.digest.bytes(&buffer[..len]);
+        self.pane.digest.word(key.number() << 8 | 1);
+        self.pane.digest.bytes(&buffer[..len]);
         self.line(here, || format!("reads {len} from c{}", key.slot));
         Poll::Ready(Ok(len))
     }
@@ -547,8 +547,8 @@ impl State {
             len = self.wire.luck.range(1..len as u64) as usize;
             self.probe("net.partial_write");
         }
-        self.digest.word(key.number() << 8 | 2);
-        self.digest.bytes(&bytes[..len]);
+        self.pane.digest.word(key.number() << 8 | 2);
+        self.pane.digest.bytes(&bytes[..len]);
         self.send(key, at, Some(&bytes[..len]));
         self.line(from, || format!("writes {len} to c{}", key.slot));
         if self.message_sent(from) {
@@ -561,7 +561,7 @@ impl State {
             let bit = self.wire.luck.range(0..len as u64 * 8) as usize;
             if let Some(conn) = self.wire.conn(key) {
                 conn.pipes[at].flip(len, bit);
-                self.digest.word(bit as u64);
+                self.pane.digest.word(bit as u64);
                 self.probe("net.bit_flip");
                 self.world_line(|| {
                     format!("fault: bit {bit} of {len} bytes on c{} flips", key.slot)
@@ -608,7 +608,7 @@ impl State {
         if !conn.pipes[at].fin_sent {
             let node = conn.ends[at].node;
             self.send(key, at, None);
-            self.digest.word(key.number() << 8 | 3);
+            self.pane.digest.word(key.number() << 8 | 3);
             self.line(node, || format!("shuts c{} down", key.slot));
         }
         Ok(())
@@ -685,7 +685,7 @@ impl State {
         conn.ends[end].wake();
         self.clear_pipe(key, 0);
         self.clear_pipe(key, 1);
-        self.digest.word(key.number() << 8 | 4);
+        self.pane.digest.word(key.number() << 8 | 4);
         self.probe("net.reset");
         self.line(node, || format!("c{} is reset", key.slot));
     }
