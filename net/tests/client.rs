@@ -331,7 +331,14 @@ fn what_cannot_be_said_is_refused_before_it_is_sent() {
         let long = Bytes::from(vec![b'k'; KEY_BYTES_MAX + 1]);
         let short = Bytes::from_static(b"a");
         let scan = |start, end| {
-            Op::Scan(Scan { group: GroupId(1), start, end, keys_max: 1, bytes_max: 1 })
+            Op::Scan(Scan {
+                group: GroupId(1),
+                start,
+                end,
+                keys_max: 1,
+                bytes_max: 1,
+                has_values: true,
+            })
         };
         let wrong = [
             (Op::Get(long.clone()), Refusal::KeyTooLong),

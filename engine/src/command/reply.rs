@@ -20,6 +20,7 @@
 //!  5 committed  version 8 │ count 4 │ i64 8 …
 //!  6 failed     failure 1 │ write 4           10 conflict   check 4 │ version?
 //! 11 replacing  `replace.rs`
+//! 12 count      keys 8
 //! old       0 not asked │ 1 absent │ 2 found │ 3 not kept
 //! found     version 8 │ expiry? │ blob
 //! refusal   code 1 │ for NotLeader: node?
@@ -155,7 +156,7 @@ pub enum Reply {
     },
     /// What a key has.
     Value(Option<Found>),
-    /// What keys have, in the order of the question.
+    /// What keys have, in the order of the question; without its value, for who only looked.
     Values(Vec<Option<Found>>),
     /// A part of a scan.
     Page {
@@ -164,6 +165,8 @@ pub enum Reply {
         /// Where to go on: behind this key. `None` when the range is exhausted.
         next: Option<Bytes>,
     },
+    /// How many keys there are.
+    Count(u64),
     /// How the replacement of a node is.
     Replacing(Replacing),
 }
@@ -453,7 +456,11 @@ impl Reply {
             | Self::Committed { .. }
             | Self::Conflict { .. }
             | Self::Failed { .. } => true,
-            Self::Value(_) | Self::Values(_) | Self::Page { .. } | Self::Replacing(_) => false,
+            Self::Value(_)
+            | Self::Values(_)
+            | Self::Page { .. }
+            | Self::Count(_)
+            | Self::Replacing(_) => false,
         }
     }
 
@@ -521,6 +528,10 @@ impl Reply {
                 out.put_u8(11);
                 replacing.put(out);
             }
+            Self::Count(keys) => {
+                out.put_u8(12);
+                out.put_u64_le(*keys);
+            }
         }
     }
 
@@ -563,6 +574,7 @@ impl Reply {
             }
             10 => Self::Conflict { check: reader.u32()?, found: take_version(reader)? },
             11 => Self::Replacing(Replacing::take(reader)?),
+            12 => Self::Count(reader.u64()?),
             _ => return Err(FormatError::Field("reply")),
         })
     }

@@ -4,9 +4,11 @@
 //! request  session 28 │ level 1 │ patience ms 4 │ staleness ms 4 │ op tag 1 │ …
 //!  1 get        key
 //!  2 get many   count 4 │ key …
-//!  3 scan       group 4 │ keys 4 │ bytes 4 │ bound │ bound
+//!  3 scan       group 4 │ keys 4 │ bytes 4 │ values? 1 │ bound │ bound
 //!  4 write      the command's words, to the end
 //!  5 replace    node 8 │ directory?                of an operator: `replace.rs`
+//!  6 look       count 4 │ key …
+//!  7 count      group 4
 //! bound    0 open │ 1 key, included │ 2 key, excluded
 //! ```
 //! The sequence of the session names the request on its connection, also for reads and for clients
@@ -16,7 +18,9 @@
 
 use super::{
     Session,
-    bytes::{Read, finish, put_key, put_session, share, take_count, take_key, take_session},
+    bytes::{
+        Read, finish, put_key, put_session, share, take_bool, take_count, take_key, take_session,
+    },
     replace::Replace,
     reply::Refusal,
     verb::Command,
@@ -62,7 +66,7 @@ impl Level {
     }
 }
 
-/// Keys of one group, in order, with their values.
+/// Keys of one group, in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Scan {
     /// The group: each has an order and a moment of its own.
@@ -75,10 +79,12 @@ pub struct Scan {
     pub keys_max: u32,
     /// No more keys behind the one with which the page reaches this many bytes.
     pub bytes_max: u32,
+    /// Whether their values are wanted; they are empty otherwise, and no disk is asked.
+    pub has_values: bool,
 }
 
 impl Scan {
-    /// All keys that begin so.
+    /// All keys that begin so, with their values.
     #[must_use]
     pub fn of_prefix(group: GroupId, prefix: &Bytes, keys_max: u32, bytes_max: u32) -> Self {
         let mut after = prefix.to_vec();
@@ -92,7 +98,8 @@ impl Scan {
             }
             None => Bound::Unbounded,
         };
-        Self { group, start: Bound::Included(prefix.clone()), end, keys_max, bytes_max }
+        let start = Bound::Included(prefix.clone());
+        Self { group, start, end, keys_max, bytes_max, has_values: true }
     }
 
     /// The rest of it, behind what a page said.
@@ -109,8 +116,13 @@ pub enum Op {
     Get(Bytes),
     /// What keys of one group have, all at one moment.
     GetMany(Vec<Bytes>),
+    /// Of which of these keys of one group there is something, all at one moment: values with nothing
+    /// in them, and no disk is asked.
+    Look(Vec<Bytes>),
     /// A part of the keys of a group.
     Scan(Scan),
+    /// How many keys a group has, with those that are over and that nobody has asked for since.
+    Count(GroupId),
     /// A change.
     Write(Command),
     /// An operator's: new replicas for a node. Of the node that is asked, not of a group.
@@ -118,13 +130,13 @@ pub enum Op {
 }
 
 impl Op {
-    /// The keys that decide where it goes; a scan says its group itself, and a replacement goes to
-    /// everybody.
+    /// The keys that decide where it goes; what is of a whole group says so itself, and a replacement
+    /// goes to everybody.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let (keys, command): (&[Bytes], _) = match self {
             Self::Get(key) => (core::slice::from_ref(key), None),
-            Self::GetMany(keys) => (keys, None),
-            Self::Scan(_) | Self::Replace(_) => (&[], None),
+            Self::GetMany(keys) | Self::Look(keys) => (keys, None),
+            Self::Scan(_) | Self::Count(_) | Self::Replace(_) => (&[], None),
             Self::Write(command) => (&[], Some(command)),
         };
         let read = keys.iter().map(AsRef::as_ref);
@@ -144,11 +156,15 @@ impl Op {
         };
         let has_long_key = match self {
             Self::Get(key) => is_too_long(key),
-            Self::GetMany(keys) if keys.len() > GET_KEYS_MAX => return Err(Refusal::TooLarge),
-            Self::GetMany(keys) => keys.iter().any(is_too_long),
+            Self::GetMany(keys) | Self::Look(keys) => {
+                if keys.len() > GET_KEYS_MAX {
+                    return Err(Refusal::TooLarge);
+                }
+                keys.iter().any(is_too_long)
+            }
             Self::Scan(scan) => is_long_bound(&scan.start) || is_long_bound(&scan.end),
             Self::Write(command) => return command.check(),
-            Self::Replace(_) => false,
+            Self::Count(_) | Self::Replace(_) => false,
         };
         if has_long_key { Err(Refusal::KeyTooLong) } else { Ok(()) }
     }
@@ -186,16 +202,15 @@ impl Request {
                 put_key(out, key);
             }
             Op::GetMany(keys) => {
-                assert!(keys.len() <= GET_KEYS_MAX, "a request within the limits");
                 out.put_u8(2);
-                out.put_u32_le(keys.len() as u32);
-                keys.iter().for_each(|key| put_key(out, key));
+                put_keys(out, keys);
             }
             Op::Scan(scan) => {
                 out.put_u8(3);
                 out.put_u32_le(scan.group.0);
                 out.put_u32_le(scan.keys_max);
                 out.put_u32_le(scan.bytes_max);
+                out.put_u8(u8::from(scan.has_values));
                 put_bound(out, &scan.start);
                 put_bound(out, &scan.end);
             }
@@ -207,6 +222,14 @@ impl Request {
             Op::Replace(replace) => {
                 out.put_u8(5);
                 replace.put(out);
+            }
+            Op::Look(keys) => {
+                out.put_u8(6);
+                put_keys(out, keys);
+            }
+            Op::Count(group) => {
+                out.put_u8(7);
+                out.put_u32_le(group.0);
             }
         }
     }
@@ -223,15 +246,12 @@ impl Request {
         let (patience_ms, staleness_ms) = (reader.u32()?, reader.u32()?);
         let op = match reader.u8()? {
             1 => Op::Get(share(take_key(&mut reader)?)),
-            2 => {
-                let count = take_count(&mut reader, GET_KEYS_MAX, 2)?;
-                let keys = (0..count).map(|_| take_key(&mut reader).map(&share));
-                Op::GetMany(keys.collect::<Read<Vec<Bytes>>>()?)
-            }
+            2 => Op::GetMany(take_keys(&mut reader, &share)?),
             3 => Op::Scan(Scan {
                 group: GroupId(reader.u32()?),
                 keys_max: reader.u32()?,
                 bytes_max: reader.u32()?,
+                has_values: take_bool(&mut reader, "values")?,
                 start: take_bound(&mut reader)?.map(&share),
                 end: take_bound(&mut reader)?.map(&share),
             }),
@@ -240,11 +260,24 @@ impl Request {
                 Op::Write(Command::from_words(words)?.map(&share))
             }
             5 => Op::Replace(Replace::take(&mut reader)?),
+            6 => Op::Look(take_keys(&mut reader, &share)?),
+            7 => Op::Count(GroupId(reader.u32()?)),
             _ => return Err(FormatError::Field("op")),
         };
         finish(&reader)?;
         Ok(Self { session, level, patience_ms, staleness_ms, op })
     }
+}
+
+fn put_keys(out: &mut BytesMut, keys: &[Bytes]) {
+    assert!(keys.len() <= GET_KEYS_MAX, "a request within the limits");
+    out.put_u32_le(keys.len() as u32);
+    keys.iter().for_each(|key| put_key(out, key));
+}
+
+fn take_keys(reader: &mut Reader<'_>, share: &impl Fn(&[u8]) -> Bytes) -> Read<Vec<Bytes>> {
+    let count = take_count(reader, GET_KEYS_MAX, 2)?;
+    (0..count).map(|_| take_key(reader).map(share)).collect()
 }
 
 fn put_bound(out: &mut BytesMut, bound: &Bound<Bytes>) {

@@ -201,12 +201,14 @@ fn uuid() -> impl Strategy<Value = Uuid> {
 }
 
 fn request() -> impl Strategy<Value = Request> {
-    let scan = (any::<u32>(), bound(), bound(), any::<u32>(), any::<u32>());
+    let scan = (any::<u32>(), bound(), bound(), any::<u32>(), any::<u32>(), any::<bool>());
     let op = prop_oneof![
         key().prop_map(Op::Get),
         vec(key(), 0..5).prop_map(Op::GetMany),
-        scan.prop_map(|(group, start, end, keys_max, bytes_max)| {
-            Op::Scan(Scan { group: GroupId(group), start, end, keys_max, bytes_max })
+        vec(key(), 0..5).prop_map(Op::Look),
+        any::<u32>().prop_map(|group| Op::Count(GroupId(group))),
+        scan.prop_map(|(group, start, end, keys_max, bytes_max, has_values)| {
+            Op::Scan(Scan { group: GroupId(group), start, end, keys_max, bytes_max, has_values })
         }),
         command().prop_map(Op::Write),
         (any::<u64>(), option::of(uuid())).prop_map(|(node, directory)| {
@@ -274,7 +276,8 @@ fn reply() -> impl Strategy<Value = Reply> {
         (vec((key(), found()), 0..4), option::of(key()))
             .prop_map(|(items, next)| Reply::Page { items, next }),
     ];
-    prop_oneof![10 => asked, 1 => replacing().prop_map(Reply::Replacing)]
+    let count = any::<u64>().prop_map(Reply::Count);
+    prop_oneof![10 => asked, 1 => replacing().prop_map(Reply::Replacing), 1 => count]
 }
 
 const REFUSALS: &[Refusal] = &[
@@ -532,6 +535,22 @@ fn the_replacement_of_a_node_has_these_bytes() {
         "0b04000000010001 d3d3d3d3d3d3d3d3 d3d3d3d3d3d3d3d3 0001000000020000 \
          00d3d3d3d3d3d3d3 d3d3d3d3d3d3d3d3 d301"
     );
+}
+
+#[test]
+fn reads_that_ask_no_disk_are_these_bytes() {
+    let of = |op: Op| {
+        let (session, level) = (Session::default(), Level::Quorum);
+        let bytes = request_of(&Request { session, level, patience_ms: 0, staleness_ms: 0, op });
+        hex(&bytes[28 + 1 + 8..])
+    };
+    assert_eq!(of(Op::Look([text("a"), text("bc")].to_vec())), "0602000000010061 02006263");
+    assert_eq!(of(Op::Count(GroupId(3))), "0703000000");
+    let scan = Scan { has_values: false, ..Scan::of_prefix(GroupId(3), &text("a"), 7, 9) };
+    assert_eq!(of(Op::Scan(scan)), "0303000000070000 0009000000000101 006102010062");
+    let mut bytes = BytesMut::new();
+    Reply::Count(5).put(&mut bytes);
+    assert_eq!(hex(&bytes), "0c05000000000000 00");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     command::{
-        Body, Command, Level, Op, Outcome, Place, Refusal, Request, Response, Session, Told,
+        Body, Command, Level, Op, Outcome, Place, Refusal, Request, Response, Scan, Session, Told,
         encode, encoded_bytes,
     },
     limits, mark, planted,
@@ -91,8 +91,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// The group that an operation is of. The slots are split evenly over the groups.
     fn route(&self, op: &Op) -> Result<GroupId, Refusal> {
-        if let Op::Scan(scan) = op {
-            return Ok(scan.group);
+        if let Op::Scan(Scan { group, .. }) | Op::Count(group) = op {
+            return Ok(*group);
         }
         let groups = self.slotted.len() as u16;
         let mut group = None;

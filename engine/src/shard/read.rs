@@ -166,6 +166,11 @@ async fn read<R: Runtime>(
             }
             Reply::Values(values)
         }
+        Op::Look(keys) => {
+            let look = |key: &Bytes| view.look(key, now_ms).map(found);
+            Reply::Values(keys.iter().map(look).collect())
+        }
+        Op::Count(_) => Reply::Count(view.tree().len() as u64),
         Op::Scan(scan) => {
             let page = value::Scan {
                 start: scan.start.as_ref().map(AsRef::as_ref),
@@ -173,7 +178,10 @@ async fn read<R: Runtime>(
                 keys_max: (scan.keys_max as usize).min(limits::SCAN_KEYS_MAX),
                 bytes_max: (scan.bytes_max as usize).min(limits::RESPONSE_BYTES_MAX / 2),
             };
-            let page = view.scan(page, now_ms).await?;
+            let page = match scan.has_values {
+                true => view.scan(page, now_ms).await?,
+                false => view.keys(page, now_ms),
+            };
             let item = |(key, value)| (Bytes::from(key), found(value));
             let items = page.items.into_iter().map(item).collect();
             Reply::Page { items, next: page.next.map(Bytes::from) }

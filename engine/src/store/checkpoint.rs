@@ -124,6 +124,7 @@ fn old_bytes(reply: &Reply) -> usize {
         | Reply::Value(_)
         | Reply::Values(_)
         | Reply::Page { .. }
+        | Reply::Count(_)
         | Reply::Replacing(_) => 0,
     }
 }
@@ -163,7 +164,11 @@ fn gist(outcome: Option<&Outcome>) -> u64 {
                 stir(stir(9, u64::from(*check)), found.map_or(0, |found| found.0))
             }
             Reply::Failed { write, .. } => stir(10, u64::from(*write)),
-            Reply::Value(_) | Reply::Values(_) | Reply::Page { .. } | Reply::Replacing(_) => 11,
+            Reply::Value(_)
+            | Reply::Values(_)
+            | Reply::Page { .. }
+            | Reply::Count(_)
+            | Reply::Replacing(_) => 11,
         },
     }
 }

@@ -293,6 +293,7 @@ fn weight(reply: &Reply) -> usize {
             | Reply::Value(_)
             | Reply::Values(_)
             | Reply::Page { .. }
+            | Reply::Count(_)
             | Reply::Replacing(_) => 0,
         }
 }

@@ -209,22 +209,11 @@ impl<R: Runtime> View for IndexView<R> {
     }
 
     async fn scan(&self, scan: Scan<'_>, now_ms: u64) -> Result<Page, ReadError> {
-        let mut page = Page::default();
-        let (mut locs, mut bytes) = (Vec::new(), 0);
-        let mut cursor = self.tree.range(scan.start, scan.end);
-        while let Some((key, Place { loc, version, expires_ms })) = cursor.next() {
-            if locs.len() >= scan.keys_max.max(1) || bytes >= scan.bytes_max.max(1) {
-                page.next = page.items.last().map(|(key, _)| key.clone());
-                break;
-            }
-            let place = Place { loc, version, expires_ms };
-            if place.is_expired(now_ms) && !planted!("expired_returned") {
-                continue;
-            }
-            bytes += item_bytes(&place);
-            locs.push(loc);
-            page.items.push((key.to_vec(), Found { value: Vec::new(), version, expires_ms }));
-        }
+        let mut locs = Vec::new();
+        let mut page = self.list(scan, now_ms, |_, place| {
+            locs.push(place.loc);
+            item_bytes(place)
+        });
         self.fill(&mut page.items, &locs).await?;
         Ok(page)
     }
@@ -232,6 +221,48 @@ impl<R: Runtime> View for IndexView<R> {
     fn applied(&self) -> Version {
         self.applied
     }
+}
+
+impl<R: Runtime> IndexView<R> {
+    /// What is known of a key but for its value, which is empty: no disk is asked.
+    #[must_use]
+    pub fn look(&self, key: &[u8], now_ms: u64) -> Option<Found> {
+        let place = self.tree.get(key)?;
+        (!place.is_expired(now_ms)).then(|| without_value(&place))
+    }
+
+    /// Keys in order, all values empty: no disk is asked.
+    #[must_use]
+    pub fn keys(&self, scan: Scan<'_>, now_ms: u64) -> Page {
+        self.list(scan, now_ms, |key, _| key.len())
+    }
+
+    /// Keys in order, each as heavy as is said.
+    fn list(
+        &self,
+        scan: Scan<'_>,
+        now_ms: u64,
+        mut weigh: impl FnMut(&[u8], &Place) -> usize,
+    ) -> Page {
+        let (mut page, mut bytes) = (Page::default(), 0);
+        let mut cursor = self.tree.range(scan.start, scan.end);
+        while let Some((key, place)) = cursor.next() {
+            if page.items.len() >= scan.keys_max.max(1) || bytes >= scan.bytes_max.max(1) {
+                page.next = page.items.last().map(|(key, _)| key.clone());
+                break;
+            }
+            if place.is_expired(now_ms) && !planted!("expired_returned") {
+                continue;
+            }
+            bytes += weigh(key, &place);
+            page.items.push((key.to_vec(), without_value(&place)));
+        }
+        page
+    }
+}
+
+const fn without_value(place: &Place) -> Found {
+    Found { value: Vec::new(), version: place.version, expires_ms: place.expires_ms }
 }
 
 impl<R: Runtime> Indexed<R> {

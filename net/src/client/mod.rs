@@ -54,7 +54,7 @@ use std::{
 
 use bytes::BytesMut;
 use trilith_engine::{
-    command::{Level, Op, Outcome, Refusal, Request, Response, Session, Told},
+    command::{Level, Op, Outcome, Refusal, Request, Response, Scan, Session, Told},
     mark,
     runtime::{Clock, Instant, Push, Rng, Runtime, Sender, Task, timeout},
     shard::{Caller, Inbound},
@@ -165,9 +165,9 @@ enum Target {
 impl Target {
     fn of(op: &Op, groups: u16) -> Self {
         match op {
-            Op::Scan(scan) => Self::Group(scan.group),
+            Op::Scan(Scan { group, .. }) | Op::Count(group) => Self::Group(*group),
             Op::Replace(_) => Self::Any,
-            Op::Get(_) | Op::GetMany(_) | Op::Write(_) => {
+            Op::Get(_) | Op::GetMany(_) | Op::Look(_) | Op::Write(_) => {
                 op.keys().next().map_or(Self::Any, |key| match slot_of(key) {
                     slot if groups == 0 => Self::Slot(slot),
                     slot => Self::Group(GroupId(u32::from(group_of(slot, groups)) + 1)),

@@ -258,6 +258,12 @@ impl Act {
         }
     }
 
+    /// Whether a read asks for more than whether something is there, and until when.
+    #[must_use]
+    pub const fn looks_into_values(&self) -> bool {
+        !matches!(self, Self::Exists(_) | Self::Ttl(..) | Self::Type(_) | Self::Fixed(..))
+    }
+
     /// Whether it changes nothing, whatever is there.
     #[must_use]
     pub const fn is_read(&self) -> bool {

@@ -21,7 +21,11 @@ pub(super) fn operation(act: &Act) -> Option<Op> {
     let command = match act {
         act if act.is_read() => {
             let mut keys: Vec<Bytes> = act.keys().into_iter().cloned().collect();
-            return Some(if keys.len() == 1 { Op::Get(keys.remove(0)) } else { Op::GetMany(keys) });
+            return Some(match act {
+                act if !act.looks_into_values() => Op::Look(keys),
+                _ if keys.len() == 1 => Op::Get(keys.remove(0)),
+                _ => Op::GetMany(keys),
+            });
         }
         Act::Set(Set { key, value, expiry, present, answers }) => Command::Set {
             key: key.clone(),
@@ -99,9 +103,10 @@ pub(super) fn render(act: &Act, reply: Reply, late: Late) -> Said {
         (_, Reply::Length { bytes, .. }) => Said::Number(bytes as i64),
         (_, Reply::Committed { .. }) => Said::Ok,
         (_, Reply::Failed { failure, .. }) => failed(failure),
-        (_, Reply::Conflict { .. } | Reply::Page { .. } | Reply::Replacing(_)) => {
-            Said::Error(Cow::Borrowed("INDOUBT a node answered something else than was asked"))
-        }
+        (
+            _,
+            Reply::Conflict { .. } | Reply::Page { .. } | Reply::Count(_) | Reply::Replacing(_),
+        ) => Said::Error(Cow::Borrowed("INDOUBT a node answered something else than was asked")),
     }
 }
 

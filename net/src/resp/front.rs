@@ -408,15 +408,13 @@ impl<R: Runtime> Front<R> {
         }
         let pieces = parts.values().flat_map(|all| all.chunks(GET_KEYS_MAX));
         for piece in pieces {
-            let op = Op::GetMany(piece.iter().map(|at| keys[*at].clone()).collect());
+            let piece_keys = piece.iter().map(|at| keys[*at].clone()).collect();
+            let op = if wants_values { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
             let response = self.lane(connection).call(op, mood.read()).await;
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
                     read.stamp = read.stamp.max(response.told.stamp);
-                    for (at, mut found) in piece.iter().zip(values) {
-                        if let Some(found) = found.as_mut().filter(|_| !wants_values) {
-                            found.value = Bytes::new();
-                        }
+                    for (at, found) in piece.iter().zip(values) {
                         bytes += found.as_ref().map_or(0, |found| found.value.len());
                         read.found[*at] = found;
                     }

@@ -14,12 +14,12 @@ use bytes::Bytes;
 use stage::{SECOND, Stage, append, delete, set, small};
 use trilith_engine::{
     command::{
-        Command, Condition, Expiry, Op, Outcome, Replace, Replacing, Reply, Stage as Step,
+        Command, Condition, Expiry, Op, Outcome, Replace, Replacing, Reply, Scan, Stage as Step,
         Transaction, Write,
     },
     raft::Config,
     shard::ShardOptions,
-    types::Uuid,
+    types::{GroupId, Uuid},
 };
 use trilith_sim::{
     subject::cluster::number,
@@ -348,5 +348,52 @@ fn a_snapshot_may_become_any_number_of_segments() {
     stage.world.power_loss(NodeId(other));
     let answers = stage.ask(&all, vec![set("last".into(), Bytes::new())], 20 * SECOND);
     assert!(matches!(answers[0], Some(Outcome::Ok(_))), "{answers:?}");
+    stage.assert_no_panic();
+}
+
+/// What is asked of keys without their values is right, and asks no disk: this one answers nothing
+/// that lies in it any more.
+#[test]
+fn keys_are_looked_at_on_a_disk_that_cannot_be_read() {
+    let mut stage = Stage::new(1, &small());
+    let value = Bytes::from(vec![1; 1000]);
+    let first = (0..40).map(|nth| set(format!("key{nth:02}"), value.clone())).collect();
+    assert!(stage.ask(&[0], first, 10 * SECOND).iter().all(Option::is_some));
+    let (key, condition) = (Bytes::from_static(b"brief"), Condition::Always);
+    let (value, expiry) = (Bytes::new(), Expiry::After(2000));
+    let brief = Command::Set { key, value, expiry, condition, want_old: false };
+    stage.ask_each(&[0], vec![Op::Write(brief), delete("key07".into())]);
+    stage.world.run_for(3 * SECOND);
+    stage.world.with_platter(NodeId(0), |disk| {
+        for file in disk.file_names().iter().filter(|name| name.starts_with("j/")) {
+            for offset in (4096..64 << 10).step_by(512) {
+                disk.rot(file, offset, 3);
+            }
+        }
+    });
+    let keys = ["key00", "key07", "brief", "none"];
+    let look = Op::Look(keys.map(|key| Bytes::from_static(key.as_bytes())).to_vec());
+    let there: Vec<bool> = match stage.ask(&[0], vec![look], SECOND).remove(0) {
+        Some(Outcome::Ok(Reply::Values(found))) => found.iter().map(Option::is_some).collect(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(there, vec![true, false, false, false]);
+    let all = Scan::of_prefix(GroupId(1), &Bytes::from_static(b"key"), 30, 1 << 20);
+    let mut scan = Scan { has_values: false, ..all };
+    let mut names = Vec::new();
+    loop {
+        let page = stage.ask(&[0], vec![Op::Scan(scan.clone())], SECOND).remove(0);
+        let Some(Outcome::Ok(Reply::Page { items, next })) = page else { panic!("{page:?}") };
+        names.extend(items.into_iter().map(|(key, _)| key));
+        let Some(next) = next else { break };
+        scan = scan.behind(next);
+    }
+    let expected = (0..40).filter(|nth| *nth != 7).map(|nth| format!("key{nth:02}"));
+    assert!(names.iter().eq(expected.collect::<Vec<_>>().iter()));
+    let count = stage.ask(&[0], vec![Op::Count(GroupId(1))], SECOND).remove(0);
+    assert!(matches!(count, Some(Outcome::Ok(Reply::Count(39 | 40)))), "{count:?}");
+    let get = Op::Get(Bytes::from_static(b"key00"));
+    let value = stage.ask(&[0], vec![get], SECOND).remove(0);
+    assert!(!matches!(value, Some(Outcome::Ok(_))), "the disk is not as bad as was meant");
     stage.assert_no_panic();
 }
