@@ -160,6 +160,33 @@ fn a_race_with_a_sleep_does_not_wait_for_it() {
 }
 
 #[test]
+fn a_queue_between_threads_loses_nothing_and_nobody_sleeps_on() {
+    const EACH: u64 = 20_000;
+    let (sender, mut receiver) = queue::<u64>(2);
+    let (bored, mut never) = queue::<u64>(1);
+    let threads: Vec<_> = (0..2)
+        .map(|at| {
+            let sender = sender.clone();
+            thread::spawn(move || {
+                for value in 0..EACH {
+                    block_on(sender.send(at * EACH + value)).unwrap();
+                }
+            })
+        })
+        .collect();
+    drop(sender);
+    let mut seen: Vec<u64> = Vec::new();
+    while let Either::Right(Ok(value)) = block_on(race(never.recv(), receiver.recv())) {
+        seen.push(value);
+    }
+    drop(bored);
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    assert!(seen.iter().filter(|value| **value < EACH).is_sorted());
+    seen.sort_unstable();
+    assert_eq!(seen, (0..2 * EACH).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_core_is_one_thread_that_ends_with_its_tasks() {
     let native = Native::new("");
     let names = Arc::new(std::sync::Mutex::new(Vec::new()));
