@@ -159,11 +159,20 @@ fn redis_clients_are_served_by_any_node() {
     let at = |node: u16| SocketAddr::new(base.ip(), base.port() + 10 * node);
     let mut demo = Typed::start(&scratch, &["--resp", &base.to_string(), "--dir", &dir]);
     assert_eq!(Redis::to(at(1)).ask(&["SET", "hello", "world"]), "OK");
+    // Each of these is passed on to another node.
+    let mut anybody: Vec<_> = (0..3).map(|_| Redis::to(base)).collect();
+    for redis in &mut anybody {
+        assert_eq!(redis.ask(&["GET", "hello"]), "\"world\"");
+    }
     let mut second = Redis::to(at(2));
     assert_eq!(second.ask(&["GET", "hello"]), "\"world\"");
     demo.say("chaos kill 1\n", "2 of 3 nodes run");
     assert!(TcpStream::connect(at(1)).is_err(), "somebody listens at the port of a killed node");
     assert_eq!(second.ask(&["GET", "hello"]), "\"world\"");
+    for _ in 0..3 {
+        assert_eq!(Redis::to(base).ask(&["GET", "hello"]), "\"world\"");
+    }
+    assert_eq!(anybody.into_iter().filter_map(|mut redis| redis.tries(&["PING"])).count(), 2);
     assert_eq!(Redis::to(at(3)).ask(&["APPEND", "hello", "!"]), "(integer) 6");
     // Its ports and its directory are taken as long as it runs.
     let other = ["demo", "--resp", &base.to_string()];

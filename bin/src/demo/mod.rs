@@ -1,25 +1,27 @@
 //! `trilith demo`: a cluster in one process, and a prompt to talk to it and to hurt it.
 //!
 //! ```text
-//!   prompt ── a Redis client ─┐      ┌─ node 1 ═╗
-//!   redis-cli, anybody ───────┼──────┼─ node 2 ═╬═ over the loopback, through gates
-//!                             └──────┴─ node 3 ═╝
+//!   prompt ── a Redis client ──────────┐      ┌─ node 1 ═╗
+//!   redis-cli, anybody ── front door ──┼──────┼─ node 2 ═╬═ over the loopback, through gates
+//!                     └────────────────┘      └─ node 3 ═╝
 //! ```
 //! Each node is the one that `trilith server` runs, on a thread of its own, with a directory and two
 //! ports: node n's are 10 n above the usual ones. So everything that is seen here is true of servers.
+//! At the usual Redis port itself one is passed on to a node that runs.
 //!
 //! Lines are read until there are no more, from a terminal or from a pipe; in a pipe each is shown
 //! before its answer, so that what comes out reads as a session does. The directory is gone in the
 //! end unless one was named.
 //!
 //! Files in reading order: `prompt` (what a line means), `session` (doing it), `asker` (asking the
-//! cluster), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
+//! cluster), `door` (the way in for others), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
 //! (what it tells of itself).
 //!
 //! Not here: processes that are killed for a test's sake (`kill`), a server (`server.rs`).
 
 mod asker;
 mod cut;
+mod door;
 mod host;
 mod prompt;
 mod seen;
@@ -48,6 +50,7 @@ use crate::{
     member::{Guests, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
     out::Out,
 };
+use door::Door;
 use session::Session;
 
 /// As many as a cluster may have.
@@ -71,8 +74,8 @@ pub struct Demo {
     /// end.
     #[arg(long, value_name = "DIRECTORY")]
     dir: Option<PathBuf>,
-    /// Above which address the nodes listen: node n serves Redis clients 10 n above that port, and
-    /// other nodes 2 above that.
+    /// Where Redis clients are passed on to a node that runs. Node n itself serves them 10 n above
+    /// that port, and other nodes 2 above that.
     #[arg(long, default_value_t = SocketAddr::from((Ipv4Addr::LOCALHOST, RESP_PORT)), value_name = "IP:PORT")]
     resp: SocketAddr,
     #[command(flatten)]
@@ -102,7 +105,9 @@ pub fn run(demo: &Demo, out: Out) -> Outcome {
     let nodes = demo.plan()?;
     check_directory(dir, &nodes)?;
     let count = nodes.len();
-    let mut session = Session::start(nodes, dir, out)?;
+    // The nodes have ports of their own: without a front door, one knocks at these.
+    let door = Door::open(demo.resp).map(|door| (demo.resp, door)).ok();
+    let mut session = Session::start(nodes, dir, door, out)?;
     let what = format!("{count} nodes in one process, with their data in {}", dir.display());
     out.say(&format!("{what}, {fate}\n"))?;
     converse(&mut session, &events, out)

@@ -14,6 +14,7 @@ use trilith_net::node::NodeOptions;
 use super::{
     asker::Asker,
     directory,
+    door::Door,
     host::{Host, State},
     prompt::{self, Chaos, Line, Which},
     seen::Notes,
@@ -32,13 +33,20 @@ const LOOK_EVERY: Duration = Duration::from_millis(5);
 pub(super) struct Session {
     hosts: Vec<Host>,
     asker: Asker,
+    /// The way in for others, and where it is.
+    door: Option<(SocketAddr, Door)>,
     notes: Notes,
     out: Out,
 }
 
 impl Session {
     /// Starts all nodes, and waits until one of them leads.
-    pub(super) fn start(nodes: Vec<NodeOptions>, dir: &Path, out: Out) -> Outcome<Self> {
+    pub(super) fn start(
+        nodes: Vec<NodeOptions>,
+        dir: &Path,
+        door: Option<(SocketAddr, Door)>,
+        out: Out,
+    ) -> Outcome<Self> {
         let notes = Notes::default();
         let within = nodes.iter().map(|options| options.resp_within).max().unwrap_or_default();
         let hosts = nodes.into_iter().map(|options| {
@@ -46,7 +54,7 @@ impl Session {
             Host::start(options, data, notes.clone())
         });
         let hosts = hosts.collect::<Outcome<Vec<_>>>()?;
-        let session = Self { hosts, asker: Asker::new(within), notes, out };
+        let session = Self { hosts, asker: Asker::new(within), door, notes, out };
         let until = Instant::now() + LEADS_WITHIN;
         while session.leader().is_none() {
             if Instant::now() > until {
@@ -55,18 +63,28 @@ impl Session {
             }
             thread::sleep(LOOK_EVERY);
         }
+        session.tell_the_door();
         Ok(session)
+    }
+
+    fn tell_the_door(&self) {
+        if let Some((_, door)) = &self.door {
+            door.leads_to(self.reachable());
+        }
     }
 
     /// The first words.
     pub(super) fn introduce(&self) -> Outcome {
         self.status()?;
-        if let Some(first) = self.hosts.first() {
-            let (ip, port) = (first.resp.ip(), first.resp.port());
-            self.out.say(&format!("\nnext: redis-cli -h {ip} -p {port} set hello world"))?;
-            self.out.say("or type it here, and then: chaos kill leader; see help")?;
+        let first = self.hosts.first().map(|host| host.resp);
+        let Some(at) = self.door.as_ref().map(|(at, _)| *at).or(first) else { return Ok(()) };
+        let (ip, port) = (at.ip(), at.port());
+        self.out.say(&format!("\nnext: redis-cli -h {ip} -p {port} set hello world"))?;
+        self.out.say("or type it here, and then: chaos kill leader; see help")?;
+        match &self.door {
+            Some(_) => self.out.say(&format!("(port {port} leads to any node that runs)")),
+            None => self.out.say("(the usual port is taken: this is a node's own)"),
         }
-        Ok(())
     }
 
     /// Does what a line says. Whether it was the last one.
@@ -76,6 +94,7 @@ impl Session {
                 self.out.say(&format!("node {} has ended by itself: {failure}", host.number))?;
             }
         }
+        self.tell_the_door();
         match prompt::read(line) {
             Line::Nothing => {}
             Line::Quit => return Ok(true),
@@ -156,6 +175,7 @@ impl Session {
                 self.out.say(&format!("node {number} {now}, as before"))?;
             }
         }
+        self.tell_the_door();
         let count = self.hosts.len();
         let run = self.hosts.iter().filter(|host| host.state == State::Runs).count();
         let means = match run {
