@@ -340,6 +340,7 @@ const PLANTED: &[Mutant] = &[
             "links answer for a node that hangs in a read of its disk",
         )
     },
+    of_room("shard_commit_goes_back", "shard", "a hard state names less than one before it"),
     filling("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again"),
     pacing("shard_never_slow", "a node never finds itself slow"),
     ageing("shard_own_clock_is_the_time", "a leader stamps by its own clock, whatever others say"),

@@ -109,6 +109,7 @@ pub(super) fn push_hard(frame: &mut Load, id: GroupId, hard: HardState, cut: Opt
         value: &value,
     };
     frame.push(&record);
+    frame.has_hard(id, hard);
 }
 
 pub(super) fn push_checkpoint(frame: &mut Load, id: GroupId, checkpoint: &Checkpoint) {

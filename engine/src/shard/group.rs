@@ -78,8 +78,9 @@ pub(super) struct Group {
     pub(super) deadline: Option<Moment>,
     /// Where its newest hard state and checkpoint lie.
     pub(super) anchor: Anchor,
-    /// The newest term that is durable.
+    /// The newest term that is durable, and the highest commit.
     pub(super) term: Term,
+    pub(super) commit: Index,
 }
 
 /// What the core wants written.
@@ -178,6 +179,38 @@ impl Offered {
 }
 
 impl Group {
+    /// One that begins a life, with what is durable of its term and commit.
+    pub(super) fn new(raft: Raft, hard: HardState, window: Window, state: State) -> Self {
+        Self {
+            stamp: state.stamp(),
+            committed: state.applied(),
+            term: hard.term,
+            // Beyond its end nothing is known of a log.
+            commit: hard.commit.min(raft.log().last().index),
+            raft,
+            window,
+            state,
+            roster: BTreeMap::new(),
+            strangers: BTreeMap::new(),
+            stamped_at: Moment::default(),
+            clock: None,
+            void: BTreeMap::new(),
+            void_again: BTreeMap::new(),
+            uncounted: BTreeSet::new(),
+            compared: Compared::default(),
+            mended: BTreeMap::new(),
+            unsaved: Unsaved::default(),
+            gathered: Vec::new(),
+            waiting: VecDeque::new(),
+            asked: VecDeque::new(),
+            confirmed: VecDeque::new(),
+            fresh: Freshness::default(),
+            held: None,
+            deadline: None,
+            anchor: Anchor::default(),
+        }
+    }
+
     /// Which node a replica is on.
     pub(super) fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         let seat = self.roster.get(&replica).map(|seat| seat.node);

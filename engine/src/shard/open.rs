@@ -14,9 +14,7 @@ use core::{fmt, time::Duration};
 use super::{
     Outbox, Shard,
     checkpoint::{Checkpoint, Unreadable},
-    compare::Compared,
-    fresh::Freshness,
-    group::{Group, Offered, Unsaved},
+    group::{Group, Offered},
     pace::{Pace, PaceOptions},
     peers::Peers,
     recover::{self, Found},
@@ -294,30 +292,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return Err(OpenError::Irreparable(id, "its last records, and nobody else has them"));
         }
         Ok(Group {
-            raft,
-            window: recovered.window,
-            state,
             roster,
-            strangers: BTreeMap::new(),
             stamp: recovered.stamp,
             stamped_at: now,
-            clock: None,
             void: recovered.void,
-            void_again: BTreeMap::new(),
             uncounted,
-            compared: Compared::default(),
-            mended: BTreeMap::new(),
-            unsaved: Unsaved::default(),
-            gathered: Vec::new(),
-            waiting: VecDeque::new(),
-            asked: VecDeque::new(),
-            confirmed: VecDeque::new(),
-            fresh: Freshness::default(),
-            committed: at.index,
-            held: None,
-            deadline: None,
             anchor: Anchor { at: anchor, covers: at.index, stamp: checkpoint_stamp },
-            term: hard.term,
+            ..Group::new(raft, hard, recovered.window, state)
         })
     }
 }

@@ -24,7 +24,7 @@
 //! could be committed.
 //!
 //! Invariants: only what was never proposed is refused; a hard state names no commit beyond what is
-//! durable of the log.
+//! durable of the log, and none below one that a durable one names.
 //!
 //! Not here: who may use the last room of the disk (`journal/room.rs`), what is moved
 //! (`compaction.rs`), handing over (`pace.rs`).
@@ -206,11 +206,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if !self.unsaved.contains(&id) {
             return Some(group.raft.hard());
         }
-        let durable = group.durable();
         let is_bounded = !planted!("shard_checkpoint_speaks_of_what_waits");
-        let hard = if is_bounded { group.raft.hard_up_to(durable) } else { group.raft.hard() };
+        let hard = if is_bounded { group.hard() } else { group.raft.hard() };
         // An applied entry that is written again is in its place when that has landed.
-        let is_whole = group.state.applied() <= durable && group.void_again.is_empty();
+        let is_whole = group.state.applied() <= group.durable() && group.void_again.is_empty();
         let may_go = self.room.grade(self.now()) != Grade::Everything && is_whole;
         (may_go || !is_bounded).then(|| {
             mark!("shard_checkpoint_of_a_group_that_waits");
@@ -224,6 +223,14 @@ impl Group {
     pub(super) fn durable(&self) -> Index {
         let from = [self.unsaved.first, self.unsaved.cut].into_iter().flatten().min();
         from.map_or(self.raft.log().last().index, |from| Index(from.0.saturating_sub(1)))
+    }
+
+    /// The hard state, as the log on the disk can bear it: it names no commit beyond that log. But
+    /// one that was named before stays: an entry that is written again was committed all the same.
+    pub(super) fn hard(&self) -> HardState {
+        let hard = self.raft.hard_up_to(self.durable());
+        let named = if planted!("shard_commit_goes_back") { Index(0) } else { self.commit };
+        HardState { commit: hard.commit.max(named), ..hard }
     }
 
     /// Whether everything that it wants written gives room back.

@@ -24,6 +24,7 @@ use super::{
     window::{Extent, Slot},
 };
 use crate::{
+    always,
     command::{Body, Entry, Place, encode},
     journal::{FrameBuilder, Journal, JournalError, Persisted, Record, RecordKind, Sync},
     limits, mark,
@@ -53,10 +54,9 @@ pub(super) struct Flight {
     deletions: Vec<SegmentId>,
     /// What its records are.
     lines: Vec<(RecordKind, Version)>,
+    hards: Vec<(GroupId, HardState)>,
     /// Whether all of it gives room back.
     is_relief: bool,
-    /// Groups of which it has nothing but these terms.
-    leaps: Vec<(GroupId, Term)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,11 +75,18 @@ pub(super) struct Load {
     /// How much of it each kind of piece may take.
     share: usize,
     lines: Vec<(RecordKind, Version)>,
+    /// The hard states in it.
+    hards: Vec<(GroupId, HardState)>,
 }
 
 impl Load {
     pub(super) const fn new(frame: FrameBuilder, share: usize) -> Self {
-        Self { frame, share, lines: Vec::new() }
+        Self { frame, share, lines: Vec::new(), hards: Vec::new() }
+    }
+
+    /// That a group's hard state is in it.
+    pub(super) fn has_hard(&mut self, id: GroupId, hard: HardState) {
+        self.hards.push((id, hard));
     }
 
     /// How long its records are.
@@ -258,29 +265,30 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         // Nothing of it can be refused: others have heard of it, or wait behind it.
         frame.frame.promise();
         let mut flight = Flight { is_relief, ..Flight::default() };
-        self.push_leaps(&mut frame, &mut flight);
-        if !flight.leaps.is_empty() {
-            flight.lines = frame.lines;
-            self.flight = flight;
-            return frame.frame;
+        self.push_leaps(&mut frame);
+        if frame.frame.is_empty() {
+            self.push_all(&mut frame, &mut flight);
         }
-        self.push_unsaved(&mut frame, &mut flight);
-        if !is_relief {
-            self.push_derived(&mut frame, &mut flight.derived);
-            self.push_values(&mut frame, &mut flight.values);
-        }
-        self.push_lost_deletions(&mut frame, &mut flight.deletions);
-        self.push_anchors(&mut frame, &mut flight);
-        flight.installs = self.push_installs(&mut frame);
-        flight.lines = frame.lines;
+        (flight.lines, flight.hards) = (frame.lines, frame.hards);
         self.flight = flight;
         frame.frame
+    }
+
+    fn push_all(&mut self, frame: &mut Load, flight: &mut Flight) {
+        self.push_unsaved(frame, flight);
+        if !flight.is_relief {
+            self.push_derived(frame, &mut flight.derived);
+            self.push_values(frame, &mut flight.values);
+        }
+        self.push_lost_deletions(frame, &mut flight.deletions);
+        self.push_anchors(frame, flight);
+        flight.installs = self.push_installs(frame);
     }
 
     /// A term that is further away than any that can be missed is written down before anything is
     /// promised in it. Should the frame with the promise be lost, the terms in front of it bound
     /// what is lost (`recover.rs`).
-    fn push_leaps(&mut self, frame: &mut Load, flight: &mut Flight) {
+    fn push_leaps(&mut self, frame: &mut Load) {
         for id in &self.unsaved {
             let Some(group) = self.groups.get(id) else { continue };
             let term = group.raft.term();
@@ -289,9 +297,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 continue;
             }
             mark!("shard_far_term_goes_first");
-            let hard = HardState { vote: None, ..group.raft.hard_up_to(group.durable()) };
+            let hard = HardState { vote: None, ..group.hard() };
             checkpoint::push_hard(frame, *id, hard, None);
-            flight.leaps.push((*id, term));
         }
     }
 
@@ -427,11 +434,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for id in flight.installs {
             self.snapshot_counts(id, at);
         }
-        let written = |(id, unsaved): &(GroupId, Unsaved)| Some((*id, unsaved.hard?.term));
-        for (id, term) in flight.groups.iter().filter_map(written).chain(flight.leaps) {
-            if let Some(group) = self.groups.get_mut(&id) {
-                group.term = group.term.max(term);
-            }
+        for (id, hard) in flight.hards {
+            let Some(group) = self.groups.get_mut(&id) else { continue };
+            always!(hard.commit >= group.commit, "what is known as committed is not forgotten");
+            group.term = group.term.max(hard.term);
+            group.commit = group.commit.max(hard.commit);
         }
         for (id, unsaved) in flight.groups {
             if let Some(write) = unsaved.newest {
