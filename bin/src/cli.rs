@@ -1,4 +1,5 @@
-//! `trilith cli`: asks a cluster for one thing, through the same client that programs use.
+//! `trilith cli`: asks a cluster for one thing, through the same client that programs use; or, told
+//! nothing to ask, talks to it in the commands of Redis (`cli/talk.rs`).
 //!
 //! Not here: the client (`trilith_net::client`), a data directory without a server (`kv.rs`).
 
@@ -29,10 +30,13 @@ use crate::{
     out::{Cell, Out, lossy},
 };
 
-/// Where the cluster is, and what to ask it.
+mod talk;
+
+/// Where the cluster is, and what to ask it. Without anything to ask it reads Redis commands, one a
+/// line, until there are no more; `help` tells which there are.
 #[derive(Args, Debug)]
 pub struct Cli {
-    /// Nodes of the cluster: any of them, the more the better.
+    /// Nodes of the cluster, to ask for one thing: any of them, the more the better.
     #[arg(
         long,
         global = true,
@@ -41,11 +45,14 @@ pub struct Cli {
         value_name = "IP:PORT,…"
     )]
     at: Vec<SocketAddr>,
+    /// Where nodes serve Redis clients, to talk to them.
+    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7379", value_name = "IP:PORT,…")]
+    resp: Vec<SocketAddr>,
     /// How long to try.
     #[arg(long, global = true, default_value_t = 10_000, value_name = "MS")]
     within_ms: u64,
     #[command(subcommand)]
-    what: What,
+    what: Option<What>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -94,44 +101,18 @@ enum ReadLevel {
 
 /// Does it.
 pub fn run(cli: &Cli, out: Out) -> Outcome {
-    let (op, level) = match &cli.what {
-        What::Get { key, level } => (Op::Get(bytes(key)), *level),
-        What::Set { key, value } => {
-            let (key, value) = (bytes(key), given(value)?);
-            let (expiry, condition) = (Expiry::None, Condition::Always);
-            (
-                write(Command::Set { key, value, expiry, condition, want_old: false }),
-                ReadLevel::Strong,
-            )
-        }
-        What::Delete { key } => {
-            let (key, condition) = (bytes(key), Condition::Always);
-            (write(Command::Delete { key, condition, want_old: false }), ReadLevel::Strong)
-        }
-        What::Incr { key, by } => {
-            (write(Command::Increment { key: bytes(key), by: *by }), ReadLevel::Strong)
-        }
-    };
-    let level = match level {
-        ReadLevel::Eventual => Level::Eventual,
-        ReadLevel::Quorum => Level::Quorum,
-        ReadLevel::Strong => Level::Strong,
-    };
-    let wish = Wish { level, staleness_ms: 0, within: Duration::from_millis(cli.within_ms) };
-    // No file is touched: the directory is where we are.
-    let ran = run_core(env::temp_dir(), |os| async move {
-        let client = Client::start(&os, &cli.at, ClientOptions::default());
-        client.call(op, wish).await
-    });
-    let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
-    match response.outcome {
-        Told::Ok(reply) => cli.show(reply, out),
-        Told::Refused(refusal) => Err(cli.refused(refusal)),
-        Told::Unknown => {
-            let next = format!("look whether it did: {}", cli.again("get"));
-            Err(Failure::new(&UNKNOWN, format!("no answer in {} ms", cli.within_ms), next))
-        }
+    let patience = Duration::from_millis(cli.within_ms);
+    match &cli.what {
+        Some(what) => One { what, at: &cli.at, within: patience }.ask(out),
+        None => talk::talk(&cli.resp, patience, out),
     }
+}
+
+/// One thing that is asked.
+struct One<'a> {
+    what: &'a What,
+    at: &'a [SocketAddr],
+    within: Duration,
 }
 
 const fn write(command: Command) -> Op {
@@ -155,9 +136,54 @@ fn given(value: &str) -> Outcome<Bytes> {
     Ok(read.into())
 }
 
-impl Cli {
+impl One<'_> {
+    fn ask(&self, out: Out) -> Outcome {
+        let (op, level) = match self.what {
+            What::Get { key, level } => (Op::Get(bytes(key)), *level),
+            What::Set { key, value } => {
+                let (key, value) = (bytes(key), given(value)?);
+                let (expiry, condition) = (Expiry::None, Condition::Always);
+                (
+                    write(Command::Set { key, value, expiry, condition, want_old: false }),
+                    ReadLevel::Strong,
+                )
+            }
+            What::Delete { key } => {
+                let (key, condition) = (bytes(key), Condition::Always);
+                (write(Command::Delete { key, condition, want_old: false }), ReadLevel::Strong)
+            }
+            What::Incr { key, by } => {
+                (write(Command::Increment { key: bytes(key), by: *by }), ReadLevel::Strong)
+            }
+        };
+        let level = match level {
+            ReadLevel::Eventual => Level::Eventual,
+            ReadLevel::Quorum => Level::Quorum,
+            ReadLevel::Strong => Level::Strong,
+        };
+        let wish = Wish { level, staleness_ms: 0, within: self.within };
+        // No file is touched: the directory is where we are.
+        let ran = run_core(env::temp_dir(), |os| async move {
+            let client = Client::start(&os, self.at, ClientOptions::default());
+            client.call(op, wish).await
+        });
+        let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
+        match response.outcome {
+            Told::Ok(reply) => self.show(reply, out),
+            Told::Refused(refusal) => Err(self.refused(refusal)),
+            Told::Unknown => {
+                let next = format!("look whether it did: {}", self.again("get"));
+                Err(Failure::new(
+                    &UNKNOWN,
+                    format!("no answer in {} ms", self.within.as_millis()),
+                    next,
+                ))
+            }
+        }
+    }
+
     fn key(&self) -> &str {
-        match &self.what {
+        match self.what {
             What::Get { key, .. }
             | What::Set { key, .. }
             | What::Delete { key }
@@ -224,7 +250,7 @@ impl Cli {
                             of them with --at";
                 let cause = match refusal {
                     Refusal::NotLeader(_) => "nobody leads".to_owned(),
-                    _ => format!("nobody answered in {} ms", self.within_ms),
+                    _ => format!("nobody answered in {} ms", self.within.as_millis()),
                 };
                 Failure::new(&UNANSWERED, cause, next)
             }

@@ -9,6 +9,7 @@
 
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
+mod asker;
 mod failure;
 mod out;
 mod process;
@@ -55,7 +56,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
 
-    /// Asks a cluster for one thing: gets, sets, deletes, adds.
+    /// Asks a cluster for one thing, or talks to it in Redis commands until there are no more.
     Cli(cli::Cli),
 
     /// Looks after a cluster that runs.

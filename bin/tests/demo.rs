@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{Answer, Redis, Scratch, addresses, run, trilith};
+use program::{Answer, Redis, Scratch, addresses, fed, run, trilith};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -20,13 +20,7 @@ fn base(turn: u16) -> SocketAddr {
 
 /// What the demo answers to these lines, when there are no more of them.
 fn piped(base: SocketAddr, more: &[&str], lines: &str) -> Answer {
-    let mut demo = trilith();
-    demo.args(["demo", "--resp", &base.to_string()]).args(more).stdin(Stdio::piped());
-    let mut demo = demo.spawn().expect("it starts");
-    let mut input = demo.stdin.take().expect("it is piped");
-    input.write_all(lines.as_bytes()).expect("it reads");
-    drop(input);
-    Answer::of(demo.wait_with_output().expect("it ends"))
+    fed(&[&["demo", "--resp", &base.to_string()], more].concat(), lines)
 }
 
 /// The answers to the lines that were asked, each with its line.

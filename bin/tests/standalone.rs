@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{Redis, Scratch, Server, addresses, run};
+use program::{Redis, Scratch, Server, addresses, fed, run};
 use std::{fs, net::SocketAddr, path::Path};
 
 /// A node's directory, and where it listens.
@@ -59,6 +59,25 @@ fn a_redis_client_is_served_and_kill_9_loses_nothing() {
     let elsewhere = Alone { listen: addresses(1)[0], ..alone };
     let _node = elsewhere.start();
     assert_eq!(Redis::to(elsewhere.resp).ask(&["GET", "hello"]), "\"world\"");
+}
+
+/// Whoever has no Redis client has `trilith cli`; a script of it ends where something failed.
+#[test]
+fn our_own_program_speaks_redis_too() {
+    let alone = Alone::new("our_own_program_speaks_redis_too");
+    let node = alone.start();
+    let resp = alone.resp.to_string();
+    let talk = |lines: &str| fed(&["cli", "--resp", &resp, "--within-ms", "5000"], lines);
+    let said = talk("set k \"a b\"\n\n# a remark\nget k\nhelp client\nquit\nset k c\n").ok();
+    assert!(said.starts_with("OK\n\"a b\"\ncommand "), "{said}");
+    assert!(said.contains("client setname connection-name"), "{said}");
+    assert!(talk("help\n").ok().contains("getrange key start end"));
+    let json = fed(&["-o", "json", "cli", "--resp", &resp], "incr sum\n").ok();
+    assert_eq!(json, "{\"ask\":\"incr sum\",\"answer\":\"(integer) 1\"}\n");
+    talk("incr k\nset k c\n").failed(1, "TR-E505");
+    assert_eq!(talk("get k\n").ok(), "\"a b\"\n");
+    drop(node);
+    talk("get k\n").failed(3, "TR-E504");
 }
 
 #[test]

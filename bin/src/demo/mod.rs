@@ -13,13 +13,11 @@
 //! before its answer, so that what comes out reads as a session does. The directory is gone in the
 //! end unless one was named.
 //!
-//! Files in reading order: `prompt` (what a line means), `session` (doing it), `asker` (asking the
-//! cluster), `door` (the way in for others), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
+//! Files in reading order: `prompt` (what a line means), `session` (doing it), `door` (the way in for others), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
 //! (what it tells of itself).
 //!
 //! Not here: processes that are killed for a test's sake (`kill`), a server (`server.rs`).
 
-mod asker;
 mod cut;
 mod door;
 mod host;

@@ -12,7 +12,6 @@ use trilith_engine::raft::Role;
 use trilith_net::node::NodeOptions;
 
 use super::{
-    asker::Asker,
     directory,
     door::Door,
     host::{Host, State},
@@ -20,6 +19,7 @@ use super::{
     seen::Notes,
 };
 use crate::{
+    asker::Asker,
     failure::{Failure, Outcome, UNANSWERED},
     out::{Cell, Out},
 };

@@ -59,6 +59,16 @@ pub fn run(arguments: &[&str]) -> Answer {
     Answer::of(trilith().args(arguments).output().expect("the program starts"))
 }
 
+/// Runs it to its end, with these lines on its standard input.
+pub fn fed(arguments: &[&str], lines: &str) -> Answer {
+    let mut child = trilith().args(arguments).stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = child.stdin.take().expect("it is piped");
+    // It may have read enough.
+    let _read = input.write_all(lines.as_bytes()).is_ok();
+    drop(input);
+    Answer::of(child.wait_with_output().expect("it ends"))
+}
+
 /// What it answered.
 #[derive(Debug)]
 pub struct Answer {

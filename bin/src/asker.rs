@@ -1,10 +1,11 @@
-//! A Redis client with the nodes' real ports before it: one connection, one question at a time.
+//! A Redis client of some nodes, for a person: one connection, one question at a time.
 //!
 //! It stays with its node as long as that one runs, because a connection has a memory (MULTI, WATCH,
 //! CONSISTENCY), and goes to the next one otherwise. What only reads is asked again there. What
 //! writes is not, once it may have been heard: whether it happened is unknown then, and is told so.
 //!
-//! Not here: who may be asked (`mod.rs`), our own client, which does better (`trilith_net::client`).
+//! Not here: who may be asked (`demo`, `cli/talk.rs`), our own client, which does better
+//! (`trilith_net::client`).
 
 use std::{
     io::{self, Read, Write},
@@ -21,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// The client.
 #[derive(Debug)]
-pub(super) struct Asker {
+pub struct Asker {
     /// How long a node is waited for.
     patience: Duration,
     line: Option<(SocketAddr, TcpStream)>,
@@ -37,21 +38,21 @@ enum Silence {
 
 impl Asker {
     /// One whose nodes take at most so long to answer.
-    pub(super) const fn new(within: Duration) -> Self {
+    pub const fn new(within: Duration) -> Self {
         Self { patience: within.saturating_add(GRACE), line: None }
     }
 
     /// Who is asked first of these, in their order: the one it is connected with, if that is among
     /// them.
-    pub(super) fn prefers(&self, nodes: &[SocketAddr]) -> Option<SocketAddr> {
+    pub fn prefers(&self, nodes: &[SocketAddr]) -> Option<SocketAddr> {
         let own = self.line.as_ref().map(|(at, _)| *at).filter(|at| nodes.contains(at));
         own.or_else(|| nodes.first().copied())
     }
 
     /// Asks one of these nodes in the words of a person.
-    pub(super) fn ask(&mut self, nodes: &[SocketAddr], question: &str) -> Heard {
+    pub fn ask(&mut self, nodes: &[SocketAddr], question: &str) -> Heard {
         let Some(first) = self.prefers(nodes) else {
-            return error("UNAVAILABLE no node runs; nothing happened");
+            return error("UNAVAILABLE there is nobody to ask; nothing happened");
         };
         let others = nodes.iter().copied().filter(|at| *at != first);
         let mut last = String::new();

@@ -1,0 +1,88 @@
+//! Talking to nodes in the commands of Redis, one a line, from a terminal or from a pipe.
+//!
+//! On a terminal an error is an answer, and one goes on. In a pipe the first one is the end, and the
+//! exit code says of what kind it was: a script whose third line failed must not go on with its
+//! fourth. `help` tells what there is, from the same table that the nodes have.
+//!
+//! Not here: the protocol and who is asked next (`asker.rs`).
+
+use std::{
+    io::{self, BufRead, IsTerminal},
+    net::SocketAddr,
+    time::Duration,
+};
+use trilith_net::resp::{
+    commands::{COMMANDS, Spec},
+    heard::Heard,
+    request::Words,
+};
+
+use crate::{
+    asker::Asker,
+    failure::{Code, Failure, INPUT, Outcome, REFUSED, UNANSWERED, UNKNOWN},
+    out::{Cell, Out},
+};
+
+/// Reads commands until there are no more.
+pub(super) fn talk(nodes: &[SocketAddr], patience: Duration, out: Out) -> Outcome {
+    let mut asker = Asker::new(patience);
+    let is_typed = io::stdin().is_terminal();
+    if is_typed {
+        eprintln!("help tells what there is, quit is the end");
+    }
+    let mut lines = io::stdin().lock().lines();
+    loop {
+        if is_typed && !out.is_json() {
+            out.raw(b"trilith> ")?;
+        }
+        let Some(line) = lines.next() else { return Ok(()) };
+        let line = line.map_err(|why| Failure::new(&INPUT, why, "write commands as text"))?;
+        let words: Words = line.split_whitespace().collect();
+        match words.get(0).to_ascii_lowercase().as_slice() {
+            [] | [b'#', ..] => {}
+            b"quit" | b"exit" => return Ok(()),
+            b"help" => help(&words.behind(1), out)?,
+            _ => {
+                let heard = asker.ask(nodes, &line);
+                if !is_typed && let Heard::Error(why) = &heard {
+                    return Err(refused(&line, why));
+                }
+                if out.is_json() {
+                    let answer = heard.to_string().into();
+                    out.facts(&[("ask", line.as_str().into()), ("answer", answer)])?;
+                } else {
+                    out.say(&heard.to_string())?;
+                }
+            }
+        }
+    }
+}
+
+/// What the exit code of a script is to say.
+fn refused(line: &str, why: &str) -> Failure {
+    let (code, next): (&'static Code, &str) = match why.split(' ').next() {
+        Some("UNAVAILABLE") => {
+            (&UNANSWERED, "see whether a majority of the nodes runs; --resp names them")
+        }
+        Some("INDOUBT") => (&UNKNOWN, "look whether it did"),
+        _ => (&REFUSED, "trilith cli, and there: help"),
+    };
+    Failure::new(code, format!("{line}: {why}"), next)
+}
+
+/// Tells about one command and what belongs to it, or which there are.
+fn help(words: &Words, out: Out) -> Outcome {
+    let row = |of: &str, spec: &Spec| -> Vec<Cell> {
+        let call = format!("{of} {} {}", spec.name, spec.syntax);
+        vec![call.trim().into(), spec.summary.into()]
+    };
+    let rows = match COMMANDS.get(words.get(0)) {
+        _ if words.is_empty() => COMMANDS.iter().map(|spec| row("", spec)).collect::<Vec<_>>(),
+        Some(spec) => {
+            let subcommands = spec.subcommands.values().map(|sub| row(spec.name, sub));
+            [row("", spec)].into_iter().chain(subcommands).collect()
+        }
+        None => return out.say("there is no such command; help tells which there are"),
+    };
+    out.table(&["command", "what"], &rows)
+}
