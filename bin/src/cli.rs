@@ -15,7 +15,7 @@ use trilith_engine::{
     command::{
         Command, Condition, Expiry, Failure as Unfit, Level, Op, Outcome as Told, Refusal, Reply,
     },
-    limits::VALUE_BYTES_MAX_CLUSTER,
+    limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CLUSTER},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
@@ -242,7 +242,11 @@ impl One<'_> {
     fn refused(&self, refusal: Refusal) -> Failure {
         match refusal {
             Refusal::KeyTooLong | Refusal::ValueTooLong | Refusal::TooLarge => {
-                Failure::new(&TOO_LARGE, refusal, "store it in parts")
+                let cause = format!(
+                    "{refusal}: a key has at most {KEY_BYTES_MAX} bytes and a value \
+                     {VALUE_BYTES_MAX_CLUSTER}"
+                );
+                Failure::new(&TOO_LARGE, cause, "store it in parts")
             }
             // Nobody was heard, or only those who do not lead.
             Refusal::TooLate | Refusal::NotLeader(_) | Refusal::Stopping => {

@@ -55,6 +55,7 @@ codes! {
     FULL = "TR-E106", Failed, "the disk is full; nothing that was acknowledged is lost";
     DISK = "TR-E107", Unknown, "the disk failed; the write may or may not have happened";
     CLOSED = "TR-E108", Failed, "the store stopped after an earlier failure";
+    OTHERS = "TR-E109", Failed, "the data directory is not that of whoever opens it";
     NOT_FOUND = "TR-E201", NotFound, "there is no such key";
     TOO_LARGE = "TR-E202", Usage, "the key or the value is longer than its limit";
     INPUT = "TR-E203", Usage, "the input is not in the form the command reads";

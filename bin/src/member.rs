@@ -23,7 +23,7 @@ use std::{
 };
 use tokio::signal::unix::{SignalKind, signal};
 use trilith_engine::{
-    journal::JournalError,
+    journal::{self, JournalError},
     runtime::{Either, NetErrorKind, race},
     shard::{self, Stopped},
 };
@@ -34,8 +34,8 @@ use trilith_net::{
 
 use crate::{
     failure::{
-        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, DISK, FOREIGN, FULL, Failure, IN_USE, INTERNAL,
-        Outcome,
+        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, Code, DISK, FULL, Failure, IN_USE, INTERNAL,
+        OTHERS, Outcome,
     },
     out::Out,
     store::unopenable,
@@ -157,8 +157,31 @@ impl Place {
             StartError::Listen(..) => {
                 Failure::new(&ADDRESS, why, "name an address of this machine: ip address")
             }
-            StartError::Open(shard::OpenError::Journal(error)) => unopenable(&self.data, error),
+            StartError::Open(shard::OpenError::Journal(error)) => self.unopened(error),
             StartError::Open(_) => self.failure(&CORRUPT, why, self.empty_it()),
+        }
+    }
+
+    /// Why its directory could not be opened. What is damaged, or half deleted, the others have.
+    fn unopened(&self, why: &journal::OpenError) -> Failure {
+        use journal::OpenError as Why;
+        match why {
+            Why::NoCurrent { .. }
+            | Why::OtherNode { .. }
+            | Why::Unreadable { .. }
+            | Why::Contradiction { .. }
+            | Why::Corrupt { .. } => self.failure(&CORRUPT, why, self.empty_it()),
+            Why::OtherOwner { .. } => {
+                let (data, node) = (self.data.display(), self.node);
+                let next = format!(
+                    "name the directory of node {node} with --data; trilith inspect {data}/NODE shows \
+                     whose this is"
+                );
+                self.failure(&OTHERS, why, next)
+            }
+            Why::Disk(_) | Why::Locked | Why::Foreign { .. } | Why::Newer { .. } => {
+                unopenable(&self.data, why)
+            }
         }
     }
 
@@ -173,9 +196,9 @@ impl Place {
             Stopped::Damaged(_) | Stopped::Diverged { .. } => {
                 self.failure(&CORRUPT, why, self.empty_it())
             }
-            Stopped::Outcast { is_new: false, .. } => self.failure(&FOREIGN, why, self.empty_it()),
+            Stopped::Outcast { is_new: false, .. } => self.failure(&OTHERS, why, self.empty_it()),
             Stopped::Outcast { node, is_new: true, .. } => self.failure(
-                &FOREIGN,
+                &OTHERS,
                 why,
                 format!("trilith ctl replace {node}, and start it again"),
             ),
@@ -183,12 +206,7 @@ impl Place {
         }
     }
 
-    fn failure(
-        &self,
-        code: &'static crate::failure::Code,
-        why: &impl fmt::Display,
-        next: String,
-    ) -> Failure {
+    fn failure(&self, code: &'static Code, why: &impl fmt::Display, next: String) -> Failure {
         Failure::new(code, format!("{}: {why}", self.data.display()), next)
     }
 

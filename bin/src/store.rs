@@ -160,9 +160,13 @@ pub fn unopenable(dir: &Path, error: &OpenError) -> Failure {
         OpenError::Locked => {
             (&failure::LOCKED, format!("end the other process, or wait for it: fuser {shown}/LOCK"))
         }
-        OpenError::Foreign { .. } | OpenError::OtherOwner { .. } => {
+        OpenError::Foreign { .. } => {
             (&failure::FOREIGN, format!("name another directory; see ls -la {shown}"))
         }
+        OpenError::OtherOwner { .. } => (
+            &failure::OTHERS,
+            format!("name another directory; trilith inspect {shown}/NODE shows whose this is"),
+        ),
         OpenError::Newer { .. } => {
             (&failure::NEWER, "use the trilith that wrote it, or a later one".to_owned())
         }

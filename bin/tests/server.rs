@@ -5,8 +5,16 @@
 
 mod program;
 
-use program::{Scratch, Server, addresses, run};
-use std::{fs, path::Path};
+use program::{Answer, Redis, Scratch, Server, addresses, run, trilith};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+};
+use trilith_engine::{
+    codec,
+    limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CLUSTER},
+};
 
 /// A cluster of three: where its directories are, and the arguments that all nodes share.
 struct Three {
@@ -23,16 +31,29 @@ impl Three {
         Self { scratch: Scratch::new(name), at, members }
     }
 
-    fn start(&self, node: usize) -> Server {
+    fn arguments(&self, node: usize, more: &[&str]) -> Vec<String> {
         let data = self.scratch.path(&format!("n{node}"));
         let node = node.to_string();
         let members = ["--members", &self.members, "--data", &data, "--election-ms", "300"];
-        Server::start(&[&["--node", &node], &members[..]].concat())
+        let all = [&["server", "--node", &node], &members[..], more].concat();
+        all.into_iter().map(str::to_owned).collect()
+    }
+
+    fn start(&self, node: usize) -> Server {
+        self.start_with(node, &[])
+    }
+
+    fn start_with(&self, node: usize, more: &[&str]) -> Server {
+        Server::of(&strs(&self.arguments(node, more)))
     }
 
     fn ask(&self, what: &[&str]) -> program::Answer {
         run(&[&["cli", "--at", &self.at.join(","), "--within-ms", "20000"], what].concat())
     }
+}
+
+fn strs(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 #[test]
@@ -82,7 +103,7 @@ fn a_node_that_lost_its_directory_is_replaced() {
     fs::remove_dir_all(cluster.scratch.path("n3")).expect("it is there");
     let refused = cluster.start(3).ended();
     assert!(refused.err.contains("trilith ctl replace 3"), "{refused:?}");
-    refused.failed_after_its_log(1, "TR-E104");
+    refused.failed_after_its_log(1, "TR-E109");
     // Seated now; what it is to hold waits until it runs.
     replace("3", &["--timeout", "2"]).failed_after_its_log(6, "TR-E510");
     nodes.push(cluster.start(3));
@@ -99,7 +120,7 @@ fn a_node_that_lost_its_directory_is_replaced() {
     drop(nodes.pop());
     fs::remove_dir_all(cluster.scratch.path("n1")).expect("it is there");
     let alone = cluster.start(1).ended();
-    alone.failed_after_its_log(1, "TR-E104");
+    alone.failed_after_its_log(1, "TR-E109");
     replace("1", &["--timeout", "2"]).failed_after_its_log(6, "TR-E510");
 }
 
@@ -166,9 +187,158 @@ fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
     fs::create_dir(&foreign).expect("scratch can be written");
     fs::write(format!("{foreign}/holiday.jpg"), b"not ours").expect("scratch can be written");
     start("1", &cluster.members, &foreign, &[]).failed(1, "TR-E104");
-    // A manifest that is gone, and one of a version to come.
-    fs::remove_file(format!("{data}/CURRENT")).expect("it was made");
-    start("1", &cluster.members, &data, &[]).failed(3, "TR-E103");
+    // Another node's directory, and another cluster's.
+    let before = contents(&data);
+    let others = start("2", &cluster.members, &data, &[]);
+    assert!(others.err.contains("name the directory of node 2 with --data"), "{others:?}");
+    others.failed(1, "TR-E109");
+    let members = ["--cluster", "another"];
+    start("1", &cluster.members, &data, &members).failed(1, "TR-E109");
+    run(&["kv", &data, "get", "hello"]).failed(1, "TR-E109");
+    assert!(contents(&data) == before, "a stranger changed {data}");
+}
+
+/// Every file of a directory, and what is in it.
+fn contents(dir: &str) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(dir).expect("it is there").map(|entry| entry.expect("readable")) {
+        let path = entry.path();
+        if entry.file_type().expect("readable").is_dir() {
+            found.extend(contents(&path.to_string_lossy()));
+        } else {
+            let bytes = fs::read(&path).expect("it is there");
+            found.insert(path, bytes);
+        }
+    }
+    found
+}
+
+/// Makes a directory's files what they were.
+fn restore(dir: &str, files: &BTreeMap<PathBuf, Vec<u8>>) {
+    for path in contents(dir).keys().filter(|path| !files.contains_key(*path)) {
+        fs::remove_file(path).expect("scratch can be written");
+    }
+    for (path, bytes) in files {
+        fs::write(path, bytes).expect("scratch can be written");
+    }
+}
+
+/// The same file, of a version to come, and whole.
+fn newer(path: &Path, bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    let is_small = path.ends_with("NODE") || path.ends_with("CURRENT");
+    bytes[8..10].copy_from_slice(&77_u16.to_le_bytes());
+    let crc = codec::crc(0, &bytes[8..if is_small { 64 } else { 128 }]);
+    bytes[4..8].copy_from_slice(&crc.to_le_bytes());
+    bytes
+}
+
+/// Half of a directory, or one that a later version has written, is refused by its own node and left
+/// as it is for whoever wants to look, and the others serve meanwhile.
+#[test]
+fn a_directory_that_is_not_whole_is_refused_and_the_others_go_on() {
+    let cluster = Three::new("a_directory_that_is_not_whole_is_refused");
+    let mut nodes: Vec<_> = (1..=3).map(|node| cluster.start_with(node, &["--tiny"])).collect();
+    for nth in 0..6 {
+        cluster.ask(&["set", &format!("key{nth}"), &"v".repeat(5000)]).ok();
+    }
+    let has_all = || run(&["cli", "--at", &cluster.at[2], "get", "key5", "--level", "eventual"]);
+    assert!((0..500).any(|_| has_all().code == Some(0)), "the third node is not told");
+    nodes.pop().expect("there are three").end("-TERM");
+    let dir = cluster.scratch.path("n3");
+    let whole = contents(&dir);
+    let name = |path: &Path| path.strip_prefix(&dir).expect("it is below").display().to_string();
+    // Recovery may seal a segment, and write its manifest anew, before it is known that what is lost
+    // is not to be had here. What was written stays.
+    let evidence = |files: &BTreeMap<PathBuf, Vec<u8>>| {
+        let mut files = files.clone();
+        for bytes in files.values_mut() {
+            bytes.truncate(bytes.iter().rposition(|byte| *byte > 0).map_or(0, |last| last + 1));
+        }
+        files.retain(|path, bytes| name(path).starts_with("j/") && !bytes.is_empty());
+        files
+    };
+    let keeps = |files: &BTreeMap<PathBuf, Vec<u8>>| {
+        let now = contents(&dir);
+        evidence(files)
+            .iter()
+            .all(|(path, bytes)| now.get(path).is_some_and(|now| now.starts_with(bytes)))
+    };
+    let refused = |code: (i32, &str), next: &str| {
+        let before = contents(&dir);
+        // Again and again: nothing is forgotten of what is missing.
+        for _ in 0..2 {
+            let begun = Server::begin(&strs(&cluster.arguments(3, &["--tiny"])));
+            let Err(answer) = begun else { panic!("it serves") };
+            assert!(answer.err.contains(next), "{answer:?}");
+            answer.failed_after_its_log(code.0, code.1);
+            assert!(keeps(&before), "opening changed {dir}");
+        }
+        let is_untouched = contents(&dir) == before;
+        cluster.ask(&["incr", "sum"]).ok();
+        restore(&dir, &whole);
+        is_untouched
+    };
+    let damaged = || refused((3, "TR-E103"), "trilith ctl replace 3");
+    let (mut asked, mut segments) = (0, 0);
+    for (file, bytes) in whole.iter().filter(|(path, _)| name(path) != "LOCK") {
+        let is_segment = name(file).starts_with("j/");
+        if is_segment && bytes.iter().all(|one| *one == 0) {
+            continue;
+        }
+        fs::remove_file(file).expect("scratch can be written");
+        assert!(damaged() || is_segment, "{}", file.display());
+        asked += 1;
+        segments += usize::from(is_segment);
+        if segments > 1 {
+            // The half that is cut off may hold nothing yet.
+            continue;
+        }
+        fs::write(file, &bytes[..bytes.len() / 2]).expect("scratch can be written");
+        assert!(damaged() || is_segment, "{}", file.display());
+        fs::write(file, newer(file, bytes)).expect("scratch can be written");
+        assert!(refused((1, "TR-E105"), "use the trilith that wrote it, or a later one"));
+        asked += 2;
+    }
+    assert!(segments > 1, "{:?}", whole.keys());
+    // Nothing was lost: with it and one more, everything is there.
+    nodes.push(cluster.start_with(3, &["--tiny"]));
+    nodes.remove(0).end("-KILL");
+    assert_eq!(cluster.ask(&["get", "key0"]).ok().len(), 5001);
+    assert_eq!(cluster.ask(&["incr", "sum"]).ok(), format!("{}\n", asked + 1));
+}
+
+/// The largest value there may be, and one byte more.
+#[test]
+fn a_value_beyond_its_limit_is_refused_and_nobody_is_harmed() {
+    let cluster = Three::new("a_value_beyond_its_limit_is_refused");
+    let resp = addresses(1)[0];
+    let _nodes =
+        [cluster.start_with(1, &["--resp", &resp.to_string()]), cluster.start(2), cluster.start(3)];
+    let set = |bytes: usize| {
+        let path = cluster.scratch.path("value");
+        fs::write(&path, vec![b'v'; bytes]).expect("scratch can be written");
+        let mut cli = trilith();
+        cli.args(["cli", "--at", &cluster.at.join(","), "--within-ms", "20000", "set", "large"]);
+        let value = fs::File::open(&path).expect("it was made");
+        Answer::of(cli.arg("-").stdin(value).output().expect("the program starts"))
+    };
+    let refused = set(VALUE_BYTES_MAX_CLUSTER + 1);
+    assert!(refused.err.contains(&VALUE_BYTES_MAX_CLUSTER.to_string()), "{refused:?}");
+    refused.failed(2, "TR-E202");
+    cluster.ask(&["get", "large"]).failed(4, "TR-E201");
+    set(VALUE_BYTES_MAX_CLUSTER).ok();
+    assert_eq!(cluster.ask(&["get", "large"]).ok().len(), VALUE_BYTES_MAX_CLUSTER + 1);
+    let long = "k".repeat(KEY_BYTES_MAX + 1);
+    cluster.ask(&["set", &long, "v"]).failed(2, "TR-E202");
+    // A connection that asked for too much goes on.
+    let mut redis = Redis::to(resp);
+    let large = "v".repeat(VALUE_BYTES_MAX_CLUSTER + 1);
+    for ask in [["SET", "large", &large], ["APPEND", "large", "v"], ["SET", &long, "v"]] {
+        let said = redis.ask(&ask);
+        assert!(said.contains("ERR") && said.len() < 1000, "{}", &said[..said.len().min(1000)]);
+    }
+    assert_eq!(redis.ask(&["STRLEN", "large"]), format!("(integer) {VALUE_BYTES_MAX_CLUSTER}"));
 }
 
 /// Nodes that were told different things, and two that were told the same: those who are right go

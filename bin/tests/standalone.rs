@@ -116,10 +116,10 @@ fn directories_of_others_are_left_alone() {
     let (lone, member) = (alone.scratch.path("lone"), alone.scratch.path("member"));
     let [resp, listen] = [alone.resp, alone.listen].map(|at| at.to_string());
     run(&["kv", &lone, "set", "a", "b"]).ok();
-    run(&Alone::arguments(&lone, &resp, &listen)).failed_after_its_log(1, "TR-E104");
+    run(&Alone::arguments(&lone, &resp, &listen)).failed_after_its_log(1, "TR-E109");
     let members = format!("1={listen}");
     drop(Server::start(&["--node", "1", "--members", &members, "--data", &member]));
-    run(&Alone::arguments(&member, &resp, &listen)).failed_after_its_log(1, "TR-E104");
+    run(&Alone::arguments(&member, &resp, &listen)).failed_after_its_log(1, "TR-E109");
     drop(alone.start());
-    run(&["kv", &alone.scratch.path("some/where"), "get", "a"]).failed(1, "TR-E104");
+    run(&["kv", &alone.scratch.path("some/where"), "get", "a"]).failed(1, "TR-E109");
 }

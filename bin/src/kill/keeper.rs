@@ -29,7 +29,7 @@ use std::{
 use super::{starting, strange};
 use crate::{
     bench::load::Dice,
-    failure::{FOREIGN, Failure, LOST, Outcome},
+    failure::{Failure, LOST, OTHERS, Outcome},
     process::Process,
 };
 
@@ -174,7 +174,7 @@ impl Running {
     /// is a failure.
     fn is_outcast(&mut self) -> Outcome<bool> {
         match self.process.ended().map_err(|error| starting(&error))? {
-            Some(status) if status.code() == Some(FOREIGN.exit as i32) => Ok(true),
+            Some(status) if status.code() == Some(OTHERS.exit as i32) => Ok(true),
             Some(status) => Err(self.ended(status)),
             None => Ok(false),
         }

@@ -143,17 +143,19 @@ impl Server {
     /// Starts whatever serves and waits until it listens.
     #[track_caller]
     pub fn of(arguments: &[&str]) -> Self {
+        Self::begin(arguments).unwrap_or_else(|answer| panic!("it did not start: {answer:?}"))
+    }
+
+    /// Starts whatever serves and waits until it listens, or has said why it does not.
+    pub fn begin(arguments: &[&str]) -> Result<Self, Answer> {
         let mut child = trilith().args(arguments).spawn().expect("it starts");
         let mut said = String::new();
         let out = child.stdout.take().expect("it is piped");
         BufReader::new(out).read_line(&mut said).expect("it says something");
         if said.is_empty() {
-            panic!(
-                "it did not start: {:?}",
-                Answer::of(child.wait_with_output().expect("it ends"))
-            );
+            return Err(Answer::of(child.wait_with_output().expect("it ends")));
         }
-        Self(child)
+        Ok(Self(child))
     }
 
     /// Sends it a signal, waits for its end, and answers how it ended.
