@@ -86,6 +86,17 @@ fn the_leader_is_killed_and_nothing_is_lost() {
     assert_eq!(said(8), "1) \"world\"\n2) \"2\"", "{out}");
 }
 
+/// Whoever kills the leader and then the leader means two of them.
+#[test]
+fn leaders_are_killed_one_after_the_other() {
+    let lines = "set k 1\nchaos kill leader\nchaos kill leader\nget k\nstatus\n";
+    let out = piped(base(7), &["--nodes", "5"], lines).ok();
+    let told = answers(&out);
+    assert!(told[1].1.contains("it led\n4 of 5"), "{out}");
+    assert!(told[2].1.contains("it led\n3 of 5"), "{out}");
+    assert_eq!(told[3].1, "\"1\"\n", "{out}");
+}
+
 #[test]
 fn who_is_cut_off_or_stands_still_is_replaced() {
     let lines = "set k 1\nchaos partition leader\nset k 2\nstatus\nchaos heal\nget k\n\

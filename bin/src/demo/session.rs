@@ -26,6 +26,8 @@ use crate::{
 
 /// An election and a slow disk.
 const LEADS_WITHIN: Duration = Duration::from_secs(20);
+/// The same for whoever names the leader while there is none: he means the next one.
+const NEXT_LEADS_WITHIN: Duration = Duration::from_secs(5);
 /// How often nodes are looked at while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
@@ -55,13 +57,9 @@ impl Session {
         });
         let hosts = hosts.collect::<Outcome<Vec<_>>>()?;
         let session = Self { hosts, asker: Asker::new(within), door, notes, out };
-        let until = Instant::now() + LEADS_WITHIN;
-        while session.leader().is_none() {
-            if Instant::now() > until {
-                let cause = format!("no node leads after {} s", LEADS_WITHIN.as_secs());
-                return Err(Failure::new(&UNANSWERED, cause, "trilith --log info demo tells more"));
-            }
-            thread::sleep(LOOK_EVERY);
+        if session.leader_within(LEADS_WITHIN).is_none() {
+            let cause = format!("no node leads after {} s", LEADS_WITHIN.as_secs());
+            return Err(Failure::new(&UNANSWERED, cause, "trilith --log info demo tells more"));
         }
         session.tell_the_door();
         Ok(session)
@@ -108,7 +106,7 @@ impl Session {
             }
             Line::Ask(Some(which), question) => match self.these(which).first() {
                 Some(at) => self.ask(&[self.hosts[*at].resp], question)?,
-                None => self.out.say("there is no such node; see status")?,
+                None => self.out.say(nobody(which))?,
             },
             Line::Unclear(why) => self.out.say(why)?,
         }
@@ -142,10 +140,22 @@ impl Session {
         leading.max_by_key(|(glance, _)| glance.term).map(|(_, at)| at)
     }
 
+    /// The same, waited for: after a leader is gone the next one needs a moment.
+    fn leader_within(&self, time: Duration) -> Option<usize> {
+        let until = Instant::now() + time;
+        loop {
+            let leader = self.leader();
+            if leader.is_some() || Instant::now() > until {
+                return leader;
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     fn these(&self, which: Which) -> Vec<usize> {
         match which {
             Which::All => (0..self.hosts.len()).collect(),
-            Which::Leader => self.leader().into_iter().collect(),
+            Which::Leader => self.leader_within(NEXT_LEADS_WITHIN).into_iter().collect(),
             Which::Node(node) => {
                 let at = self.hosts.iter().position(|host| host.number == node);
                 at.into_iter().collect()
@@ -156,7 +166,7 @@ impl Session {
     fn chaos(&mut self, chaos: Chaos, which: Which) -> Outcome {
         let (these, leader) = (self.these(which), self.leader());
         if these.is_empty() {
-            return self.out.say("there is no such node; see status");
+            return self.out.say(nobody(which));
         }
         for at in these {
             let host = &mut self.hosts[at];
@@ -229,5 +239,12 @@ impl Session {
         }
         rows.push(vec![micros(took), cell, format!("has answered: {heard}").into()]);
         self.out.table(&["us", "node", "what"], &rows)
+    }
+}
+
+const fn nobody(which: Which) -> &'static str {
+    match which {
+        Which::Leader => "no node leads; see status",
+        Which::Node(_) | Which::All => "there is no such node; see status",
     }
 }
