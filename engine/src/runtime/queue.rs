@@ -206,18 +206,32 @@ mod tests {
         assert_eq!(pin!(receiver.recv()).poll(&mut context), Poll::Ready(Ok(3)));
     }
 
+    /// Looks at once, as another thread would.
+    struct Looks {
+        values: async_channel::Receiver<u8>,
+        closed: AtomicUsize,
+    }
+
+    impl Wake for Looks {
+        fn wake(self: Arc<Self>) {
+            self.closed.fetch_add(usize::from(self.values.is_closed()), Ordering::Relaxed);
+        }
+    }
+
     #[test]
-    fn the_end_of_the_last_sender_wakes_who_waits() {
-        let (woken, (sender, mut receiver)) = (Arc::new(Woken::default()), queue::<u8>(1));
-        let waker = Waker::from(Arc::clone(&woken));
+    fn the_end_of_the_last_sender_is_there_before_it_wakes() {
+        let (sender, mut receiver) = queue::<u8>(1);
+        let (values, closed) = (receiver.values.clone(), AtomicUsize::new(0));
+        let looks = Arc::new(Looks { values, closed });
+        let waker = Waker::from(Arc::clone(&looks));
         let mut context = Context::from_waker(&waker);
         let other = sender.clone();
         let mut waits = pin!(receiver.recv());
         assert_eq!(waits.as_mut().poll(&mut context), Poll::Pending);
         drop(sender);
-        assert_eq!(woken.times(), 0);
+        assert!(!looks.values.is_closed());
         drop(other);
-        assert_eq!(woken.times(), 1);
+        assert_eq!(looks.closed.load(Ordering::Relaxed), 1);
         assert_eq!(waits.as_mut().poll(&mut context), Poll::Ready(Err(Closed)));
     }
 }
