@@ -156,6 +156,13 @@ const fn glancing(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "shard", breaks, hunters: Hunters::Scenarios(GLANCING) }
 }
 
+/// Who hunts what transactions show.
+const DEALING: &[&str] = &["transactions_are_one_moment"];
+
+const fn dealing(name: &'static str, room: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room, breaks, hunters: Hunters::Scenarios(DEALING) }
+}
+
 /// Who hunts what Redis clients see.
 const SPEAKING: &[&str] = &["redis_clients_are_served_through_everything"];
 
@@ -581,6 +588,12 @@ const PLANTED: &[Mutant] = &[
         "store",
         "a version condition holds for newer versions too",
     ),
+    dealing(
+        "store_checks_not_compared",
+        "store",
+        "a transaction is done though what it checked has changed",
+    ),
+    dealing("shard_parts_not_recovered", "shard", "what a transaction wrote is not recovered"),
     of_room("store_transaction_by_halves", "store", "what was done before a failing write stays"),
     of_room("store_derived_loses_expiry", "store", "a computed value lives for good"),
     planted("commit_not_synced", "lone", "a commit answers before its frame is synced"),

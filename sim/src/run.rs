@@ -19,7 +19,7 @@ use trilith_engine::runtime::Rng;
 
 use crate::{
     check::{
-        Verdict, Violation, alive, beliefs, converged, durable, fresh,
+        Verdict, Violation, alive, beliefs, converged, cycles, durable, fresh,
         led::Reigns,
         linearizable, mortal, once,
         parted::Sides,
@@ -261,6 +261,8 @@ pub struct Evidence {
     pub glances: fresh::Notes,
     /// Values that were to be over some time.
     pub lives: mortal::Lives,
+    /// Transactions.
+    pub deeds: cycles::Deeds,
     /// What the subject's own differential said.
     pub store: Option<Verdict>,
 }
@@ -300,6 +302,7 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "parted" => seen.sides.check(drawn.nodes as usize),
         "fresh" => seen.glances.check(),
         "mortal" => seen.lives.check(),
+        "cycles" => seen.deeds.check(),
         "led" => seen.reigns.check(&drawn.faults, cluster::number),
         "alive" => {
             let from = (time.chaos_ms + time.settle_ms) * NANOS_PER_MS;

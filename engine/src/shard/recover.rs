@@ -353,6 +353,7 @@ impl Found {
         }
         match record.origin {
             Origin::State => true,
+            Origin::Part if planted!("shard_parts_not_recovered") => false,
             Origin::Entry(_) | Origin::Part => {
                 let is_void =
                     checkpoint.void.contains(&index) && !planted!("shard_void_entry_recovered");

@@ -16,10 +16,13 @@
 //! A transaction of unknown outcome counts as committed when somebody saw one of its values, and
 //! is left out otherwise; it never ends, so no real-time edge leaves it.
 //!
-//! Not here: single keys, which need no graph (`linearizable`). No subject of today runs
-//! transactions; this is the machinery for those that will.
+//! Not here: single keys, which need no graph (`linearizable`); who makes transactions
+//! (`subject/cluster_dealer`).
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use super::{Judge, Verdict};
 use crate::history::{Key, Value};
@@ -61,6 +64,27 @@ pub struct Transaction {
     pub began: u64,
     /// When it ended.
     pub ended: u64,
+}
+
+/// The transactions of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Deeds(Arc<Mutex<Vec<Transaction>>>);
+
+impl Deeds {
+    fn deeds(&self) -> MutexGuard<'_, Vec<Transaction>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One has ended.
+    pub fn done(&self, transaction: Transaction) {
+        self.deeds().push(transaction);
+    }
+
+    /// Judges them all.
+    #[must_use]
+    pub fn check(&self) -> Verdict {
+        check(&self.deeds())
+    }
 }
 
 /// Why one transaction must stand before another.
@@ -237,22 +261,31 @@ fn shortest_cycle(graph: &Graph) -> Option<Vec<usize>> {
 
 /// Nodes left after those without a way in, or out, have been taken away again and again.
 fn on_cycles(graph: &Graph) -> BTreeSet<usize> {
+    let mut back: Vec<Vec<usize>> = vec![Vec::new(); graph.len()];
+    for (from, ways) in graph.iter().enumerate() {
+        ways.keys().for_each(|to| back[*to].push(from));
+    }
+    let mut ways_in: Vec<usize> = back.iter().map(Vec::len).collect();
+    let mut ways_out: Vec<usize> = graph.iter().map(BTreeMap::len).collect();
     let mut left: BTreeSet<usize> = (0..graph.len()).collect();
-    loop {
-        let entered: BTreeSet<usize> =
-            left.iter().flat_map(|at| graph[*at].keys().copied()).collect();
-        let before = left.len();
-        left.retain(|at| entered.contains(at));
-        let stay: BTreeSet<usize> = left
-            .iter()
-            .copied()
-            .filter(|at| graph[*at].keys().any(|to| left.contains(to)))
-            .collect();
-        left = stay;
-        if left.len() == before {
-            return left;
+    let mut ends = left.clone();
+    ends.retain(|at| ways_in[*at] == 0 || ways_out[*at] == 0);
+    while let Some(at) = ends.pop_first() {
+        left.remove(&at);
+        for to in graph[at].keys().filter(|to| left.contains(to)) {
+            ways_in[*to] -= 1;
+            if ways_in[*to] == 0 {
+                ends.insert(*to);
+            }
+        }
+        for from in back[at].iter().filter(|from| left.contains(from)) {
+            ways_out[*from] -= 1;
+            if ways_out[*from] == 0 {
+                ends.insert(*from);
+            }
         }
     }
+    left
 }
 
 fn way_back(graph: &Graph, start: usize, within: &BTreeSet<usize>) -> Option<Vec<usize>> {

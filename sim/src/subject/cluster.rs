@@ -32,13 +32,13 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
 
 use super::{
     cluster_client::{self, Looked},
-    cluster_governor, cluster_mortal,
+    cluster_dealer, cluster_governor, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
     cluster_reader, cluster_redis,
     toy_run::settle,
 };
 use crate::{
-    check::{fresh, led::Reigns, mortal, parted::Sides, raft::Notes},
+    check::{cycles, fresh, led::Reigns, mortal, parted::Sides, raft::Notes},
     fault::Family,
     history::{Key, Recorder, Value},
     load::Planned,
@@ -61,6 +61,8 @@ const LOOKS: Duration = Duration::from_millis(50);
 const SETTLES: Duration = Duration::from_millis(2500);
 /// How long a client tries.
 const PATIENCE: Duration = Duration::from_millis(3000);
+/// How many make transactions, where some do.
+const DEALERS: u32 = 3;
 /// Where nodes listen.
 const PORT: u16 = 7381;
 /// Where they serve Redis clients, if they do.
@@ -163,17 +165,7 @@ impl Watch for Shown {
 /// Runs the scenario to its end.
 #[must_use]
 pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidence) {
-    let mut world = World::new(
-        request.seed,
-        WorldOptions {
-            schedule: drawn.schedule,
-            timer_slack: drawn.timer_slack,
-            net: drawn.net.clone(),
-            trace: request.keep,
-            planted: request.mutant.iter().cloned().collect(),
-            ..WorldOptions::default()
-        },
-    );
+    let mut world = world_of(request, drawn);
     let asks = |judge: &str| scenario.judges.iter().any(|asked| asked == judge);
     let (glass, desk) = (Glass::default(), Desk::new(&drawn.families));
     let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
@@ -208,6 +200,10 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     if asks("mortal") {
         add_mortal(&mut world, drawn, end - time.bound_ms, &lives);
     }
+    let deeds = cycles::Deeds::default();
+    if asks("cycles") {
+        add_dealers(&mut world, drawn, end - time.bound_ms, &deeds);
+    }
     world.start_all();
     put_right.entries.extend(drawn.faults.entries.iter().cloned());
     world.play(&put_right);
@@ -231,10 +227,23 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         reigns: behind.reigns.clone(),
         glances: notes,
         lives,
+        deeds,
         ..Evidence::default()
     };
     drop(behind);
     (world, evidence)
+}
+
+fn world_of(request: &Run, drawn: &Drawn) -> World {
+    let options = WorldOptions {
+        schedule: drawn.schedule,
+        timer_slack: drawn.timer_slack,
+        net: drawn.net.clone(),
+        trace: request.keep,
+        planted: request.mutant.iter().cloned().collect(),
+        ..WorldOptions::default()
+    };
+    World::new(request.seed, options)
 }
 
 /// Adds the clients. Answers how many are not done.
@@ -304,6 +313,17 @@ fn add_mortal(world: &mut World, drawn: &Drawn, until_ms: u64, lives: &mortal::L
     world.add("mortal", NodeOptions::default(), move |runtime| {
         cluster_mortal::run(runtime, Arc::clone(&nodes), lives.clone(), until)
     });
+}
+
+/// Adds those who make transactions.
+fn add_dealers(world: &mut World, drawn: &Drawn, until_ms: u64, deeds: &cycles::Deeds) {
+    for number in 0..DEALERS {
+        let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+        let (deeds, until) = (deeds.clone(), Duration::from_millis(until_ms));
+        world.add(&format!("dealer{number}"), NodeOptions::default(), move |runtime| {
+            cluster_dealer::run(runtime, Arc::clone(&nodes), number, deeds.clone(), until)
+        });
+    }
 }
 
 /// Adds somebody who looks at what everybody holds when the clients are done.

@@ -14,6 +14,7 @@
 
 pub mod cluster;
 pub mod cluster_client;
+pub mod cluster_dealer;
 pub mod cluster_governor;
 pub mod cluster_mortal;
 pub mod cluster_operator;
