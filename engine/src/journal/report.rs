@@ -219,7 +219,7 @@ fn fmt_owners(
             ", and who opens it is {ours}; name that node's own directory, or correct the \
              cluster's name, its number of groups or the node's number in the configuration"
         ),
-        None => f.write_str("; open it with `trilith node`, or name a lone store's directory"),
+        None => f.write_str("; open it with `trilith server`, or name a lone store's directory"),
     }
 }
 

@@ -288,13 +288,17 @@ impl Script {
 
     fn change(&mut self, at: usize, words: &[&str]) {
         let mut steps = Vec::new();
-        let mut leaves_alone = true;
+        let (mut leaves_alone, mut bytes) = (true, 0);
         for word in words {
             if *word == "explicit" {
                 leaves_alone = false;
                 continue;
             }
             let (verb, id) = word.split_once(':').expect("a step is verb:id");
+            if verb == "bytes" {
+                bytes = number(id) as u32;
+                continue;
+            }
             let id = ReplicaId(number(id));
             steps.push(match verb {
                 "add" => Step::AddLearner(id),
@@ -304,7 +308,7 @@ impl Script {
                 _ => panic!("no such step: {word}"),
             });
         }
-        self.world.change(at, &Change { steps, leaves_alone });
+        self.world.change(at, &Change { steps, leaves_alone }, bytes);
     }
 
     fn status(&mut self) {

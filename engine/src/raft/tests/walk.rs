@@ -284,7 +284,7 @@ impl Walk {
         }
         let joins = steps.iter().any(|step| matches!(step, Step::AddLearner(_)));
         let leaves_alone = self.luck.chance(70);
-        self.world.change(at, &Change { steps, leaves_alone });
+        self.world.change(at, &Change { steps, leaves_alone }, 0);
         if joins && self.world.answer.is_none() {
             let config = self.world.nodes[0].config;
             let id = ReplicaId(self.next_id);

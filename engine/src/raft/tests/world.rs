@@ -464,12 +464,12 @@ impl World {
         self.step(at, Input::Propose { sizes: &sizes }, &incoming);
     }
 
-    pub(super) fn change(&mut self, at: usize, change: &Change) {
+    pub(super) fn change(&mut self, at: usize, change: &Change, bytes: u32) {
         let Some(raft) = &self.nodes[at].raft else { return };
         let (first, term) = (raft.log().last().index.0 + 1, raft.term());
-        let head = Head { term, kind: Kind::Change, bytes: 0 };
+        let head = Head { term, kind: Kind::Change, bytes };
         let entry = Entry { head, payload: Payload::Change(change.clone()) };
-        self.step(at, Input::ProposeChange { change, bytes: 0 }, &[(first, entry)]);
+        self.step(at, Input::ProposeChange { change, bytes }, &[(first, entry)]);
     }
 
     /// A node's state becomes its snapshot, and its log forgets what that covers.
