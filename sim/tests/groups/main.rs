@@ -9,6 +9,7 @@ mod expiry;
 mod full;
 mod promises;
 mod stage;
+mod unknown;
 
 use bytes::Bytes;
 use stage::{SECOND, Stage, append, delete, set, small};

@@ -3,7 +3,7 @@
 //! Not here: the stories.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     future::pending,
     sync::{
         Arc, Mutex,
@@ -16,14 +16,15 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
     journal::format::FRAME_HEADER_BYTES,
+    packet::{Envelope, Packet},
     raft::{Raft, Role},
     runtime::{Clock, Handle, Runtime, Task, race},
-    shard::ShardOptions,
-    types::GroupId,
+    shard::{Inbound, ShardOptions},
+    types::{GroupId, NodeId as Member},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
-    node::{Cluster, Node, NodeOptions as Setup, Watch},
+    node::{Cluster, Node, NodeOptions as Setup, Remote, Watch},
 };
 use trilith_sim::{
     atlas::Atlas,
@@ -40,14 +41,42 @@ type Leader = Arc<Mutex<Option<u32>>>;
 /// Which nodes may have forgotten a promise.
 type Forgetful = Arc<Mutex<BTreeSet<u32>>>;
 
+/// A hand on each node that has begun.
+type Remotes = Arc<Mutex<BTreeMap<u32, Remote>>>;
+
+/// Of which groups anybody said or did anything.
+type Groups = Arc<Mutex<BTreeSet<GroupId>>>;
+
 struct Seen {
     node: u32,
     leader: Leader,
     forgetful: Forgetful,
+    groups: Groups,
+}
+
+/// Which groups a packet is about.
+fn groups_of(packet: &Packet) -> Vec<GroupId> {
+    match packet {
+        Packet::Raft { group, .. }
+        | Packet::Seat { group, .. }
+        | Packet::Digest { group, .. }
+        | Packet::ValueAsk { group, .. }
+        | Packet::Value { group, .. } => vec![*group],
+        Packet::Beats(beats) => beats.iter().map(|beat| beat.group).collect(),
+        Packet::Chunk(chunk) => vec![chunk.id.group],
+        Packet::ChunkAck(ack) => vec![ack.id.group],
+        Packet::Pace { .. } => Vec::new(),
+    }
 }
 
 impl Watch for Seen {
-    fn saw_step(&mut self, _group: GroupId, raft: &Raft) {
+    fn saw_packet(&mut self, envelope: &Envelope) {
+        let groups = groups_of(&envelope.packet);
+        self.groups.lock().expect("nobody panics with it").extend(groups);
+    }
+
+    fn saw_step(&mut self, group: GroupId, raft: &Raft) {
+        self.groups.lock().expect("nobody panics with it").insert(group);
         if raft.role() == Role::Leader {
             *self.leader.lock().expect("nobody panics with it") = Some(self.node);
         }
@@ -67,6 +96,8 @@ pub(crate) struct Stage {
     asker: NodeId,
     leader: Leader,
     forgetful: Forgetful,
+    remotes: Remotes,
+    groups: Groups,
     pub(crate) client: ClientOptions,
 }
 
@@ -78,19 +109,23 @@ impl Stage {
     pub(crate) fn with(nodes: u32, shard: &ShardOptions, options: WorldOptions) -> Self {
         let mut world = World::new(1, options);
         let (leader, forgetful) = (Leader::default(), Forgetful::default());
+        let (remotes, groups) = (Remotes::default(), Groups::default());
         for node in 0..nodes {
             let (leader, shard) = (Arc::clone(&leader), shard.clone());
             let forgetful = Arc::clone(&forgetful);
+            let (remotes, groups) = (Arc::clone(&remotes), Arc::clone(&groups));
             world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
                 let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
-                let seen = Seen { node, leader, forgetful };
-                let shard = shard.clone();
+                let groups = Arc::clone(&groups);
+                let seen = Seen { node, leader, forgetful, groups };
+                let (shard, remotes) = (shard.clone(), Arc::clone(&remotes));
                 async move {
                     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
                     let cluster = Cluster::new("sim", members, 1).expect("a cluster");
                     let setup = Setup { shard, ..Setup::new(number(node), cluster) };
-                    let node = Node::start(&runtime, setup, seen).await.expect("a node");
-                    race(runtime.stopped(), node.run()).await;
+                    let begun = Node::start(&runtime, setup, seen).await.expect("a node");
+                    remotes.lock().expect("nobody panics with it").insert(node, begun.remote());
+                    race(runtime.stopped(), begun.run()).await;
                 }
             });
         }
@@ -98,7 +133,7 @@ impl Stage {
         world.start_all();
         world.run_for(3 * SECOND);
         let client = ClientOptions::default();
-        Self { world, nodes, asker, leader, forgetful, client }
+        Self { world, nodes, asker, leader, forgetful, remotes, groups, client }
     }
 
     pub(crate) fn leader(&self) -> u32 {
@@ -144,6 +179,22 @@ impl Stage {
         });
         let answers = answers.lock().expect("nobody panics with it");
         answers.clone()
+    }
+
+    /// A packet reaches a node, as if another one had sent it.
+    pub(crate) fn deliver(&mut self, from: Member, to: u32, packet: Packet) {
+        let remotes = self.remotes.lock().expect("nobody panics with it");
+        let remote = remotes.get(&to).expect("it has begun").clone();
+        drop(remotes);
+        let inbound = Inbound::Packet { from, packet };
+        let told =
+            self.world.run_on(self.asker, SECOND, |_| async move { remote.tell(inbound).await });
+        assert_eq!(told, Some(true), "node {to} has ended");
+    }
+
+    /// Of which groups anybody said or did anything since this was asked.
+    pub(crate) fn groups(&mut self) -> BTreeSet<GroupId> {
+        core::mem::take(&mut *self.groups.lock().expect("nobody panics with it"))
     }
 
     pub(crate) fn length(&mut self, key: &'static str) -> usize {
