@@ -19,7 +19,7 @@ use trilith_engine::{
     command::{
         Command, Level, Op, Outcome, Refusal, Reply, Request, Response, Scan, Session, Told,
     },
-    limits::{GET_KEYS_MAX, KEY_BYTES_MAX},
+    limits::{GET_KEYS_MAX, KEY_BYTES_MAX, VALUE_BYTES_MAX_CLUSTER},
     runtime::{
         Clock, Handle, Listener, Net, Runtime, StreamRead, StreamWrite, Task, queue, timeout,
     },
@@ -330,6 +330,7 @@ fn what_cannot_be_said_is_refused_before_it_is_sent() {
         let cluster = Cluster::start(&os, &[Manner::Does], 20_000).await;
         let long = Bytes::from(vec![b'k'; KEY_BYTES_MAX + 1]);
         let short = Bytes::from_static(b"a");
+        let value = Bytes::from(vec![b'v'; VALUE_BYTES_MAX_CLUSTER + 1]);
         let scan = |start, end| {
             Op::Scan(Scan {
                 group: GroupId(1),
@@ -346,6 +347,7 @@ fn what_cannot_be_said_is_refused_before_it_is_sent() {
             (scan(Bound::Included(long.clone()), Bound::Unbounded), Refusal::KeyTooLong),
             (scan(Bound::Unbounded, Bound::Excluded(long.clone())), Refusal::KeyTooLong),
             (Op::Write(Command::Increment { key: long, by: 1 }), Refusal::KeyTooLong),
+            (Op::Write(Command::Append { key: short.clone(), value }), Refusal::ValueTooLong),
             (Op::GetMany(vec![short; GET_KEYS_MAX + 1]), Refusal::TooLarge),
         ];
         for (op, refusal) in wrong {
