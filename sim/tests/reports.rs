@@ -209,6 +209,19 @@ fn a_settled_segment_says_nothing_of_its_dead_records() {
     assert!(recovered.report.damages.is_empty() && recovered.report.tail_is_certain);
 }
 
+/// The tail is kept, not looked for: it is right at once, whatever made a segment full.
+#[test]
+fn a_segment_is_in_the_tail_as_soon_as_it_is_full() {
+    let still = Still::with_seed(Platter::default(), 1);
+    let (mut journal, _) = open(&still);
+    for full in 1..=2 {
+        let written = put(&still, &mut journal, 1, full).loc(0).segment;
+        still.block_on(journal.rotate()).expect("a whole disk");
+        assert_eq!(journal.unsettled().last(), Some(&written));
+        assert_eq!((journal.unsettled().len() as u64, journal.invariants()), (full, Ok(())));
+    }
+}
+
 /// Whoever goes on from an older checkpoint must not see what its own future wrote.
 #[test]
 fn an_index_is_loaded_up_to_a_checkpoint() {
