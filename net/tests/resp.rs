@@ -275,6 +275,28 @@ fn what_is_no_request_ends_its_connection_and_no_other() {
     well.expect("PING\n", 9, "+PONG|");
 }
 
+/// A page that a browser shows can have it POST to the loopback, with lines of the page's own.
+#[test]
+fn what_a_web_page_sends_is_not_done() {
+    let node = Alone::start();
+    let heads = [
+        "POST / HTTP/1.1\r\nHost: 127.0.0.1:7379\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: 127.0.0.1:7379\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHOST: 127.0.0.1:7379\r\n\r\n",
+    ];
+    for head in heads {
+        let said = node.connect().last(format!("{head}SET a 1\r\n").as_bytes());
+        assert_eq!(said, "", "{head}");
+    }
+    // Nor what another connection has begun in one go with it, nor between MULTI and EXEC.
+    assert_eq!(node.connect().last(b"SET a 1\r\npost x\r\n"), "");
+    assert_eq!(node.connect().last(b"*1\r\n$4\r\nPost\r\n"), "");
+    let mut gathers = node.connect();
+    gathers.expect("MULTI\nSET a 1\n", 99, "+OK|+QUEUED|");
+    assert_eq!(gathers.last(b"HOST: x\r\nEXEC\r\n"), "");
+    node.connect().expect("EXISTS a\nSET host: 1\nGET host:\n", 99, ":0|+OK|$1|1|");
+}
+
 #[test]
 fn a_connection_speaks_what_it_has_agreed_on() {
     let node = Alone::start();

@@ -104,10 +104,19 @@ impl<R: Runtime> Visit<R> {
         let mut piece = vec![0; CLIENT_READ_BYTES];
         loop {
             let done = self.work(&mut session, (&mut cutter, &mut bytes), &mut out).await;
-            if let Err(broken) = &done {
-                mark!("resp: a connection sent what is no request");
-                Answer::new(&mut out, session.protocol).error(&format!("ERR {broken}"));
-                session.ends = true;
+            match &done {
+                Ok(_) => {}
+                Err(Over::Broken(broken)) => {
+                    mark!("resp: a connection sent what is no request");
+                    Answer::new(&mut out, session.protocol).error(&format!("ERR {broken}"));
+                    session.ends = true;
+                }
+                Err(Over::Web) => {
+                    mark!("resp: a web page came to the port");
+                    let who = session.from;
+                    tracing::warn!(%who, "a web page spoke HTTP at the Redis port; it was let go");
+                    return;
+                }
             }
             if session.ends || self.hub.is_ending() {
                 break;
@@ -139,7 +148,7 @@ impl<R: Runtime> Visit<R> {
         session: &mut Session,
         (cutter, bytes): (&mut Cutter, &mut BytesMut),
         out: &mut BytesMut,
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, Over> {
         let mut run = Run::default();
         for _ in 0..RESP_BATCH {
             if session.ends || out.len() > RESP_ANSWER_BYTES {
@@ -153,7 +162,7 @@ impl<R: Runtime> Visit<R> {
                 }
                 Err(broken) => {
                     self.finish(session, &mut run, out).await;
-                    return Err(broken);
+                    return Err(Over::Broken(broken));
                 }
             };
             self.hub.count(1);
@@ -168,6 +177,8 @@ impl<R: Runtime> Visit<R> {
                     }
                     Err(act) => Step::Act(act, None),
                 },
+                // What came with it was not sent by a client either.
+                Step::Leave => return Err(Over::Web),
                 step => step,
             };
             self.finish(session, &mut run, out).await;
@@ -201,11 +212,21 @@ impl<R: Runtime> Visit<R> {
             }
             Step::Own(spec, words) => session.own(&self.hub, (spec, &words), out).await,
             Step::Say(said) => said.write(&mut Answer::new(out, session.protocol)),
+            Step::Leave => {}
         }
         if skips || !session.hears() {
             out.truncate(before);
         }
     }
+}
+
+/// Why nothing of a connection is read any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// What it sent is no request.
+    Broken(Broken),
+    /// It is a browser's.
+    Web,
 }
 
 /// Acts that are on their way together: all reads, or all writes.

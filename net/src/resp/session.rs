@@ -65,7 +65,7 @@ impl Gathered {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
-    from: SocketAddr,
+    pub(super) from: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) mood: Mood,
     name: Bytes,
@@ -88,12 +88,21 @@ pub(super) enum Step {
     Own(&'static Spec, Words),
     /// Nothing more than to say so.
     Say(Said),
+    /// Not even that: whoever it is, he did not come to speak with us.
+    Leave,
 }
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
 fn error(text: impl Into<String>) -> Said {
     Said::Error(text.into().into())
+}
+
+/// Whether a request is the head of an HTTP request. Whoever sends one is a browser that some page
+/// has sent to the loopback, and what stands behind the head was written by that page.
+fn is_of_the_web(words: &Words) -> bool {
+    let first = words.get(0);
+    first.eq_ignore_ascii_case(b"POST") || first.eq_ignore_ascii_case(b"Host:")
 }
 
 /// A word as errors repeat it.
@@ -170,6 +179,9 @@ impl Session {
 
     /// What is to be done about a request.
     pub(super) fn step(&mut self, words: Words) -> Step {
+        if is_of_the_web(&words) {
+            return Step::Leave;
+        }
         match self.read(words, None) {
             Ok(step) => step,
             Err(said) => {
