@@ -1,5 +1,5 @@
 //! `trilith cli`: asks a cluster for one thing, through the same client that programs use; or, told
-//! nothing to ask, talks to it in the commands of Redis (`cli/talk.rs`).
+//! nothing to ask, or a command of Redis, talks to it in those (`cli/talk.rs`).
 //!
 //! Not here: the client (`trilith_net::client`), a data directory without a server (`kv.rs`).
 
@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use std::{
     env,
     io::{self, Read},
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
 use trilith_engine::{
@@ -27,26 +27,24 @@ use crate::{
         CONFIGURATION, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome, REFUSED, TOO_LARGE,
         UNANSWERED, UNKNOWN,
     },
+    member::{PEER_PORT, RESP_PORT},
     out::{Cell, Out, lossy},
 };
 
 mod talk;
 
-/// Where the cluster is, and what to ask it. Without anything to ask it reads Redis commands, one a
-/// line, until there are no more; `help` tells which there are.
+/// Where the cluster is, and what to ask it: one of the commands below, or any Redis command as it
+/// is. Without anything to ask it reads Redis commands, one a line, until there are no more; `help`
+/// tells which there are. Flags stand before a Redis command.
 #[derive(Args, Debug)]
 pub struct Cli {
-    /// Nodes of the cluster, to ask for one thing: any of them, the more the better.
-    #[arg(
-        long,
-        global = true,
-        value_delimiter = ',',
-        default_value = "127.0.0.1:7381",
-        value_name = "IP:PORT,…"
-    )]
+    /// Nodes of the cluster, for get, set, delete and incr: any of them, the more the better. Without
+    /// it and without --resp: 127.0.0.1:7381.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "IP:PORT,…")]
     at: Vec<SocketAddr>,
-    /// Where nodes serve Redis clients, to talk to them.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7379", value_name = "IP:PORT,…")]
+    /// Where nodes serve Redis clients; get, set, delete and incr are asked there too, when it is
+    /// named. For Redis commands without it: 127.0.0.1:7379.
+    #[arg(long, global = true, value_delimiter = ',', value_name = "IP:PORT,…")]
     resp: Vec<SocketAddr>,
     /// How long to try.
     #[arg(long, global = true, default_value_t = 10_000, value_name = "MS")]
@@ -85,6 +83,9 @@ enum What {
         #[arg(default_value_t = 1, allow_negative_numbers = true)]
         by: i64,
     },
+    /// Any Redis command.
+    #[command(external_subcommand)]
+    Redis(Vec<String>),
 }
 
 /// How much a read may leave open.
@@ -102,9 +103,36 @@ enum ReadLevel {
 /// Does it.
 pub fn run(cli: &Cli, out: Out) -> Outcome {
     let patience = Duration::from_millis(cli.within_ms);
+    let or = |given: &[SocketAddr], port| match given {
+        [] => vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port))],
+        given => given.to_vec(),
+    };
+    let (at, resp) = (or(&cli.at, PEER_PORT), or(&cli.resp, RESP_PORT));
+    if !cli.at.is_empty() && !cli.resp.is_empty() {
+        let cause = "--at and --resp are two ways to ask";
+        return Err(Failure::new(&INPUT, cause, "name one of them"));
+    }
     match &cli.what {
-        Some(what) => One { what, at: &cli.at, within: patience }.ask(out),
-        None => talk::talk(&cli.resp, patience, out),
+        None | Some(What::Redis(_)) if !cli.at.is_empty() => {
+            let cause = "--at is for get, set, delete and incr; Redis commands go to another port";
+            Err(Failure::new(&INPUT, cause, "name that with --resp"))
+        }
+        None => talk::talk(&resp, patience, out),
+        Some(What::Redis(words)) => talk::ask(&resp, words, patience, out),
+        Some(what) if !cli.resp.is_empty() => talk::One { what, at: &resp }.ask(patience, out),
+        Some(what) => One { what, at: &at, within: patience }.ask(out),
+    }
+}
+
+impl What {
+    fn key(&self) -> &str {
+        match self {
+            Self::Get { key, .. }
+            | Self::Set { key, .. }
+            | Self::Delete { key }
+            | Self::Incr { key, .. } => key,
+            Self::Redis(words) => words.get(1).map_or("", String::as_str),
+        }
     }
 }
 
@@ -117,6 +145,17 @@ struct One<'a> {
 
 const fn write(command: Command) -> Op {
     Op::Write(command)
+}
+
+impl ReadLevel {
+    /// As Redis clients say it.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Eventual => "eventual",
+            Self::Quorum => "quorum",
+            Self::Strong => "strong",
+        }
+    }
 }
 
 fn bytes(text: &str) -> Bytes {
@@ -155,6 +194,8 @@ impl One<'_> {
             What::Incr { key, by } => {
                 (write(Command::Increment { key: bytes(key), by: *by }), ReadLevel::Strong)
             }
+            // It was asked elsewhere.
+            What::Redis(_) => return Ok(()),
         };
         let level = match level {
             ReadLevel::Eventual => Level::Eventual,
@@ -182,23 +223,14 @@ impl One<'_> {
         }
     }
 
-    fn key(&self) -> &str {
-        match self.what {
-            What::Get { key, .. }
-            | What::Set { key, .. }
-            | What::Delete { key }
-            | What::Incr { key, .. } => key,
-        }
-    }
-
     /// The same cluster and key, for another command.
     fn again(&self, what: &str) -> String {
         let at: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
-        format!("trilith cli --at {} {what} {}", at.join(","), self.key())
+        format!("trilith cli --at {} {what} {}", at.join(","), self.what.key())
     }
 
     fn show(&self, reply: Reply, out: Out) -> Outcome {
-        let key = self.key();
+        let key = self.what.key();
         match reply {
             Reply::Value(Some(found)) if out.is_json() => out.facts(&[
                 ("key", key.into()),

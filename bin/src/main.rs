@@ -29,7 +29,10 @@ mod standalone;
 mod store;
 
 use clap::{CommandFactory, Parser, Subcommand};
-use std::{io, process::ExitCode};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 use failure::{Failure, INTERNAL, Outcome};
 use out::{Cell, Format, Out};
@@ -106,7 +109,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("{failure}");
+            // When nobody reads it, the exit code still says of what kind it is.
+            let _told = writeln!(io::stderr(), "{failure}").is_ok();
             ExitCode::from(failure.code.exit as u8)
         }
     }
@@ -152,6 +156,8 @@ fn log_to_stderr(level: Option<&str>) -> Outcome {
         .with_max_level(level)
         .with_writer(io::stderr)
         .with_ansi(false)
+        // When standard error is closed, it would say so there, and panic.
+        .log_internal_errors(false)
         .try_init()
         .map_err(|error| Failure::new(&INTERNAL, error, "report it: two loggers in one process"))
 }

@@ -103,7 +103,7 @@ impl Member {
         let node = started.map_err(|why| place.unstarted(&why))?;
         let (identity, report) = (node.identity(), node.report());
         let resp = node.serves_resp();
-        out.facts(&[
+        let told = out.facts(&[
             ("node", identity.node.0.into()),
             ("listens", node.listens().to_string().into()),
             ("cluster", cluster.into()),
@@ -112,7 +112,11 @@ impl Member {
             ("directory_id", identity.directory.to_string().into()),
             ("is_new", report.created.into()),
             ("resp", resp.map_or_else(|| "off".into(), |at| at.to_string()).into()),
-        ])?;
+        ]);
+        if let Err(Failure { cause, .. }) = told {
+            // Whoever read it has gone. The clients have not.
+            tracing::warn!(%cause, "where it listens could not be written to standard output");
+        }
         out.next(&match resp {
             Some(at) => format!("redis-cli -h {} -p {} set hello world", at.ip(), at.port()),
             None => format!("trilith cli --at {} set hello world", node.listens()),

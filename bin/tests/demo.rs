@@ -9,8 +9,10 @@ use program::{Answer, Redis, Scratch, addresses, fed, run, trilith};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    net::{SocketAddr, TcpStream},
+    net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// Below all ports of the demo, at an address of this process; tests take turns upwards.
@@ -197,11 +199,83 @@ fn a_signal_is_an_end_as_any_other() {
     let base = base(6).to_string();
     let usual = ["--resp", &base, "--nodes", "1"];
     let count = || fs::read_dir(&scratch.0).expect("it is there").count();
-    for signal in ["-INT", "-TERM"] {
+    for signal in ["-INT", "-TERM", "-HUP"] {
         let demo = Typed::start(&scratch, &usual);
         assert_eq!(count(), 1, "the nodes keep their data elsewhere");
         let ended = demo.end(signal);
         assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""), "{ended:?}");
         assert_eq!(count(), 0, "something was left");
     }
+}
+
+/// What is under way may take long: then whoever says it twice means now.
+#[test]
+fn a_second_signal_is_the_end_at_once() {
+    let scratch = Scratch::new("a_second_signal_is_the_end_at_once");
+    let base = base(8).to_string();
+    let usual = ["--resp", &base, "--resp-within-ms", "60000"];
+    let mut demo = Typed::start(&scratch, &usual);
+    demo.say("chaos kill 1\n", "2 of 3 nodes run");
+    demo.say("chaos kill 2\n", "1 of 3 nodes run");
+    // Nobody answers this within a minute.
+    demo.say("set k 1\n", "demo> set k 1");
+    let (began, id) = (Instant::now(), demo.demo.id().to_string());
+    let first = Command::new("kill").args(["-INT", &id]).status().expect("there is a kill");
+    assert!(first.success());
+    thread::sleep(Duration::from_millis(500));
+    assert!(demo.demo.try_wait().expect("it can be asked").is_none(), "the first one ended it");
+    let ended = demo.end("-HUP");
+    assert_eq!(ended.code, Some(129), "{ended:?}");
+    assert!(began.elapsed() < Duration::from_secs(20), "it took {:?}", began.elapsed());
+    assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 0, "something was left");
+}
+
+/// Somebody has taken the port of a killed node.
+#[test]
+fn a_node_that_cannot_be_healed_is_not_the_end() {
+    let (base, scratch) = (base(9), Scratch::new("a_node_that_cannot_be_healed_is_not_the_end"));
+    let mut demo = Typed::start(&scratch, &["--resp", &base.to_string()]);
+    demo.say("set k 1\nchaos kill 1\n", "2 of 3 nodes run");
+    let taken = SocketAddr::new(base.ip(), base.port() + 10);
+    let holder = TcpListener::bind(taken).expect("its port is free");
+    demo.say("chaos heal\n", "node 1 could not be healed: TR-E503");
+    demo.say("get k\n", "\"1\"");
+    drop(holder);
+    demo.say("chaos heal 1\n", "3 of 3 nodes run");
+    demo.end("-TERM").ok();
+}
+
+/// MULTI is of one connection; a SET behind it must not be done at once by another node.
+#[test]
+fn what_a_killed_node_was_told_is_said_to_be_forgotten() {
+    let lines = "multi\nset k 1\nchaos kill 1\nset k 2\nget k\n";
+    let out = piped(base(10), &[], lines).ok();
+    let told = answers(&out);
+    assert_eq!((told[0].1, told[1].1), ("OK\n", "QUEUED\n"), "{out}");
+    assert!(told[3].1.starts_with("(error) UNAVAILABLE") && told[3].1.contains("MULTI"), "{out}");
+    assert_eq!(told[4].1, "(nil)\n", "{out}");
+}
+
+/// Connections that nobody uses and nobody ends.
+#[test]
+fn a_door_without_a_place_says_so() {
+    let scratch = Scratch::new("a_door_without_a_place_says_so");
+    let base = base(11);
+    let demo = Typed::start(&scratch, &["--resp", &base.to_string(), "--nodes", "1"]);
+    let mut held = Vec::new();
+    let full = (0..1000).any(|_| {
+        let mut one = Redis::to(base);
+        let said = one.tries(&["PING"]);
+        held.push(one);
+        said.is_none_or(|said| said == "(error) ERR max number of clients reached")
+    });
+    assert!(full && held.len() > 100, "{} places", held.len());
+    // A node's own port has others, and a place that is left is free.
+    assert_eq!(Redis::to(SocketAddr::new(base.ip(), base.port() + 10)).ask(&["PING"]), "PONG");
+    held.drain(..10);
+    let until = Instant::now() + Duration::from_secs(20);
+    while Redis::to(base).tries(&["PING"]).as_deref() != Some("PONG") {
+        assert!(Instant::now() < until, "no place was left free");
+    }
+    demo.end("-TERM").ok();
 }

@@ -5,8 +5,8 @@
 
 mod program;
 
-use program::{Redis, Scratch, Server, addresses, fed, run};
-use std::{fs, net::SocketAddr, path::Path};
+use program::{Redis, Scratch, Server, addresses, fed, run, trilith};
+use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 /// A node's directory, and where it listens.
 struct Alone {
@@ -74,10 +74,63 @@ fn our_own_program_speaks_redis_too() {
     assert!(talk("help\n").ok().contains("getrange key start end"));
     let json = fed(&["-o", "json", "cli", "--resp", &resp], "incr sum\n").ok();
     assert_eq!(json, "{\"ask\":\"incr sum\",\"answer\":\"(integer) 1\"}\n");
-    talk("incr k\nset k c\n").failed(1, "TR-E505");
+    talk("incr k\nset k c\n").failed(2, "TR-E203");
+    talk("sett k c\nset k c\n").failed(1, "TR-E505");
     assert_eq!(talk("get k\n").ok(), "\"a b\"\n");
     drop(node);
     talk("get k\n").failed(3, "TR-E504");
+}
+
+/// One thing, of either port, and nothing that was said is passed over.
+#[test]
+fn one_thing_is_asked_where_it_was_said() {
+    let alone = Alone::new("one_thing_is_asked_where_it_was_said");
+    let _node = alone.start();
+    let (resp, listen) = (alone.resp.to_string(), alone.listen.to_string());
+    let redis = |words: &[&str]| run(&[&["cli", "--resp", &resp], words].concat());
+    redis(&["set", "k", "a b"]).ok();
+    assert_eq!(redis(&["get", "k"]).ok(), "a b\n");
+    assert_eq!(redis(&["get", "k", "--level", "eventual"]).ok(), "a b\n");
+    assert_eq!(run(&["cli", "get", "k", "--resp", &resp]).ok(), "a b\n");
+    assert_eq!(run(&["cli", "--at", &listen, "get", "k"]).ok(), "a b\n");
+    assert_eq!(redis(&["incr", "n", "-3"]).ok(), "-3\n");
+    redis(&["incr", "k"]).failed(2, "TR-E203");
+    redis(&["delete", "k"]).ok();
+    redis(&["delete", "k"]).failed(4, "TR-E201");
+    redis(&["get", "k"]).failed(4, "TR-E201");
+    // Any other command, too: its words are its own.
+    assert_eq!(redis(&["append", "k", "x y"]).ok(), "(integer) 3\n");
+    assert_eq!(redis(&["mget", "k", "n"]).ok(), "1) \"x y\"\n2) \"-3\"\n");
+    redis(&["nosuch"]).failed(1, "TR-E505");
+    let json = run(&["-o", "json", "cli", "--resp", &resp, "get", "k"]).ok();
+    assert_eq!(json, "{\"key\":\"k\",\"value\":\"x y\"}\n");
+    // What would be passed over is refused.
+    run(&["cli", "--at", &listen, "--resp", &resp, "get", "k"]).failed(2, "TR-E203");
+    run(&["cli", "--at", &listen, "strlen", "k"]).failed(2, "TR-E203");
+    fed(&["cli", "--at", &listen], "get k\n").failed(2, "TR-E203");
+}
+
+/// Whoever read what it says has gone; its clients have not.
+#[test]
+fn a_node_whose_output_is_closed_goes_on() {
+    let alone = Alone::new("a_node_whose_output_is_closed_goes_on");
+    let [resp, listen] = [alone.resp, alone.listen].map(|at| at.to_string());
+    let data = alone.scratch.path("data");
+    for is_deaf in [false, true] {
+        let mut child = trilith();
+        child.args(Alone::arguments(&data, &resp, &listen));
+        if is_deaf {
+            child.stderr(Stdio::piped());
+        } else {
+            child.stderr(Stdio::null());
+        }
+        let mut child = child.spawn().expect("it starts");
+        drop((child.stdout.take(), child.stderr.take()));
+        assert_eq!(Redis::to(alone.resp).ask(&["SET", "k", "1"]), "OK");
+        assert!(child.try_wait().expect("it can be asked").is_none(), "it has ended");
+        child.kill().expect("it runs");
+        child.wait().expect("it ends");
+    }
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Talking to nodes in the commands of Redis, one a line, from a terminal or from a pipe.
+//! Talking to nodes in the commands of Redis: one that was given, or one a line, from a terminal or
+//! from a pipe.
 //!
 //! On a terminal an error is an answer, and one goes on. In a pipe the first one is the end, and the
 //! exit code says of what kind it was: a script whose third line failed must not go on with its
@@ -17,10 +18,11 @@ use trilith_net::resp::{
     request::Words,
 };
 
+use super::{What, given};
 use crate::{
     asker::Asker,
-    failure::{Code, Failure, INPUT, Outcome, REFUSED, UNANSWERED, UNKNOWN},
-    out::{Cell, Out},
+    failure::{Code, Failure, INPUT, NOT_FOUND, Outcome, REFUSED, UNANSWERED, UNKNOWN},
+    out::{Cell, Out, lossy},
 };
 
 /// Reads commands until there are no more.
@@ -47,12 +49,74 @@ pub(super) fn talk(nodes: &[SocketAddr], patience: Duration, out: Out) -> Outcom
                 if !is_typed && let Heard::Error(why) = &heard {
                     return Err(refused(&line, why));
                 }
+                show(&line, &heard, out)?;
+            }
+        }
+    }
+}
+
+/// Asks for that.
+pub(super) fn ask(nodes: &[SocketAddr], words: &[String], patience: Duration, out: Out) -> Outcome {
+    let heard = Asker::new(patience).ask_words(nodes, &words.iter().collect());
+    let line = words.join(" ");
+    match &heard {
+        Heard::Error(why) => Err(refused(&line, why)),
+        heard => show(&line, heard, out),
+    }
+}
+
+fn show(line: &str, heard: &Heard, out: Out) -> Outcome {
+    let heard = heard.to_string();
+    if out.is_json() {
+        return out.facts(&[("ask", line.into()), ("answer", heard.into())]);
+    }
+    out.say(&heard)
+}
+
+/// One of our own commands, asked in the words of Redis and answered in our own.
+pub(super) struct One<'a> {
+    pub(super) what: &'a What,
+    pub(super) at: &'a [SocketAddr],
+}
+
+impl One<'_> {
+    pub(super) fn ask(&self, patience: Duration, out: Out) -> Outcome {
+        let key = self.what.key();
+        let words: Words = match self.what {
+            What::Get { key, level } => ["with", level.name(), "get", key].iter().collect(),
+            What::Set { key, value } => {
+                let value = given(value)?;
+                [b"set".as_slice(), key.as_bytes(), &value].iter().collect()
+            }
+            What::Delete { key } => ["del", key].iter().collect(),
+            What::Incr { key, by } => ["incrby", key, &by.to_string()].iter().collect(),
+            What::Redis(words) => words.iter().collect(),
+        };
+        let named: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
+        let again = |what: &str| format!("trilith cli --resp {} {what} {key}", named.join(","));
+        match Asker::new(patience).ask_words(self.at, &words) {
+            Heard::Error(why) => Err(refused(key, &why)),
+            Heard::Nothing => Err(Failure::new(&NOT_FOUND, key, format!("{} VALUE", again("set")))),
+            Heard::Integer(0) if matches!(self.what, What::Delete { .. }) => {
+                Err(Failure::new(&NOT_FOUND, key, format!("{} VALUE", again("set"))))
+            }
+            Heard::Bulk(value) if out.is_json() => {
+                out.facts(&[("key", key.into()), ("value", lossy(&value).into())])
+            }
+            Heard::Bulk(value) => out.raw(&[&value[..], b"\n"].concat()),
+            Heard::Integer(number) if matches!(self.what, What::Incr { .. }) => {
                 if out.is_json() {
-                    let answer = heard.to_string().into();
-                    out.facts(&[("ask", line.as_str().into()), ("answer", answer)])?;
-                } else {
-                    out.say(&heard.to_string())?;
+                    return out
+                        .facts(&[("key", key.into()), ("number", number.to_string().into())]);
                 }
+                out.raw(format!("{number}\n").as_bytes())
+            }
+            _ => {
+                if out.is_json() {
+                    out.facts(&[("key", key.into())])?;
+                }
+                out.next(&again("get"));
+                Ok(())
             }
         }
     }
@@ -65,6 +129,7 @@ fn refused(line: &str, why: &str) -> Failure {
             (&UNANSWERED, "see whether a majority of the nodes runs; --resp names them")
         }
         Some("INDOUBT") => (&UNKNOWN, "look whether it did"),
+        _ if why == "ERR value is not an integer or out of range" => (&INPUT, "look what it holds"),
         _ => (&REFUSED, "trilith cli, and there: help"),
     };
     Failure::new(code, format!("{line}: {why}"), next)

@@ -8,22 +8,35 @@
 //! any more the connection ends, as it would with the node's own port, and whoever comes again finds
 //! another node. So one needs not know which node was killed to go on.
 //!
+//! It has so many places. Who comes when all are taken is told so at once, in the words of Redis,
+//! rather than waiting for somebody who may never leave; and a client whose machine has gone without
+//! a word gives its place back when the kernel has asked for it in vain.
+//!
 //! It decides nothing about keys: any node serves any key.
 //!
 //! Not here: who runs (`session.rs`); a router for real clusters, which comes later.
 
-use std::{env, io, net::SocketAddr, sync::Arc, thread};
+use std::{env, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
+use rustix::net::sockopt;
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use trilith_engine::runtime::race;
 use trilith_net::os::run_core;
 
-/// Connections at once. Each has two descriptors, of which a process has a thousand or so.
-const CONNECTIONS_MAX: usize = 256;
+/// Connections at once. Each has three descriptors, with that of its node, of the thousand or so
+/// that a process has.
+pub(super) const CONNECTIONS_MAX: usize = 192;
+/// What is said to one more, as Redis says it.
+const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+/// How long nobody is accepted when the system has no room for a connection: it would say so again.
+const RESTS: Duration = Duration::from_millis(50);
+/// How long a connection may be silent before the kernel asks whether anybody is there, how often it
+/// asks, and how many times in vain.
+const ASKS: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 3);
 
 /// A door that is open as long as the process lives.
 #[derive(Debug)]
@@ -60,13 +73,30 @@ async fn listen(
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     for turn in 0_usize.. {
-        // Who finds no place waits in the kernel's queue.
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
-        // Whoever ended while he waited is nobody's business.
-        let Ok((client, _)) = listener.accept().await else { continue };
-        tokio::spawn(pass(client, known.clone(), turn, place));
+        match listener.accept().await {
+            Ok((client, _)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok(place) => _ = tokio::spawn(pass(client, known.clone(), turn, place)),
+                Err(_full) => dismiss(client),
+            },
+            Err(_why) => tokio::time::sleep(RESTS).await,
+        }
     }
     Ok(())
+}
+
+/// Says that there is no place. Whoever cannot take that much at once is told nothing.
+fn dismiss(client: TcpStream) {
+    let _said = client.try_write(FULL).is_ok();
+}
+
+/// Whoever is there is asked now and then.
+fn keep(client: &TcpStream) -> io::Result<()> {
+    let (silent, every, times) = ASKS;
+    sockopt::set_socket_keepalive(client, true)?;
+    sockopt::set_tcp_keepidle(client, silent)?;
+    sockopt::set_tcp_keepintvl(client, every)?;
+    sockopt::set_tcp_keepcnt(client, times)?;
+    client.set_nodelay(true)
 }
 
 /// Passes on what a client and its node say, until one of them ends or the node does not run.
@@ -81,8 +111,14 @@ async fn pass(
         nodes.get(turn % nodes.len().max(1)).copied()
     };
     let Some(at) = node else { return };
-    let Ok(mut node) = TcpStream::connect(at).await else { return };
-    if client.set_nodelay(true).and(node.set_nodelay(true)).is_ok() {
+    let Ok(mut node) = TcpStream::connect(at).await else {
+        let why: &[u8] =
+            b"-UNAVAILABLE the node that was to serve this has just gone: come again\r\n";
+        // It may have gone, too.
+        let _said = client.write_all(why).await.is_ok();
+        return;
+    };
+    if keep(&client).and(node.set_nodelay(true)).is_ok() {
         let gone = known.wait_for(|nodes| !nodes.contains(&at));
         race(copy_bidirectional(&mut client, &mut node), gone).await;
     }

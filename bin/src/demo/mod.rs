@@ -13,14 +13,16 @@
 //! before its answer, so that what comes out reads as a session does. The directory is gone in the
 //! end unless one was named.
 //!
-//! Files in reading order: `prompt` (what a line means), `session` (doing it), `door` (the way in for others), `host` (a node and what may happen to it), `cut` (the gate before its network), `seen`
-//! (what it tells of itself).
+//! Files in reading order: `prompt` (what a line means), `session` (doing it), `own` (a directory that
+//! is gone in the end), `door` (the way in for others), `host` (a node and what may happen to it),
+//! `cut` (the gate before its network), `seen` (what it tells of itself).
 //!
 //! Not here: processes that are killed for a test's sake (`kill`), a server (`server.rs`).
 
 mod cut;
 mod door;
 mod host;
+mod own;
 mod prompt;
 mod seen;
 mod session;
@@ -31,11 +33,18 @@ use std::{
     io::{self, BufRead, IsTerminal},
     net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
-    sync::mpsc::{self, SyncSender},
+    process,
+    sync::{
+        Arc, OnceLock,
+        mpsc::{self, SyncSender},
+    },
     thread,
 };
 use tokio::signal::unix::{SignalKind, signal};
-use trilith_engine::{runtime::race, types::NodeId};
+use trilith_engine::{
+    runtime::{Either, race},
+    types::NodeId,
+};
 use trilith_net::{
     limits::CLUSTER_MEMBERS_MAX,
     node::{Cluster, NodeOptions},
@@ -43,12 +52,12 @@ use trilith_net::{
 };
 
 use crate::{
-    bench::Scratch,
     failure::{CONFIGURATION, Failure, INPUT, Outcome},
     member::{Guests, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
     out::Out,
 };
 use door::Door;
+use own::{Claim, Own};
 use session::Session;
 
 /// As many as a cluster may have.
@@ -80,6 +89,9 @@ pub struct Demo {
     guests: Guests,
 }
 
+/// What is to be removed when there is no time for an end in order.
+type Will = Arc<OnceLock<Claim>>;
+
 /// Something that the prompt is told.
 enum Event {
     Line(String),
@@ -92,14 +104,17 @@ enum Event {
 pub fn run(demo: &Demo, out: Out) -> Outcome {
     end_at_a_panic();
     // Before there is anything that a signal could leave behind.
-    let events = listen()?;
+    let will = Will::default();
+    let events = listen(Arc::clone(&will))?;
     // Dropped last: the nodes are gone then.
-    let scratch = if demo.dir.is_none() { Some(Scratch::new(&env::temp_dir())?) } else { None };
-    let (dir, fate) = match (&scratch, &demo.dir) {
-        (None, Some(dir)) => (dir, "which stays"),
-        (Some(scratch), _) => (&scratch.path, "which is gone in the end"),
+    let own = if demo.dir.is_none() { Some(Own::new(&env::temp_dir())?) } else { None };
+    let (dir, fate) = match (&own, &demo.dir) {
+        (None, Some(dir)) => (dir.as_path(), "which stays"),
+        (Some(own), _) => (own.path(), "which is gone in the end"),
         (None, None) => return Ok(()),
     };
+    // It was empty: this is the only place that writes it.
+    let _first = own.as_ref().map(|own| will.set(own.claim()));
     let nodes = demo.plan()?;
     check_directory(dir, &nodes)?;
     let count = nodes.len();
@@ -182,7 +197,7 @@ fn check_directory(dir: &Path, nodes: &[NodeOptions]) -> Outcome {
 }
 
 /// Lines of the standard input and the signals that mean its end, each from a thread of its own.
-fn listen() -> Outcome<mpsc::Receiver<Event>> {
+fn listen(will: Will) -> Outcome<mpsc::Receiver<Event>> {
     let (tell, events) = mpsc::sync_channel(1);
     let told = tell.clone();
     let begun = thread::Builder::new().name("lines".to_owned()).spawn(move || read_lines(&told));
@@ -190,22 +205,39 @@ fn listen() -> Outcome<mpsc::Receiver<Event>> {
     let (ready, is_ready) = mpsc::sync_channel(1);
     let begun = thread::Builder::new().name("signals".to_owned()).spawn(move || {
         // When signals cannot be heard, they end the process as they always did.
-        let heard = run_core(env::temp_dir(), |_os| async {
-            let mut interrupt = signal(SignalKind::interrupt())?;
-            let mut terminate = signal(SignalKind::terminate())?;
-            drop(ready);
-            race(interrupt.recv(), terminate.recv()).await;
-            io::Result::Ok(())
-        });
-        if matches!(heard, Ok(Ok(()))) {
-            // Nobody there: it has ended.
-            let _told = tell.send(Event::End).is_ok();
-        }
+        run_core(env::temp_dir(), |_os| obey(tell, will, ready))
     });
     begun.map_err(|error| unthreaded(&error))?;
     // They are heard from now on, or never.
     let _heard: Result<(), _> = is_ready.recv();
     Ok(events)
+}
+
+/// The first signal is an end as any other, as soon as what is under way is done. The second one is
+/// the end.
+#[expect(clippy::disallowed_methods, reason = "the main thread is busy: it cannot end the process")]
+async fn obey(tell: SyncSender<Event>, will: Will, ready: SyncSender<()>) -> io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    drop(ready);
+    let mut tell = Some(tell);
+    loop {
+        let typed = race(interrupt.recv(), terminate.recv());
+        let number = match race(hangup.recv(), typed).await {
+            Either::Left(_) => SignalKind::hangup(),
+            Either::Right(Either::Left(_)) => SignalKind::interrupt(),
+            Either::Right(Either::Right(_)) => SignalKind::terminate(),
+        };
+        let Some(tell) = tell.take() else {
+            will.get().into_iter().for_each(Claim::remove);
+            process::exit(128 + number.as_raw_value());
+        };
+        // A line may still wait to be taken. Nobody there: it has ended.
+        thread::Builder::new()
+            .name("end".to_owned())
+            .spawn(move || tell.send(Event::End).is_ok())?;
+    }
 }
 
 fn read_lines(tell: &SyncSender<Event>) {

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 use trilith_engine::raft::Role;
-use trilith_net::node::NodeOptions;
+use trilith_net::{node::NodeOptions, resp::heard::Heard};
 
 use super::{
     directory,
@@ -101,11 +101,14 @@ impl Session {
             Line::Chaos(chaos, which) => self.chaos(chaos, which)?,
             Line::Explain(question) => self.explain(question)?,
             Line::Ask(None, question) => {
-                let nodes = self.reachable();
-                self.ask(&nodes, question)?;
+                let heard = self.asker.ask(&self.reachable(), question);
+                self.answer(question, &heard)?;
             }
             Line::Ask(Some(which), question) => match self.these(which).first() {
-                Some(at) => self.ask(&[self.hosts[*at].resp], question)?,
+                Some(at) => {
+                    let heard = self.asker.ask_that(self.hosts[*at].resp, question);
+                    self.answer(question, &heard)?;
+                }
                 None => self.out.say(nobody(which))?,
             },
             Line::Unclear(why) => self.out.say(why)?,
@@ -113,8 +116,8 @@ impl Session {
         Ok(false)
     }
 
-    fn ask(&mut self, nodes: &[SocketAddr], question: &str) -> Outcome {
-        let heard = self.asker.ask(nodes, question).to_string();
+    fn answer(&self, question: &str, heard: &Heard) -> Outcome {
+        let heard = heard.to_string();
         if self.out.is_json() {
             return self.out.facts(&[("ask", question.into()), ("answer", heard.into())]);
         }
@@ -175,7 +178,14 @@ impl Session {
                 Chaos::Kill => host.kill(),
                 Chaos::Pause => host.pause(),
                 Chaos::Partition => host.cut(),
-                Chaos::Heal => host.heal()?,
+                Chaos::Heal => {
+                    // Somebody has its port, or its disk is full: the others go on.
+                    if let Err(failure) = host.heal() {
+                        let number = host.number;
+                        self.out.say(&format!("node {number} could not be healed: {failure}"))?;
+                        continue;
+                    }
+                }
             }
             let led = if leader == Some(at) && host.state != State::Runs { "; it led" } else { "" };
             let (number, now) = (host.number, host.state.name());
