@@ -102,6 +102,10 @@ pub const RAFT_UNCOMMITTED_BYTES_MAX: u64 = 64 << 20;
 /// Bytes handed out to be applied and not applied yet; then the rest waits.
 pub const RAFT_APPLYING_BYTES_MAX: u64 = 64 << 20;
 
+/// Promises of a group that wait for the disk: a few for each append that may be on its way. A disk
+/// that hangs would otherwise collect one for each question; who asks asks again.
+pub const RAFT_PROMISES_MAX: usize = 4 * RAFT_INFLIGHT_MESSAGES_MAX;
+
 /// Moments that a leader remembers for its lease: a sixty-fourth of a lease is exact enough.
 pub const RAFT_LEASE_MARKS_MAX: usize = 64;
 
@@ -187,6 +191,26 @@ pub const SHARD_PENDING_MAX: usize = 64 << 10;
 /// it is still a frame that can be written.
 pub const SHARD_FRAME_BYTES_FULL: usize = FRAME_BYTES_MAX / 4;
 
+/// Requests of all groups that were not answered: as many as all connections to a node may have on
+/// their way, then `Overloaded`.
+pub const SHARD_REQUESTS_MAX: usize = 1 << 20;
+
+/// What requests weigh that wait to be proposed, or for their answers: as much as a leader takes
+/// without having committed it, then `Overloaded`. A few thousand of the largest would be all memory.
+pub const SHARD_REQUEST_BYTES_MAX: u64 = RAFT_UNCOMMITTED_BYTES_MAX;
+
+/// Groups of one shard: as many as slots can be split over. A neighbour names groups that are to be
+/// here, and its memory may be broken.
+pub const SHARD_GROUPS_MAX: usize = REPLACING_GROUPS_MAX;
+
+/// Replicas of a group that have spoken and sit nowhere, as far as is known here: as many as may be
+/// members. Who is forgotten is known again when it speaks.
+pub const SHARD_STRANGERS_MAX: usize = RAFT_VOTERS_MAX + RAFT_LEARNERS_MAX;
+
+/// Members that have shown themselves and wait to be written down: each of the others a few times.
+/// Whoever is forgotten comes again; a disk that hangs would otherwise collect them.
+pub const SHARD_GREETINGS_MAX: usize = 64;
+
 /// Entries of a group that are applied before anything else gets its turn.
 pub const SHARD_APPLY_BYTES_AT_ONCE: u64 = 1 << 20;
 
@@ -199,6 +223,10 @@ pub const SHARD_FOUNDED_AT_ONCE: usize = 1024;
 /// Snapshots a shard sends at once: each holds a view, and segments with it. As many that it was
 /// taking in and are not wanted any more may be on their way out.
 pub const SHARD_SNAPSHOTS_AT_ONCE: usize = 4;
+
+/// Snapshots a shard takes in at once, with those that wait to be made part of it: as many as eight
+/// others send. Each holds an index and open files.
+pub const SHARD_INTAKES_AT_ONCE: usize = 8 * SHARD_SNAPSHOTS_AT_ONCE;
 
 /// What the tasks of snapshots may have to say before they wait.
 pub const SHARD_SNAPSHOT_NEWS_MAX: usize = 64;
@@ -214,8 +242,8 @@ pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
 /// again by whoever reads it.
 pub const SHARD_BROKEN_MAX: usize = 1024;
 
-/// Damaged values that a shard asks for at once, and values that it sends to others in a turn: each
-/// may be of the largest size.
+/// Damaged values that a shard asks for at once, copies of such values that wait to be written, and
+/// values that it sends to others in a turn: each may be of the largest size.
 pub const SHARD_MENDED_AT_ONCE: usize = 8;
 
 /// Values that others have asked for and that were not sent yet: they ask again.

@@ -161,3 +161,45 @@ impl Loc {
         (self.len as u64).next_multiple_of(8)
     }
 }
+
+/// How much there is of something that grows, and how much there may be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// How much there is.
+    pub now: u64,
+    /// How much there may be; [`Size::UNBOUNDED`] where nothing but the disk bounds it.
+    pub most: u64,
+}
+
+impl Size {
+    /// What has no bound of its own.
+    pub const UNBOUNDED: u64 = u64::MAX;
+
+    /// So much of what has a limit.
+    #[must_use]
+    pub const fn of(now: usize, most: usize) -> Self {
+        Self { now: now as u64, most: most as u64 }
+    }
+
+    /// So much of what only the disk bounds.
+    #[must_use]
+    pub const fn free(now: usize) -> Self {
+        Self { now: now as u64, most: Self::UNBOUNDED }
+    }
+
+    /// Both together.
+    #[must_use]
+    pub const fn plus(self, other: Self) -> Self {
+        let most = self.most.saturating_add(other.most);
+        Self { now: self.now.saturating_add(other.now), most }
+    }
+
+    /// Whichever is nearer to its limit: for limits that each of many has. One without a limit above
+    /// 0 is none.
+    #[must_use]
+    pub fn fuller(self, other: Self) -> Self {
+        let left = |size: Self| size.most as i128 - size.now as i128;
+        let is_nearer = self.most == 0 || other.most > 0 && left(other) < left(self);
+        if is_nearer { other } else { self }
+    }
+}

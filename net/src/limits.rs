@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use trilith_engine::limits::{SESSION_REPLIES_MAX, TRANSACTION_CHECKS_MAX};
+use trilith_engine::limits::{RESPONSE_BYTES_MAX, SESSION_REPLIES_MAX, TRANSACTION_CHECKS_MAX};
 
 /// A frame's body: an append carries at most one entry more than what it may hold, and the largest
 /// entry has 9 MiB. Room for both, and for what comes next.
@@ -32,8 +32,14 @@ pub const BUFFER_KEPT_BYTES: usize = 1 << 20;
 /// Requests of one connection that are on their way: as many as a group keeps answers for.
 pub const CLIENT_IN_FLIGHT_MAX: usize = SESSION_REPLIES_MAX;
 
-/// Answers that wait for one client to read them: one of the largest, and a batch around it.
+/// Answers that wait for one client to read them: one of the largest, and a batch around it. Beyond
+/// that nothing is read from it, and what it has asked before is answered with little.
 pub const CLIENT_REPLIES_BYTES_MAX: usize = 16 << 20;
+
+/// The same with all that was asked before: the last one that is whole, and a transaction's numbers
+/// for each of the others.
+pub const CLIENT_REPLIES_BYTES_MOST: usize =
+    CLIENT_REPLIES_BYTES_MAX + RESPONSE_BYTES_MAX + CLIENT_IN_FLIGHT_MAX * (16 << 10);
 
 /// One read from a client or a server: there are many clients, and each has such a buffer.
 pub const CLIENT_READ_BYTES: usize = 16 << 10;

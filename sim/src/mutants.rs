@@ -736,6 +736,27 @@ const PLANTED: &[Mutant] = &[
         "a_compaction_that_believes_what_never_counted_is_noticed",
     ),
     told(
+        "shard_requests_have_no_end",
+        "requests are taken in however much they weigh",
+        "groups",
+        "bounds::requests_without_end_are_noticed",
+    ),
+    told(
+        "shard_intakes_have_no_end",
+        "a node takes in as many snapshots as anybody sends",
+        "groups",
+        "bounds::snapshots_without_end_are_noticed",
+    ),
+    of_room("shard_greetings_have_no_end", "shard", "members that come again are collected"),
+    of_room("shard_groups_have_no_end", "shard", "groups that a neighbour names are made"),
+    of_room("shard_strangers_have_no_end", "shard", "replicas that sit nowhere are remembered"),
+    of_room("shard_fetched_entries_stay", "shard", "what followers are sent stays in memory"),
+    of_room("raft_promises_have_no_end", "raft", "each question waits for a disk that hangs"),
+    clustered("shard_cache_is_not_trimmed", "shard", "a group keeps all entries in memory"),
+    clustered("shard_gathered_are_forgotten", "shard", "who waits to be proposed is forgotten"),
+    replacing("shard_sent_snapshot_is_kept", "shard", "a snapshot that arrived keeps its place"),
+    replacing("shard_known_seats_are_kept", "shard", "seats that are written down are kept"),
+    told(
         "dead_record_in_hints",
         "hints have records that are dead",
         "exhaust",
@@ -794,7 +815,9 @@ pub fn noticed_in_room(mutant: &Mutant, attempt: u64) -> Option<(String, String)
             story(name, &tell)
         };
         match mutant.room {
-            "raft" => raft::tests::stories().find_map(|(name, tell)| story(&name, &tell)),
+            "raft" => raft::tests::stories()
+                .find_map(|(name, tell)| story(&name, &tell))
+                .or_else(|| raft::tests::TOLD.iter().find_map(told)),
             "store" => store::tests::STORIES.iter().find_map(told),
             _ => shard::tests::STORIES.iter().find_map(told),
         }

@@ -21,6 +21,7 @@ use super::{
     bytes::{
         Read, finish, put_key, put_session, share, take_bool, take_count, take_key, take_session,
     },
+    entry::command_bytes,
     replace::Replace,
     reply::Refusal,
     verb::Command,
@@ -141,6 +142,22 @@ impl Op {
         };
         let read = keys.iter().map(AsRef::as_ref);
         read.chain(command.into_iter().flat_map(Command::keys))
+    }
+
+    /// What it weighs: its keys and values, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bound = |bound: &Bound<Bytes>| match bound {
+            Bound::Included(key) | Bound::Excluded(key) => key.len(),
+            Bound::Unbounded => 0,
+        };
+        match self {
+            Self::Write(command) => command_bytes(true, command),
+            Self::Scan(scan) => bound(&scan.start) + bound(&scan.end),
+            Self::Get(_) | Self::GetMany(_) | Self::Look(_) | Self::Count(_) | Self::Replace(_) => {
+                self.keys().map(<[u8]>::len).sum()
+            }
+        }
     }
 
     /// Whether it is within the limits: what is checked before it is sent, so that it can be

@@ -18,7 +18,11 @@
 //! after `base`; faulty ranges are disjoint, in order, and inside the log.
 
 use super::Kind;
-use crate::types::{Index, Term};
+use crate::{
+    limits::RAFT_FAULTY_RANGES_MAX,
+    mark,
+    types::{Index, Term},
+};
 use alloc::{collections::VecDeque, vec::Vec};
 use core::fmt;
 
@@ -219,6 +223,11 @@ impl Log {
         self.between(first, last).map(|meta| u64::from(meta.bytes())).sum()
     }
 
+    /// How many stretches are damaged.
+    pub(super) const fn damaged_ranges(&self) -> usize {
+        self.faulty.len()
+    }
+
     /// How far a message that begins at `first` reaches, and its bytes: at least one entry, then as
     /// many as fit, and none that is faulty here. `None` when the first one is faulty.
     #[must_use]
@@ -284,6 +293,19 @@ impl Log {
             self.faulty[at - 1].1 = self.faulty[at].1;
             self.faulty.remove(at);
         }
+        if self.faulty.len() > RAFT_FAULTY_RANGES_MAX {
+            self.merge_nearest();
+        }
+    }
+
+    /// Takes the two stretches that are nearest to each other for one: what is between them comes
+    /// from a peer too.
+    fn merge_nearest(&mut self) {
+        let gap = |at: &usize| self.faulty[at + 1].0.0 - self.faulty[*at].1.0;
+        let Some(at) = (0..self.faulty.len() - 1).min_by_key(gap) else { return };
+        mark!("raft_too_many_stretches_of_damage");
+        self.faulty[at].1 = self.faulty[at + 1].1;
+        self.faulty.remove(at + 1);
     }
 
     /// The payloads from `first` to `last` are whole again.

@@ -141,3 +141,20 @@ proptest! {
         prop_assert!(is_full || more.is_none_or(|more| more > bytes_max));
     }
 }
+
+/// Every other entry is damaged: one list of all stretches is as long as half the log.
+#[test]
+fn stretches_of_damage_are_bounded() {
+    let mut log = Log::new(EntryId::new(1, 0));
+    let entries = 4 * RAFT_FAULTY_RANGES_MAX as u64;
+    for _ in 0..entries {
+        log.push(Head { term: Term(1), kind: Kind::Normal, bytes: 8 });
+    }
+    for index in (1..=entries).filter(|index| index % 2 == 0) {
+        log.mark_faulty(Index(index));
+        assert!(log.damaged_ranges() <= RAFT_FAULTY_RANGES_MAX, "{index}");
+        assert!(log.is_faulty(Index(index)));
+    }
+    log.check();
+    assert!(!log.is_faulty(Index(1)) && !log.is_faulty(Index(entries - 1)));
+}

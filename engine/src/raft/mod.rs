@@ -64,7 +64,7 @@
 //! # Files, in reading order
 //! The words: `message`, `effects`, `time`, `config`. The parts, each small and pure: `log`,
 //! `quorum`, `membership`, `progress`, `writes`. The protocol: `election`, `replicate`, `read`,
-//! `lease`, `change`, `snapshot`, `transfer`, `faulty`, `quiet`.
+//! `lease`, `change`, `snapshot`, `transfer`, `faulty`, `quiet`. What all of it weighs: `sizes`.
 //!
 //! # Where this differs from the paper
 //! Elections are always preceded by a question (pre-vote), and a leader that does not hear from a
@@ -100,6 +100,7 @@ mod lease;
 mod quiet;
 mod read;
 mod replicate;
+mod sizes;
 mod snapshot;
 mod transfer;
 
@@ -110,6 +111,7 @@ pub use membership::{Change, Membership, Misfit, Parts, Step};
 pub use message::{Body, Message, Position};
 pub use progress::{Flow, Progress};
 pub use quorum::{Tally, majority, reached, tally};
+pub use sizes::Sizes;
 pub use time::Moment;
 pub use writes::{Durable, Persisted, Write};
 

@@ -101,6 +101,11 @@ impl Progress {
         self.flow
     }
 
+    /// Appends on their way there, and their bytes.
+    pub(super) fn in_flight(&self) -> (usize, u64) {
+        (self.window.sent.len(), self.window.bytes)
+    }
+
     /// The next thing to say to this peer; `None` when there is nothing, or it must wait. To be
     /// asked until it is `None`.
     /// Up to `given_up`, damaged entries will not be repaired.

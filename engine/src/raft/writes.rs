@@ -20,6 +20,7 @@
 
 use super::{EntryId, HardState, Log, Message};
 use crate::{
+    limits::RAFT_PROMISES_MAX,
     mark, planted,
     types::{GroupId, Index, Term},
 };
@@ -101,6 +102,16 @@ pub(super) enum Held {
     Healed(Index, Index),
 }
 
+impl Held {
+    /// Whether it is worth nothing in a later term.
+    const fn is_of_its_term(&self) -> bool {
+        match self {
+            Self::Say(_) | Self::OwnVote => true,
+            Self::Healed(..) => false,
+        }
+    }
+}
+
 /// What a step changes of what must survive.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Dirty {
@@ -145,6 +156,11 @@ impl Writes {
         self.issued == self.done && self.dirty == Dirty::default()
     }
 
+    /// How much waits for the disk.
+    pub(super) fn held(&self) -> usize {
+        self.held.len()
+    }
+
     /// The term or the vote changed.
     pub(super) fn touch_hard(&mut self) {
         self.dirty.hard = true;
@@ -176,7 +192,19 @@ impl Writes {
     }
 
     /// Holds something back until everything that this step and those before wrote is durable.
+    ///
+    /// A disk that hangs is asked the same again and again. When too much waits, promises of older
+    /// terms go, which nobody wants any more, and then what is only to be said: who asked for that
+    /// asks again.
     pub(super) fn hold(&mut self, term: Term, what: Held) {
+        if self.held.len() >= RAFT_PROMISES_MAX && !planted!("raft_promises_have_no_end") {
+            mark!("raft_too_many_promises_wait");
+            let is_wanted = |made: Term, held: &Held| made == term || !held.is_of_its_term();
+            self.held.retain(|(_, made, held)| is_wanted(*made, held));
+            if self.held.len() >= RAFT_PROMISES_MAX && matches!(what, Held::Say(_)) {
+                return;
+            }
+        }
         let is_dirty = self.dirty != Dirty::default();
         self.held.push_back((self.issued + u64::from(is_dirty), term, what));
     }

@@ -153,6 +153,12 @@ impl<T> Receiver<T> {
         .await
     }
 
+    /// How many values wait, and how many may.
+    #[must_use]
+    pub fn level(&self) -> (usize, usize) {
+        (self.values.len(), self.values.capacity().unwrap_or(usize::MAX))
+    }
+
     /// The next value, if it is there already.
     pub fn pop(&mut self) -> Option<T> {
         self.values.try_recv().ok()

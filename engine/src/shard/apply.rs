@@ -220,7 +220,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return None;
         }
         let bytes = Bytes::from(bytes);
-        self.groups.get_mut(&id)?.window.fetched(index, term, &bytes);
+        let budget = self.options.cache_bytes;
+        self.groups.get_mut(&id)?.window.fetched(index, term, &bytes, budget);
         Some((bytes, extent))
     }
 
@@ -346,6 +347,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let change = batch.members.as_ref().and_then(Option::as_ref).filter(fits);
         if let Some(change) = change {
             group.roster.extend(change.seats.iter().copied());
+            group.knows_seats();
             self.peers.learn(change.seats.iter().map(|(_, seat)| *seat));
         }
         // First who the members are: the core acts on what is applied, and would by the old ones.

@@ -78,8 +78,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             Some(_) => {}
             None if self.peers.takes_seats(!self.groups.is_empty()) => {
-                let wanted = self.peers.wanted.entry(group).or_insert(replica);
-                *wanted = replica.max(*wanted);
+                self.peers.wants(group, replica, self.groups.len());
             }
             None => {}
         }

@@ -79,6 +79,11 @@ impl Freshness {
         Some(Duration::from_nanos(now.0.saturating_sub(as_of.0)))
     }
 
+    /// How many questions are remembered.
+    pub(super) fn len(&self) -> usize {
+        self.asked.len() + self.confirmed.len()
+    }
+
     /// Whether a question should be left behind, by who asks no more often than that.
     pub(super) fn wants(&self, now: Moment, every: Duration) -> bool {
         self.newest.is_none_or(|newest| now >= newest + every)

@@ -1,5 +1,7 @@
 //! One replicated group, as a shard holds it: the Raft core and what stands around it.
 //!
+//! Invariants: `check.rs`.
+//!
 //! Not here: what happens when (`mod.rs`, `write.rs`, `apply.rs`, `read.rs`).
 
 use alloc::{
@@ -19,6 +21,8 @@ use super::{
 };
 use crate::{
     command::{Body, Level, Op},
+    limits::{SHARD_REQUEST_BYTES_MAX, SHARD_REQUESTS_MAX, SHARD_STRANGERS_MAX},
+    mark, planted,
     raft::{HardState, Moment, Position, Raft, Write},
     store::State,
     types::{Index, NodeId, ReplicaId, SegmentId, Sequence, Stamp, Term},
@@ -134,8 +138,41 @@ pub(super) struct Asked {
     pub(super) caller: Caller,
     pub(super) sequence: Sequence,
     pub(super) level: Level,
+    /// What it weighs, as long as it waits to be proposed or read.
+    pub(super) bytes: u64,
     /// After this nobody waits for it.
     pub(super) until: Moment,
+}
+
+/// What clients have asked this shard for and were not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Owed {
+    pub(super) requests: usize,
+    /// What those weigh that are not proposed.
+    pub(super) bytes: u64,
+}
+
+impl Owed {
+    /// A request arrives. Whether there is room for it.
+    pub(super) const fn take(&mut self, asked: &Asked) -> bool {
+        self.requests += 1;
+        self.bytes += asked.bytes;
+        self.requests <= SHARD_REQUESTS_MAX && self.bytes <= SHARD_REQUEST_BYTES_MAX
+    }
+
+    /// A request is an entry now, and weighs elsewhere.
+    pub(super) const fn proposed(&mut self, asked: &mut Asked) {
+        assert!(self.bytes >= asked.bytes, "what is proposed was asked");
+        self.bytes -= asked.bytes;
+        asked.bytes = 0;
+    }
+
+    /// A request is answered.
+    pub(super) const fn answered(&mut self, asked: &Asked) {
+        assert!(self.requests > 0 && self.bytes >= asked.bytes, "nobody is answered twice");
+        self.requests -= 1;
+        self.bytes -= asked.bytes;
+    }
 }
 
 /// A command that waits to be proposed.
@@ -215,6 +252,21 @@ impl Group {
     pub(super) fn node_of(&self, replica: ReplicaId) -> Option<NodeId> {
         let seat = self.roster.get(&replica).map(|seat| seat.node);
         seat.or_else(|| self.strangers.get(&replica).copied())
+    }
+
+    /// Somebody speaks who sits nowhere, as far as is known. The lowest number goes when there are
+    /// too many: numbers rise, and the newest ones are of those who come.
+    pub(super) fn met_stranger(&mut self, replica: ReplicaId, node: NodeId) {
+        self.strangers.insert(replica, node);
+        if self.strangers.len() > SHARD_STRANGERS_MAX && !planted!("shard_strangers_have_no_end") {
+            mark!("shard_too_many_strangers");
+            self.strangers.pop_first();
+        }
+    }
+
+    /// Those who have spoken and sit somewhere by now are no strangers any more.
+    pub(super) fn knows_seats(&mut self) {
+        self.strangers.retain(|replica, _| !self.roster.contains_key(replica));
     }
 
     /// Who leads, as a node.

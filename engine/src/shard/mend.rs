@@ -119,6 +119,16 @@ impl Mending {
         !self.asked.is_empty()
     }
 
+    /// Damaged values, reads and groups that wait for one, and those that others have asked for.
+    pub(super) fn counts(&self) -> [usize; 4] {
+        [self.broken.len(), self.readings.len(), self.held_up.len(), self.asked.len()]
+    }
+
+    /// Copies of damaged values that are not durable.
+    pub(super) fn copies(&self) -> usize {
+        self.broken.values().filter(|broken| broken.copy.is_some()).count()
+    }
+
     fn until(&mut self, at: Moment) {
         self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
@@ -238,13 +248,20 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .filter(|(_, broken)| broken.next <= now && broken.copy.is_none())
             .map(|(key, _)| key.clone())
             .collect();
+        let mut copies = self.mending.copies();
         for key in keys {
             if !self.is_broken(&key) {
                 mark!("shard_damaged_value_overwritten");
                 self.mended(&key);
                 continue;
             }
+            if copies >= limits::SHARD_MENDED_AT_ONCE {
+                // When one of them is written, this goes on.
+                mark!("shard_copies_wait_for_a_frame");
+                break;
+            }
             if self.read_again(&key).await {
+                copies = self.mending.copies();
                 continue;
             }
             let is_first = self.mending.broken.get(&key).is_some_and(|broken| broken.tries == 0);
@@ -381,10 +398,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let is_value = record.kind == RecordKind::Put && record.origin == Origin::State;
         let is_whole = len.next_multiple_of(8) == bytes.len() && record.group == group;
         let key = (group, record.key.to_vec());
+        let is_full = self.mending.copies() >= limits::SHARD_MENDED_AT_ONCE;
         let Some(broken) = self.mending.broken.get_mut(&key) else { return };
         let expires_ms = broken.place.expires_ms.map(NonZeroU64::get);
         let is_it = record.version == broken.place.version && record.expires_ms == expires_ms;
-        if is_value && is_whole && is_it && broken.copy.is_none() {
+        if is_value && is_whole && is_it && broken.copy.is_none() && !is_full {
             broken.copy = Some(bytes);
         }
     }

@@ -37,11 +37,14 @@
 //! Invariants:
 //! - what a core wants written goes into one frame or the next, whole groups at a time, and its
 //!   token is handed back only when all of it is durable;
-//! - the index of a group holds what is applied, never more;
+//! - the index of a group holds what is judged, never more;
 //! - every request is answered once, or its caller is gone.
 //!
 //! What the disk has damaged comes from other replicas as far as that is possible (`mend.rs`,
 //! `scrub.rs`, `recover.rs`).
+//!
+//! Whatever arrives has a limit, and who looks is shown how near each is (`sizes.rs`); what must hold
+//! between the parts is in `check.rs`.
 //!
 //! After a failed write the shard stops, and the node with it: a disk that lied once is not asked
 //! again.
@@ -49,6 +52,7 @@
 //! Not here: links and clients (`trilith-net`), moving slots between groups (there is none yet).
 
 mod apply;
+mod check;
 mod checkpoint;
 mod compaction;
 mod compare;
@@ -67,6 +71,7 @@ mod recover;
 mod room;
 mod scrub;
 mod settle;
+mod sizes;
 mod snapshot;
 mod stop;
 mod time;
@@ -78,6 +83,7 @@ pub use members::{ChangeOfMembers, Seat};
 pub use open::{Founding, OpenError, ShardOptions};
 pub use pace::PaceOptions;
 pub use peers::{Admission, Greeting, Standing};
+pub use sizes::{Gauge, Look, Sizes};
 
 use alloc::{
     boxed::Box,
@@ -97,7 +103,7 @@ use crate::{
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
     value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
 };
-use group::{Group, Offered};
+use group::{Group, Offered, Owed};
 use timers::Timers;
 
 /// Who asked: a connection of a client to this node. Never the same again within a life; the
@@ -174,6 +180,12 @@ pub trait Outbox: Send + 'static {
     fn saw_pace(&mut self, _is_slow: bool) {}
     /// A group's state has taken an entry; what its digest is then.
     fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
+    /// A turn is over: what is to be looked at. Asked in every turn, so it must be quick.
+    fn looks(&mut self, _now: Moment) -> Look {
+        Look::Away
+    }
+    /// What the shard holds, as it was asked for.
+    fn saw_sizes(&mut self, _sizes: &Sizes) {}
 }
 
 /// Why a shard ended.
@@ -280,6 +292,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     timers: Timers,
     fx: Effects,
     offered: Offered,
+    owed: Owed,
     /// Groups with something to be written, proposed, applied, sent from the disk, read.
     unsaved: BTreeSet<GroupId>,
     gathered: BTreeSet<GroupId>,
@@ -352,6 +365,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.give_up(&stopped).await;
                 return stopped;
             }
+            self.show_sizes(&inbox);
             if self.has_more() {
                 self.rt.task().yield_now().await;
                 continue;
@@ -523,7 +537,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let is_from_there = group.roster.get(&message.from).is_none_or(|seat| seat.node == from);
         if !group.roster.contains_key(&message.from) && !planted!("shard_newcomer_not_answered") {
             // It sat down in an entry that is not applied here, and may lead us there.
-            group.strangers.insert(message.from, from);
+            group.met_stranger(message.from, from);
         }
         if !is_for_us || !is_from_there {
             mark!("shard_message_for_another_replica");
@@ -648,6 +662,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.timers.set(id, group.deadline, fx.deadline);
             group.deadline = fx.deadline;
         }
+        group.invariants();
         if let Some(role) = fx.role {
             tracing::info!(node = %self.node, group = %id, %role, term = %group.raft.term(), "role");
             self.lost_leadership(id);

@@ -14,7 +14,7 @@ use core::{fmt, time::Duration};
 use super::{
     Outbox, Shard,
     checkpoint::{Checkpoint, Unreadable},
-    group::{Group, Offered},
+    group::{Group, Offered, Owed},
     pace::{Pace, PaceOptions},
     peers::Peers,
     recover::{self, Found},
@@ -223,6 +223,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             timers: Timers::default(),
             fx: Effects::default(),
             offered: Offered::default(),
+            owed: Owed::default(),
             unsaved: BTreeSet::new(),
             gathered: BTreeSet::new(),
             committed: BTreeSet::new(),

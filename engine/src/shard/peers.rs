@@ -134,7 +134,39 @@ impl Peers {
     /// Seats that were applied: their directories are the ones that count now.
     pub(super) fn learn(&mut self, seats: impl IntoIterator<Item = Seat>) {
         let is_new = |seat: &Seat| seat.directory != Uuid::default();
-        self.seats.extend(seats.into_iter().filter(is_new));
+        for seat in seats.into_iter().filter(is_new) {
+            // The last of a node's seats is the one it has.
+            self.seats.retain(|older| older.node != seat.node);
+            self.seats.push(seat);
+        }
+    }
+
+    /// Who waits to be written down: members that have shown themselves, and seats.
+    pub(super) fn waiting(&self) -> (usize, usize) {
+        (self.greetings.len(), self.seats.len() + self.telling.len())
+    }
+
+    /// A member shows itself. Of too many the oldest goes: who waits for it hears that nobody answers,
+    /// and comes again.
+    pub(super) fn greeted(&mut self, greeting: Greeting) {
+        if self.greetings.len() >= limits::SHARD_GREETINGS_MAX
+            && !planted!("shard_greetings_have_no_end")
+        {
+            mark!("shard_too_many_greetings");
+            self.greetings.remove(0);
+        }
+        self.greetings.push(greeting);
+    }
+
+    /// A replica is to be here, beside so many groups.
+    pub(super) fn wants(&mut self, group: GroupId, replica: ReplicaId, groups: usize) {
+        let is_full = groups + self.wanted.len() >= limits::SHARD_GROUPS_MAX;
+        if is_full && !self.wanted.contains_key(&group) && !planted!("shard_groups_have_no_end") {
+            mark!("shard_too_many_groups");
+            return;
+        }
+        let wanted = self.wanted.entry(group).or_insert(replica);
+        *wanted = replica.max(*wanted);
     }
 
     /// Whether the manifest is to be told something.
@@ -242,7 +274,7 @@ impl Peers {
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A member shows itself.
     pub(super) fn take_greeting(&mut self, greeting: Greeting) {
-        self.peers.greetings.push(greeting);
+        self.peers.greeted(greeting);
     }
 
     /// Another member has written this directory down.
@@ -321,6 +353,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
         }
         if peers.is_empty() {
+            // All of it was known.
+            if !planted!("shard_known_seats_are_kept") {
+                self.peers.telling.clear();
+            }
             self.journal = Some(journal);
             return;
         }

@@ -35,7 +35,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let at = self.now();
         let until = at + patience;
         let Request { session, level, staleness_ms, op, .. } = request;
-        let asked = Asked { caller, sequence: session.sequence, level, until };
+        let bytes = op.bytes() as u64;
+        let asked = Asked { caller, sequence: session.sequence, level, bytes, until };
+        if !self.owed.take(&asked) && !planted!("shard_requests_have_no_end") {
+            mark!("shard_too_much_is_asked");
+            return self.refuse(asked, Refusal::Overloaded);
+        }
         if let Op::Replace(replace) = op {
             return self.take_replace(asked, replace);
         }
@@ -113,6 +118,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// An answer. What was promised is at least what was asked.
     pub(super) fn answer(&mut self, asked: Asked, told: Told, outcome: Outcome) {
+        self.owed.answered(&asked);
         if matches!(self.stopped, Some(Stopped::Diverged { .. })) {
             // The node ends now, and its callers know that they have no answer.
             return;
@@ -179,13 +185,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let sizes: Vec<u32> = gathered.iter().map(|one| encoded_bytes(&one.body) as u32).collect();
         let mut fx = self.step_core(id, Input::Propose { sizes: &sizes });
         let proposed = fx.proposed.take();
-        let Some(group) = self.groups.get_mut(&id) else { return };
+        let Self { groups, owed, .. } = self;
+        let Some(group) = groups.get_mut(&id) else { return };
         let (first, taken) = proposed
             .map_or((raft::EntryId::default(), 0), |proposed| (proposed.first, proposed.taken));
         let whole: usize = sizes[..taken].iter().map(|size| *size as usize).sum();
         let mut buffer = BytesMut::with_capacity(whole);
         let mut index = first.index;
-        for Gathered { asked, body } in gathered.drain(..taken) {
+        for Gathered { mut asked, body } in gathered.drain(..taken) {
+            owed.proposed(&mut asked);
             let stamp = group.next_stamp(time_ms, now);
             let place = Place { group: id, term: first.term, index, stamp };
             encode(&mut buffer, place, &body);
@@ -232,7 +240,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.answer(waiting.asked, Told::default(), Outcome::Unknown);
         }
         for gathered in gathered {
-            self.refuse(gathered.asked, Refusal::NotLeader(leader));
+            if !planted!("shard_gathered_are_forgotten") {
+                self.refuse(gathered.asked, Refusal::NotLeader(leader));
+            }
         }
     }
 }

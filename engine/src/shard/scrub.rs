@@ -95,6 +95,11 @@ impl Scrubbing {
         hurt.chain(next).min()
     }
 
+    /// How many damaged segments are being looked after.
+    pub(super) fn hurt_segments(&self) -> usize {
+        self.hurt.len()
+    }
+
     /// Whether a frame is wanted.
     pub(super) fn wants_frame(&self) -> bool {
         self.hurt.values().any(|hurt| matches!(hurt.deletions, Deletions::Known(_)))

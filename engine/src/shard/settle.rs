@@ -104,6 +104,11 @@ impl Settling {
         })
     }
 
+    /// Segments that are not settled, and dead stretches in them.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        (self.segments.len(), self.segments.values().map(|segment| segment.dead.len()).sum())
+    }
+
     /// Whether a frame is wanted.
     pub(super) fn wants_frame(&self) -> bool {
         !self.anchors.is_empty() || !self.wants_derived.is_empty()

@@ -146,6 +146,22 @@ impl<R: Runtime> Snapshots<R> {
             || self.arrived.iter().any(|arrived| arrived.id.group == group)
     }
 
+    /// How many are being taken in, or are here and do not count yet.
+    pub(super) fn taken_in(&self) -> usize {
+        let listing = usize::from(!self.listing.is_empty());
+        self.receiving.len() + self.arrived.len() + listing + self.installing.len()
+    }
+
+    /// Whether one of that group is being received.
+    fn takes(&self, group: GroupId) -> bool {
+        self.receiving.contains_key(&group)
+    }
+
+    /// Intakes that another one has taken the place of, and those that wait for a segment.
+    pub(super) fn leftovers(&self) -> (usize, usize) {
+        (self.ending.len(), self.hungry.len())
+    }
+
     /// Segments that are listed, or about to be, and that no index points at yet.
     pub(super) fn uncounted(&self) -> impl Iterator<Item = SegmentId> {
         let listed = self.installing.values().flat_map(|arrived| arrived.numbers.iter());
@@ -252,7 +268,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Begins to take a snapshot in, in the place of one that is not wanted any more. That one ends
     /// by itself when nobody sends it anything, and takes its files along.
     fn begin_intake(&mut self, from: NodeId, id: SnapshotId) -> bool {
-        if self.snapshots.ending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE {
+        let taken = self.snapshots.taken_in() - usize::from(self.snapshots.takes(id.group));
+        let is_busy =
+            taken >= limits::SHARD_INTAKES_AT_ONCE && !planted!("shard_intakes_have_no_end");
+        if is_busy || self.snapshots.ending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE {
             return false;
         }
         if let Some(old) = self.snapshots.receiving.remove(&id.group) {
@@ -288,7 +307,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         match news {
             News::Send(envelope) => self.outbox.send(envelope),
             News::Sent { group, to, arrived } => {
-                self.snapshots.sending.remove(&(group, to));
+                if !arrived || !planted!("shard_sent_snapshot_is_kept") {
+                    self.snapshots.sending.remove(&(group, to));
+                }
                 self.step(group, Input::SnapshotSent { to, arrived });
             }
             News::Failed(id) => {
@@ -459,6 +480,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let seats = checkpoint.roster.iter().filter(|(id, _)| !group.roster.contains_key(*id));
             self.peers.learn(seats.map(|(_, seat)| *seat));
             group.roster = checkpoint.roster;
+            group.knows_seats();
             group.committed = group.committed.max(at.index);
             group.anchor = super::settle::Anchor { at: at_segment, covers: at.index, stamp };
             self.engine.replace(id, tree, Version(at.index.0));

@@ -3,26 +3,36 @@
 //!
 //! Not here: whole shards, which need a world (`trilith-sim`).
 
-use alloc::vec;
+use alloc::{collections::BTreeMap, vec, vec::Vec};
+use core::{
+    future::Future,
+    pin::pin,
+    task::{Context, Waker},
+};
 
 use bytes::{Bytes, BytesMut};
 
 use super::{
+    Admission, Greeting,
     group::Group,
+    members::Seat,
     offer::{OfferError, take_apart},
+    peers::Peers,
     snapshot::verify,
     window::{Extent, Window},
 };
 use crate::{
     codec,
     command::{Body, Place, encode},
+    limits,
     packet::{Chunk, SnapshotId},
     raft::{
         self, Boot, Effects, EntryId, HardState, Head, Input, Kind, Membership, Message, Moment,
         Raft,
     },
+    runtime::{Receiver, queue},
     store::State,
-    types::{GroupId, Index, ReplicaId, SegmentId, Stamp, Term},
+    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Stamp, Term, Uuid},
 };
 
 /// All stories, for those who plant bugs.
@@ -31,6 +41,10 @@ pub const STORIES: &[(&str, fn())] = &[
     ("entries of another place", entries_of_another_place_are_refused),
     ("chunks of another stream", chunks_of_another_stream_are_refused),
     ("a commit that was named", a_commit_that_was_named_stays_while_its_log_is_mended),
+    ("replicas that sit nowhere", strangers_are_bounded),
+    ("members that come again and again", greetings_are_bounded),
+    ("groups that a neighbour names", groups_that_are_named_are_bounded),
+    ("entries from the disk", entries_from_the_disk_are_held_within_the_budget),
 ];
 
 const GROUP: GroupId = GroupId(3);
@@ -125,4 +139,84 @@ fn a_commit_that_was_named_stays_while_its_log_is_mended() {
     group.unsaved.add(fx.write.take().expect("the entry is written again"));
     assert_eq!(group.unsaved.first, Some(bad.index));
     assert_eq!((group.durable(), group.hard().commit), (Index(4), Index(8)));
+}
+
+/// A group of one entry, which is applied.
+fn group() -> Group {
+    let hard = HardState { term: Term(1), ..HardState::default() };
+    let raft = boot(&[1, 2, 3].map(ReplicaId), hard, &[], &[]);
+    Group::new(raft, hard, Window::new(Index(1)), State::behind(Index(1), Term(1)))
+}
+
+/// A neighbour with broken memory speaks for one replica after the other, and all of them were
+/// remembered.
+#[cfg_attr(test, test)]
+fn strangers_are_bounded() {
+    let mut group = group();
+    for replica in 1..=10_000 {
+        group.met_stranger(ReplicaId(replica), NodeId(2));
+        assert!(group.strangers.len() <= limits::SHARD_STRANGERS_MAX, "{replica}");
+    }
+    assert_eq!(group.node_of(ReplicaId(10_000)), Some(NodeId(2)), "the newest are known");
+    let seat = Seat { node: NodeId(3), directory: Uuid([7; 16]) };
+    group.roster.insert(ReplicaId(10_000), seat);
+    group.knows_seats();
+    assert_eq!(group.strangers.len(), limits::SHARD_STRANGERS_MAX - 1);
+    assert_eq!(group.node_of(ReplicaId(10_000)), Some(NodeId(3)));
+}
+
+fn peers() -> Peers {
+    Peers::new(Uuid([1; 16]), None, 2, &BTreeMap::new())
+}
+
+/// Members come again and again, while a disk that hangs lets nobody be written down. Each time was
+/// remembered.
+#[cfg_attr(test, test)]
+fn greetings_are_bounded() {
+    let mut peers = peers();
+    let waits: Vec<_> = (0..200)
+        .map(|nth| {
+            let (answer, waits) = queue(1);
+            let directory = Uuid([7; 16]);
+            peers.greeted(Greeting { node: NodeId(2 + nth % 2), directory, answer });
+            waits
+        })
+        .collect();
+    assert_eq!(peers.waiting(), (limits::SHARD_GREETINGS_MAX, 0));
+    let is_gone = |mut waits: Receiver<Admission>| {
+        let mut context = Context::from_waker(Waker::noop());
+        pin!(waits.recv()).poll(&mut context).is_ready()
+    };
+    let gone: Vec<bool> = waits.into_iter().map(is_gone).collect();
+    let (first, last) = gone.split_at(200 - limits::SHARD_GREETINGS_MAX);
+    assert!(first.iter().all(|gone| *gone), "who came first hears that nobody answers");
+    assert!(!last.contains(&true));
+}
+
+/// A neighbour with broken memory names one group after the other.
+#[cfg_attr(test, test)]
+fn groups_that_are_named_are_bounded() {
+    let mut peers = peers();
+    for group in 1..=2 * limits::SHARD_GROUPS_MAX as u32 {
+        peers.wants(GroupId(group), ReplicaId(4), 100);
+    }
+    assert_eq!(peers.wanted.len(), limits::SHARD_GROUPS_MAX - 100);
+    peers.wants(GroupId(1), ReplicaId(5), 100);
+    assert_eq!(peers.wanted[&GroupId(1)], ReplicaId(5), "one that is wanted may be named again");
+}
+
+/// A leader sends a follower what is only on its disk, while nobody writes: all of it stayed in
+/// memory, for only what is applied lets go of anything.
+#[cfg_attr(test, test)]
+fn entries_from_the_disk_are_held_within_the_budget() {
+    let mut window = Window::new(Index(1));
+    for index in 2..=99_u32 {
+        let extent = Extent { segment: SegmentId(1), offset_words: 8 * index, bytes: 16 };
+        window.found(Index(index.into()), Term(1), extent);
+    }
+    for index in 2..=99 {
+        window.fetched(Index(index), Term(1), &Bytes::from(vec![7; 16]), 64);
+        assert!(window.held_bytes() <= 64, "{index}");
+    }
+    assert!(window.slot(Index(2)).is_some_and(|slot| slot.bytes().is_some()), "room is used");
 }

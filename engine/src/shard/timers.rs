@@ -21,6 +21,16 @@ impl Timers {
         }
     }
 
+    /// How many groups have one.
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether a group has this one.
+    pub(super) fn has(&self, group: GroupId, at: Moment) -> bool {
+        self.0.contains(&(at, group))
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<Moment> {
         self.0.first().map(|(at, _)| *at)

@@ -21,7 +21,10 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
-use crate::types::{Index, Loc, SegmentId, Term};
+use crate::{
+    always, mark, planted,
+    types::{Index, Loc, SegmentId, Term},
+};
 
 /// Where an entry lies: all its records, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,10 +97,25 @@ impl Window {
         Index(self.base.0 + self.slots.len() as u64)
     }
 
+    /// The index before the first slot.
+    pub(super) const fn base(&self) -> Index {
+        self.base
+    }
+
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Bytes in memory.
-    #[cfg(test)]
     pub(super) const fn held_bytes(&self) -> u64 {
         self.held
+    }
+
+    /// How many of them are of entries from there on.
+    pub(super) fn held_from(&self, first: Index) -> u64 {
+        let nth = self.nth(first).unwrap_or(0).min(self.slots.len());
+        self.slots.range(nth..).map(|slot| slot.bytes.len() as u64).sum()
     }
 
     pub(super) fn slot(&self, index: Index) -> Option<&Slot> {
@@ -208,9 +226,15 @@ impl Window {
         }
     }
 
-    /// The bytes of an entry were read from the disk: they are held again.
-    pub(super) fn fetched(&mut self, index: Index, term: Term, bytes: &Bytes) {
+    /// The bytes of an entry were read from the disk: they are held again, if the budget allows it.
+    /// Nobody lets go of them before something is applied.
+    pub(super) fn fetched(&mut self, index: Index, term: Term, bytes: &Bytes, budget: u64) {
         let Some(nth) = self.nth(index) else { return };
+        let has_room = self.held + bytes.len() as u64 <= budget;
+        if !has_room && !planted!("shard_fetched_entries_stay") {
+            mark!("shard_fetched_entry_not_held");
+            return;
+        }
         if let Some(slot) = self.slots.get_mut(nth)
             && slot.term == term
             && slot.bytes.is_empty()
@@ -224,6 +248,9 @@ impl Window {
     /// Lets go of bytes, oldest first, until the budget holds or `keep_from` is reached. What is
     /// not on the disk is kept.
     pub(super) fn trim(&mut self, budget: u64, keep_from: Index) {
+        if planted!("shard_cache_is_not_trimmed") {
+            return;
+        }
         while self.held > budget && self.held_from < keep_from && self.held_from <= self.last() {
             let nth = (self.held_from.0 - self.base.0 - 1) as usize;
             let slot = &mut self.slots[nth];
@@ -234,6 +261,25 @@ impl Window {
             slot.bytes = Bytes::new();
             self.held_from = self.held_from.next();
         }
+    }
+
+    /// What must always hold, as far as it is cheap.
+    pub(super) fn invariants(&self) {
+        assert!(self.held_from > self.base, "nothing is held that is not live");
+        assert!(self.held == 0 || !self.slots.is_empty(), "what is held is of some entry");
+    }
+
+    /// What must always hold.
+    pub(super) fn check(&self) -> bool {
+        let is_somewhere = |slot: &Slot| !slot.bytes.is_empty() || slot.extent.is_some();
+        let first = self.slots.iter().position(|slot| !slot.bytes.is_empty());
+        let first = first.map(|nth| Index(self.base.0 + 1 + nth as u64));
+        always!(self.slots.iter().all(is_somewhere), "an entry has bytes or a place")
+            && always!(self.held == self.held_from(Index(0)), "what is held is what slots hold")
+            && always!(
+                first.is_none_or(|first| first >= self.held_from),
+                "no entry before the first one that is held holds anything"
+            )
     }
 
     /// The newest entry that lies in a segment that is going.
@@ -306,7 +352,9 @@ mod tests {
         window.trim(0, Index(9));
         assert_eq!(window.held_bytes(), 32, "3 and 4 are nowhere else");
         assert!(window.slot(Index(1)).is_some_and(|slot| slot.bytes().is_none()));
-        window.fetched(Index(1), Term(1), &entry(1));
+        window.fetched(Index(1), Term(1), &entry(1), 47);
+        assert_eq!(window.held_bytes(), 32, "there is no room for it");
+        window.fetched(Index(1), Term(1), &entry(1), 48);
         assert_eq!(window.held_bytes(), 48);
         window.compact(Index(3));
         assert_eq!((window.last(), window.held_bytes()), (Index(4), 16));

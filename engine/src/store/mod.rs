@@ -40,7 +40,9 @@ pub mod tests;
 pub use apply::needs;
 
 use crate::{
+    always,
     command::{Body, Entry, Outcome},
+    limits::SESSIONS_BYTES_MAX,
     planted,
     types::{Index, Stamp, Term, Version},
 };
@@ -161,6 +163,21 @@ impl State {
         self.sessions.len()
     }
 
+    /// What those replies may weigh: the last one is kept however long it is.
+    pub const SESSION_BYTES_MAX: usize = SESSIONS_BYTES_MAX + sessions::SESSION_REPLY_BYTES_MAX;
+
+    /// What the replies weigh that are kept for them.
+    #[must_use]
+    pub const fn session_bytes(&self) -> usize {
+        self.sessions.bytes()
+    }
+
+    /// Whether all that must hold does, as far as it is not cheap: for tests and the simulator.
+    #[must_use]
+    pub fn check(&self) -> bool {
+        self.sessions.check()
+    }
+
     /// Applies the next entry.
     ///
     /// # Panics
@@ -189,7 +206,13 @@ impl State {
         };
         self.digest = checkpoint::digest(self.digest, entry, &effect);
         (self.applied, self.term) = (place.index, place.term);
-        self.sessions.invariants();
+        self.invariants(before);
         effect
+    }
+
+    /// What must always hold behind an entry, as far as it is cheap.
+    fn invariants(&self, before: Stamp) {
+        always!(self.stamp >= before, "time never falls");
+        self.sessions.invariants();
     }
 }

@@ -40,10 +40,12 @@
 //! Not here: what is executed (`apply.rs`), the bytes of a checkpoint (`checkpoint.rs`).
 
 use crate::{
+    always,
     command::{Command, Old, Outcome, Refusal, Reply, Session},
     limits::{
         SESSION_AHEAD_MS_MAX, SESSION_IDLE_MS, SESSION_OLD_BYTES_MAX, SESSION_QUIET_MS,
         SESSION_REPLIES_MAX, SESSION_SWEEP_MS, SESSIONS_BYTES_MAX, SESSIONS_MAX,
+        TRANSACTION_WRITES_MAX,
     },
     mark, planted,
     types::{ClientId, Sequence, Stamp},
@@ -58,6 +60,9 @@ pub(super) const CLOSED: Sequence = Sequence(u64::MAX);
 
 /// What a reply weighs besides what hangs on it.
 const REPLY_BYTES: usize = 96;
+
+/// The heaviest reply that is kept: an old value, or the numbers of a transaction.
+pub(super) const SESSION_REPLY_BYTES_MAX: usize = REPLY_BYTES + 8 * TRANSACTION_WRITES_MAX;
 
 /// What is known of a client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -99,6 +104,11 @@ impl Sessions {
 
     pub(super) fn len(&self) -> usize {
         self.clients.len()
+    }
+
+    /// What all replies weigh.
+    pub(super) const fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Decides whether a request is executed.
@@ -202,17 +212,18 @@ impl Sessions {
     pub(super) fn invariants(&self) {
         assert!(self.clients.len() <= SESSIONS_MAX, "clients within the limit");
         assert!(self.bytes == 0 || !self.clients.is_empty(), "replies belong to clients");
+        assert!(self.bytes < SESSIONS_BYTES_MAX + SESSION_REPLY_BYTES_MAX, "they are bounded");
     }
 
-    /// What must always hold.
-    #[cfg(any(test, feature = "mutants"))]
-    pub(super) fn all_invariants(&self) {
-        self.invariants();
-        for client in self.clients.values() {
-            assert!(client.is_sound());
-        }
+    /// What must always hold; all of it.
+    pub(super) fn check(&self) -> bool {
         let replies = self.clients.values().flat_map(|client| &client.replies);
-        assert_eq!(self.bytes, replies.map(|(_, reply)| weight(reply)).sum::<usize>());
+        let bytes = replies.map(|(_, reply)| weight(reply)).sum::<usize>();
+        let is_sound = self.clients.values().all(Client::is_sound);
+        let is_known = |client: &Client| client.strange <= self.forgotten;
+        always!(is_sound, "replies are in order, above the floor, and within the window")
+            && always!(self.bytes == bytes, "what replies weigh is the sum of all")
+            && always!(self.clients.values().all(is_known), "nobody is stranger than forgotten")
     }
 }
 

@@ -24,8 +24,10 @@
 
 mod cluster;
 mod lanes;
+mod sizes;
 
 pub use cluster::{Cluster, Misconfigured};
+pub use sizes::Sizes;
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
@@ -35,7 +37,7 @@ use trilith_engine::{
     packet::Envelope,
     raft::{EntryId, Moment, Raft},
     runtime::{Instant, Listener, Net, NetError, Receiver, Runtime, Sender, queue},
-    shard::{Caller, Inbound, OpenError, Outbox, Shard, ShardOptions, Stopped},
+    shard::{self, Caller, Inbound, Look, OpenError, Outbox, Shard, ShardOptions, Stopped},
     types::{GroupId, NodeId},
 };
 
@@ -139,6 +141,12 @@ pub trait Watch: Send + 'static {
     fn saw_pace(&mut self, _is_slow: bool) {}
     /// A group's state has taken an entry; what its digest is then.
     fn saw_apply(&mut self, _group: GroupId, _entry: EntryId, _digest: u64) {}
+    /// A turn of the shard is over: what is to be looked at. Asked in every turn.
+    fn looks(&mut self, _now: Moment) -> Look {
+        Look::Away
+    }
+    /// What the node holds, as it was asked for.
+    fn saw_sizes(&mut self, _sizes: &Sizes) {}
 }
 
 impl Watch for () {}
@@ -194,6 +202,15 @@ impl<R: Runtime, W: Watch> Outbox for Wire<R, W> {
 
     fn saw_apply(&mut self, group: GroupId, entry: EntryId, digest: u64) {
         self.watch.saw_apply(group, entry, digest);
+    }
+
+    fn looks(&mut self, now: Moment) -> Look {
+        self.watch.looks(now)
+    }
+
+    fn saw_sizes(&mut self, shard: &shard::Sizes) {
+        let links = self.links.as_ref().map(Links::sizes).unwrap_or_default();
+        self.watch.saw_sizes(&Sizes { shard: *shard, links });
     }
 }
 

@@ -12,7 +12,11 @@
 //! the client's own kernel then makes it wait. What is no request ends this connection and no
 //! other.
 //!
-//! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node; a request
+//! What was asked before that is still answered, with little: reads are refused, to be asked again, and
+//! writes leave out what they found.
+//!
+//! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node, and never more
+//! answers than [`CLIENT_REPLIES_BYTES_MOST`]; a request
 //! carries the client that the connection's Hello named, or nobody.
 //!
 //! Not here: the client's side (`client/`), what a request means.
@@ -26,21 +30,21 @@ use std::{
 
 use bytes::BytesMut;
 use trilith_engine::{
-    command::{Request, Response},
+    command::{Old, Outcome, Refusal, Reply, Request, Response},
     mark,
     runtime::{Clock, Either, Runtime, StreamRead, StreamWrite, race},
-    types::ClientId,
+    types::{ClientId, Size},
 };
 
 use super::{
-    Caller, Hall, Incoming, Trouble,
+    Caller, Hall, Incoming, Sizes, Trouble,
     stream::{Inlet, Signs, write_all},
 };
 use crate::{
     frame::{self, BadFrame, Kind, TooLong},
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES, CLIENT_REPLIES_BYTES_MAX,
-        CLIENT_SILENCE, FRAME_BODY_BYTES_MAX,
+        CLIENT_REPLIES_BYTES_MOST, CLIENT_SILENCE, CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX,
     },
 };
 
@@ -136,11 +140,29 @@ impl Callers {
         Present { callers: Arc::clone(self), caller, replies }
     }
 
+    /// What it holds, but for what waits for nodes.
+    pub(super) fn sizes(&self) -> Sizes {
+        let known = self.lock();
+        let mut sizes =
+            Sizes { clients: Size::of(known.replies.len(), CONNECTIONS_MAX), ..Sizes::default() };
+        for replies in known.replies.values() {
+            let waiting = replies.lock();
+            let requests = Size::of(waiting.in_flight, CLIENT_IN_FLIGHT_MAX);
+            sizes.client_requests = sizes.client_requests.fuller(requests);
+            let bytes = Size::of(waiting.frames.len(), CLIENT_REPLIES_BYTES_MOST);
+            sizes.reply_bytes = sizes.reply_bytes.fuller(bytes);
+        }
+        sizes
+    }
+
     /// Answers one request. Whether somebody still waits for it.
     pub(super) fn answer(&self, caller: Caller, response: &Response) -> bool {
         let Some(replies) = self.lock().replies.get(&caller.0).cloned() else { return false };
         replies.put(|waiting| {
             waiting.in_flight = waiting.in_flight.saturating_sub(1);
+            let is_full = waiting.frames.len() >= CLIENT_REPLIES_BYTES_MAX;
+            let short = is_full.then(|| shortened(response));
+            let response = short.as_ref().unwrap_or(response);
             let framed =
                 frame::encode(&mut waiting.frames, Kind::Response, |out| response.encode(out));
             if let Err(TooLong { len }) = framed {
@@ -156,6 +178,25 @@ impl Drop for Present {
     fn drop(&mut self) {
         self.callers.lock().replies.remove(&self.caller.0);
     }
+}
+
+/// An answer for who does not read those that wait: a read may be asked again, and what a write
+/// found there is left out.
+fn shortened(response: &Response) -> Response {
+    mark!("client: an answer was shortened");
+    let mut response = response.clone();
+    match &mut response.outcome {
+        Outcome::Ok(Reply::Done { old, .. } | Reply::Unmet { old, .. }) => {
+            if matches!(old, Old::Found(_)) {
+                *old = Old::NotKept;
+            }
+        }
+        Outcome::Ok(reply) if !reply.is_of_a_write() => {
+            response.outcome = Outcome::Refused(Refusal::Overloaded);
+        }
+        Outcome::Ok(_) | Outcome::Refused(_) | Outcome::Unknown => {}
+    }
+    response
 }
 
 /// A client's connection after the handshake. Answers why it ended.
@@ -249,4 +290,35 @@ async fn listen_once<C: Clock, Q: From<Incoming>, S: StreamRead>(
     inlet.read().await?;
     signs.seen(clock.now());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trilith_engine::{
+        command::{Found, Told},
+        types::{Sequence, Version},
+    };
+
+    /// A client asks for a thousand large values and reads none of the answers: all of them waited for
+    /// it in memory.
+    #[test]
+    fn who_reads_nothing_is_answered_with_little() {
+        let callers = Arc::<Callers>::default();
+        let present = callers.enter();
+        let found =
+            || Found { version: Version(3), expires_ms: None, value: vec![7; 4 << 20].into() };
+        let read = || Reply::Value(Some(found()));
+        let write = || Reply::Done { version: Version(4), old: Old::Found(found()) };
+        for nth in 0..CLIENT_IN_FLIGHT_MAX {
+            let reply = if nth % 2 == 0 { read() } else { write() };
+            let (told, outcome) = (Told::default(), Outcome::Ok(reply));
+            let response = Response { sequence: Sequence(nth as u64), told, outcome };
+            assert!(callers.answer(present.caller, &response));
+            let Size { now, most } = callers.sizes().reply_bytes;
+            assert!(now <= most, "{now} bytes wait after {nth} answers");
+        }
+        drop(present);
+        assert_eq!(callers.sizes().clients.now, 0);
+    }
 }

@@ -41,7 +41,7 @@ use trilith_engine::{
     packet::{Envelope, Packet},
     runtime::{Instant, Net, NetError, Push, Runtime, Sender, Task, queue},
     shard::{Caller, Greeting, Inbound, Standing},
-    types::{NodeId, Uuid},
+    types::{NodeId, Size, Uuid},
 };
 
 use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX};
@@ -210,6 +210,19 @@ pub struct LinkStatus {
     pub trouble: Option<Trouble>,
 }
 
+/// What links hold of what grows from outside, and how much of each they may.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Connections of clients.
+    pub clients: Size,
+    /// Requests of the one that has most that were not answered.
+    pub client_requests: Size,
+    /// Answers that wait for the one for which most wait, in bytes.
+    pub reply_bytes: Size,
+    /// What waits to be sent to the node for which most waits.
+    pub outbox_bytes: Size,
+}
+
 /// What all tasks of one node's links know.
 struct Hall<Q> {
     own: Identity,
@@ -351,6 +364,16 @@ impl<R: Runtime> Links<R> {
     /// The node waits for something to happen.
     pub fn rests(&self) {
         self.pulse.rests();
+    }
+
+    /// What they hold.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        let mut sizes = self.callers.sizes();
+        for (_, outbox) in &self.outboxes {
+            sizes.outbox_bytes = sizes.outbox_bytes.fuller(outbox.size());
+        }
+        sizes
     }
 
     /// How the link to a node is; `None` for who is no other member.

@@ -39,7 +39,7 @@ use trilith_engine::{
     packet::{Beat, Packet},
     planted,
     raft::{Body, Message},
-    types::GroupId,
+    types::{GroupId, Size},
 };
 
 use super::{LinkStatus, Trouble, codec};
@@ -171,6 +171,11 @@ impl Outbox {
         let is_new = state.status.trouble.as_ref() != Some(trouble);
         state.status.trouble = Some(trouble.clone());
         is_new
+    }
+
+    /// What waits, in bytes.
+    pub(super) fn size(&self) -> Size {
+        Size::of(self.lock().frames.len(), self.bytes_max)
     }
 
     pub(super) fn status(&self) -> LinkStatus {

@@ -9,6 +9,8 @@
 //! With the feature `mutants` the simulator tells stories and lives lives with a bug planted in the
 //! room, which one of them must notice.
 //!
+//! `hangs` tells what takes thousands of messages and no trace that anybody would read.
+//!
 //! `world` is the driver of all of them: memory network, memory disks that lose what is not synced,
 //! one clock for each node. `judge` says what must never happen.
 //!
@@ -21,6 +23,7 @@ use std::string::String;
 
 #[cfg(test)]
 mod explore;
+mod hangs;
 mod judge;
 mod script;
 mod walk;
@@ -38,6 +41,11 @@ pub fn stories() -> impl Iterator<Item = (String, impl Fn() -> Option<String>)> 
         (name, tell)
     })
 }
+
+/// Stories without a trace.
+#[cfg(feature = "mutants")]
+pub const TOLD: &[(&str, fn())] =
+    &[("promises of a disk that hangs", hangs::promises_of_a_disk_that_hangs_are_bounded)];
 
 /// One random life. Answers the law that broke in it.
 #[cfg(feature = "mutants")]

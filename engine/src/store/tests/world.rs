@@ -64,7 +64,7 @@ impl World {
         let entry = Entry::decode(&bytes).expect("what was encoded is decoded");
         let values = Values { kept: &self.values, needed: needs(&entry).collect() };
         let effect = self.state.apply(&entry, &values);
-        self.state.sessions.all_invariants();
+        assert!(self.state.check());
         let outcome = effect.outcome.clone();
         self.install(index, &entry, &effect);
         outcome
