@@ -23,12 +23,12 @@ use std::{
 use trilith_engine::{
     mark,
     packet::{Envelope, Packet},
-    raft::{Config, EntryId, LeaseConfig, Raft, Role},
+    raft::{Config, EntryId, LeaseConfig, Moment, Raft, Role},
     runtime::{Clock, Either, Rng, Runtime, race},
-    shard::{PaceOptions, ShardOptions, Stopped},
-    types::{GroupId, NodeId},
+    shard::{Look, PaceOptions, ShardOptions, Stopped},
+    types::{GroupId, NodeId, Size},
 };
-use trilith_net::node::{Cluster, Node, NodeOptions as Options, Watch};
+use trilith_net::node::{Cluster, Node, NodeOptions as Options, Sizes, Watch};
 
 use super::{
     cluster_client::{self, Looked},
@@ -38,7 +38,7 @@ use super::{
     toy_run::settle,
 };
 use crate::{
-    check::{cycles, fresh, led::Reigns, mortal, parted::Sides, raft::Notes},
+    check::{cycles, fresh, led::Reigns, mortal, parted::Sides, raft::Notes, resources::Gauges},
     fault::Family,
     history::{Key, Recorder, Value},
     load::Planned,
@@ -63,6 +63,9 @@ const SETTLES: Duration = Duration::from_millis(2500);
 const PATIENCE: Duration = Duration::from_millis(3000);
 /// How many make transactions, where some do.
 const DEALERS: u32 = 3;
+/// How often sizes are looked at, and how often everything that must hold.
+const SIZES_EVERY: Duration = Duration::from_millis(30);
+const ALL_EVERY: Duration = Duration::from_millis(100);
 /// Where nodes listen.
 const PORT: u16 = 7381;
 /// Where they serve Redis clients, if they do.
@@ -91,6 +94,7 @@ struct Behind {
     notes: Notes,
     sides: Sides,
     reigns: Reigns,
+    gauges: Gauges,
     stopped: BTreeMap<u32, String>,
 }
 
@@ -114,6 +118,8 @@ struct Setup {
     governed: Option<Duration>,
     /// Until when nodes are ended in order.
     stopped: Duration,
+    /// From when on nothing happens but what is left, in nanoseconds of the world.
+    quiet_ns: u64,
     glass: Glass,
     desk: Desk,
 }
@@ -124,6 +130,10 @@ struct Shown {
     life: u32,
     rt: SimRuntime,
     glass: Glass,
+    /// When it looks at sizes next, and at everything that must hold.
+    sizes_at: Moment,
+    all_at: Moment,
+    quiet_ns: u64,
 }
 
 impl Watch for Shown {
@@ -160,6 +170,28 @@ impl Watch for Shown {
         behind.notes.applied(self.node, group, entry, digest);
         behind.sides.applied(self.node, group, entry.index, digest);
     }
+
+    fn looks(&mut self, now: Moment) -> Look {
+        // What is left at the end is what the last turn has left.
+        if now < self.sizes_at && self.rt.true_time_ns() < self.quiet_ns {
+            return Look::Away;
+        }
+        self.sizes_at = now + SIZES_EVERY;
+        if now < self.all_at {
+            return Look::Sizes;
+        }
+        self.all_at = now + ALL_EVERY;
+        Look::Everything
+    }
+
+    fn saw_sizes(&mut self, sizes: &Sizes) {
+        let mut behind = self.glass.behind();
+        for gauge in sizes.each() {
+            let Size { now, most } = gauge.size;
+            let quiet = if gauge.is_work { 0 } else { most };
+            behind.gauges.sample(self.node.0 as u32, gauge.name, now, most, quiet);
+        }
+    }
 }
 
 /// Runs the scenario to its end.
@@ -179,7 +211,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     } else {
         Default::default()
     };
-    add_nodes(&mut world, drawn, (governed, stopped), &offsets, &glass, &desk);
+    add_nodes(&mut world, drawn, (governed, stopped, end * 1_000_000), &offsets, &glass, &desk);
     let recorder = Recorder::default();
     let looked: Looked = Arc::default();
     let notes = fresh::Notes::default();
@@ -225,6 +257,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
         raft: behind.notes.violation().cloned(),
         sides: behind.sides.clone(),
         reigns: behind.reigns.clone(),
+        gauges: behind.gauges.clone(),
         glances: notes,
         lives,
         deeds,
@@ -364,7 +397,7 @@ async fn quiet(rt: &SimRuntime, from: Duration, busy: &AtomicU32) {
 fn add_nodes(
     world: &mut World,
     drawn: &Drawn,
-    (governed, stopped): (Option<Duration>, Duration),
+    (governed, stopped, quiet_ns): (Option<Duration>, Duration, u64),
     offsets: &[i64],
     glass: &Glass,
     desk: &Desk,
@@ -376,8 +409,19 @@ fn add_nodes(
         let (glass, desk) = (glass.clone(), desk.clone());
         // The others find damage when they need what it hit.
         let scrubs = rots && node % 2 == 1;
-        let setup =
-            Setup { node, nodes, groups, leases, redis, scrubs, governed, stopped, glass, desk };
+        let setup = Setup {
+            node,
+            nodes,
+            groups,
+            leases,
+            redis,
+            scrubs,
+            governed,
+            stopped,
+            quiet_ns,
+            glass,
+            desk,
+        };
         let wall_offset_ms = offsets.get(node as usize).copied().unwrap_or_default();
         let options = NodeOptions { wall_offset_ms, ..machine(drawn) };
         world.add(&format!("node{node}"), options, move |runtime| {
@@ -453,8 +497,8 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, redis, scrubs, governed, stopped, glass, desk } =
-        setup;
+    let Setup { node, nodes, groups, leases, redis, scrubs, governed, .. } = setup;
+    let Setup { stopped, quiet_ns, glass, desk, .. } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
@@ -462,7 +506,9 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
     options.resp_within = RESP_WITHIN;
     options.resp = redis.then(|| world::address(world::NodeId(node), RESP_PORT));
-    let shown = Shown { node: own, life, rt: rt.clone(), glass: glass.clone() };
+    let (sizes_at, all_at) = (Moment::default(), Moment::default());
+    let shown =
+        Shown { node: own, life, rt: rt.clone(), glass: glass.clone(), sizes_at, all_at, quiet_ns };
     if desk.is_replaced(own) {
         mark!("cluster: a replaced directory was emptied");
         wipe(&rt).await;
@@ -502,6 +548,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     match race(started.run(), race(stop, govern)).await {
         Either::Left(why) => {
             desk.ended(own, &why);
+            glass.behind().gauges.ended(own.0 as u32);
             glass.behind().reigns.ends();
             if let Stopped::Diverged { group, .. } = why {
                 glass.behind().sides.stopped(own, group);

@@ -23,7 +23,7 @@ fn is_done(answer: &Option<Outcome>) -> bool {
     matches!(answer, Some(Outcome::Ok(_)))
 }
 
-fn planted(bugs: &[&str]) -> WorldOptions {
+pub(crate) fn planted(bugs: &[&str]) -> WorldOptions {
     let planted = bugs.iter().map(|bug| (*bug).to_string()).collect();
     WorldOptions { planted, ..WorldOptions::default() }
 }

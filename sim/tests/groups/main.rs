@@ -5,6 +5,7 @@
 //!
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
+mod bounds;
 mod expiry;
 mod full;
 mod promises;

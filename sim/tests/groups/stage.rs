@@ -17,14 +17,14 @@ use trilith_engine::{
     command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
     journal::format::FRAME_HEADER_BYTES,
     packet::{Envelope, Packet},
-    raft::{Raft, Role},
+    raft::{Moment, Raft, Role},
     runtime::{Clock, Handle, Runtime, Task, race},
-    shard::{Inbound, ShardOptions},
+    shard::{Gauge, Inbound, Look, ShardOptions},
     types::{GroupId, NodeId as Member},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
-    node::{Cluster, Node, NodeOptions as Setup, Remote, Watch},
+    node::{Cluster, Node, NodeOptions as Setup, Remote, Sizes, Watch},
 };
 use trilith_sim::{
     atlas::Atlas,
@@ -44,6 +44,9 @@ type Forgetful = Arc<Mutex<BTreeSet<u32>>>;
 /// A hand on each node that has begun.
 type Remotes = Arc<Mutex<BTreeMap<u32, Remote>>>;
 
+/// What was beyond its limit, and how much of it there was at most.
+type Beyond = Arc<Mutex<BTreeMap<&'static str, u64>>>;
+
 /// Of which groups anybody said or did anything.
 type Groups = Arc<Mutex<BTreeSet<GroupId>>>;
 
@@ -52,6 +55,7 @@ struct Seen {
     leader: Leader,
     forgetful: Forgetful,
     groups: Groups,
+    beyond: Beyond,
 }
 
 /// Which groups a packet is about.
@@ -87,6 +91,18 @@ impl Watch for Seen {
             forgetful.insert(self.node);
         }
     }
+
+    fn looks(&mut self, _now: Moment) -> Look {
+        Look::Everything
+    }
+
+    fn saw_sizes(&mut self, sizes: &Sizes) {
+        for Gauge { name, size, .. } in sizes.each().filter(|one| one.size.now > one.size.most) {
+            let mut beyond = self.beyond.lock().expect("nobody panics with it");
+            let most = beyond.entry(name).or_default();
+            *most = size.now.max(*most);
+        }
+    }
 }
 
 /// A cluster of so many nodes and one group, and somebody to ask it.
@@ -98,6 +114,7 @@ pub(crate) struct Stage {
     forgetful: Forgetful,
     remotes: Remotes,
     groups: Groups,
+    beyond: Beyond,
     pub(crate) client: ClientOptions,
 }
 
@@ -107,21 +124,32 @@ impl Stage {
     }
 
     pub(crate) fn with(nodes: u32, shard: &ShardOptions, options: WorldOptions) -> Self {
+        Self::of_groups(1, nodes, shard, options)
+    }
+
+    pub(crate) fn of_groups(
+        groups_max: u16,
+        nodes: u32,
+        shard: &ShardOptions,
+        options: WorldOptions,
+    ) -> Self {
         let mut world = World::new(1, options);
         let (leader, forgetful) = (Leader::default(), Forgetful::default());
         let (remotes, groups) = (Remotes::default(), Groups::default());
+        let beyond = Beyond::default();
         for node in 0..nodes {
             let (leader, shard) = (Arc::clone(&leader), shard.clone());
             let forgetful = Arc::clone(&forgetful);
             let (remotes, groups) = (Arc::clone(&remotes), Arc::clone(&groups));
+            let beyond = Arc::clone(&beyond);
             world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
                 let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
-                let groups = Arc::clone(&groups);
-                let seen = Seen { node, leader, forgetful, groups };
+                let (groups, beyond) = (Arc::clone(&groups), Arc::clone(&beyond));
+                let seen = Seen { node, leader, forgetful, groups, beyond };
                 let (shard, remotes) = (shard.clone(), Arc::clone(&remotes));
                 async move {
                     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
-                    let cluster = Cluster::new("sim", members, 1).expect("a cluster");
+                    let cluster = Cluster::new("sim", members, groups_max).expect("it");
                     let setup = Setup { shard, ..Setup::new(number(node), cluster) };
                     let begun = Node::start(&runtime, setup, seen).await.expect("a node");
                     remotes.lock().expect("nobody panics with it").insert(node, begun.remote());
@@ -133,7 +161,7 @@ impl Stage {
         world.start_all();
         world.run_for(3 * SECOND);
         let client = ClientOptions::default();
-        Self { world, nodes, asker, leader, forgetful, remotes, groups, client }
+        Self { world, nodes, asker, leader, forgetful, remotes, groups, beyond, client }
     }
 
     pub(crate) fn leader(&self) -> u32 {
@@ -183,12 +211,27 @@ impl Stage {
 
     /// A packet reaches a node, as if another one had sent it.
     pub(crate) fn deliver(&mut self, from: Member, to: u32, packet: Packet) {
+        self.tell(to, vec![Inbound::Packet { from, packet }]);
+    }
+
+    /// What was beyond its limit at any node, when a turn was over.
+    pub(crate) fn beyond(&self) -> BTreeMap<&'static str, u64> {
+        self.beyond.lock().expect("nobody panics with it").clone()
+    }
+
+    /// Things happen to a node, one right after the other.
+    pub(crate) fn tell(&mut self, to: u32, all: Vec<Inbound>) {
         let remotes = self.remotes.lock().expect("nobody panics with it");
         let remote = remotes.get(&to).expect("it has begun").clone();
         drop(remotes);
-        let inbound = Inbound::Packet { from, packet };
-        let told =
-            self.world.run_on(self.asker, SECOND, |_| async move { remote.tell(inbound).await });
+        let told = self.world.run_on(self.asker, SECOND, |_| async move {
+            for inbound in all {
+                if !remote.tell(inbound).await {
+                    return false;
+                }
+            }
+            true
+        });
         assert_eq!(told, Some(true), "node {to} has ended");
     }
 
@@ -292,6 +335,8 @@ impl Stage {
     pub(crate) fn assert_no_panic(&self) {
         let panics = self.world.panics();
         assert!(panics.is_empty(), "{panics:?}");
+        let broken: Vec<&str> = self.world.ledger().broken().keys().map(|one| one.claim).collect();
+        assert!(broken.is_empty(), "{broken:?}");
     }
 }
 
