@@ -176,9 +176,14 @@ impl Raft {
 
     /// It campaigns more or less eagerly from now on, also where it waits already.
     pub(super) fn on_priority(&mut self, priority: u8) {
+        if planted!("raft_priority_is_for_life") {
+            return;
+        }
         let drawn = self.standing.patience.saturating_sub(self.reluctance());
         self.config.priority = priority;
-        self.standing.patience = drawn + self.reluctance();
+        if !planted!("raft_priority_counts_later") {
+            self.standing.patience = drawn + self.reluctance();
+        }
     }
 
     /// Whether this replica may lead: it votes, nothing it must know is missing, and no membership
@@ -193,7 +198,7 @@ impl Raft {
         self.membership.is_voter(self.id)
             && !damaged
             && self.remembers()
-            && self.damage.stuck.is_none()
+            && (self.damage.stuck.is_none() || planted!("raft_stuck_replica_campaigns"))
             && self.installing.is_none()
             && (!unapplied || planted!("raft_campaign_with_unapplied_change"))
     }
@@ -284,9 +289,14 @@ impl Raft {
     /// The same replica under a newer number. Its vote stays given, whoever it was given to: one
     /// disk votes once in a term. What it had in hand as the old one is over.
     pub(super) fn on_named(&mut self, id: ReplicaId) {
-        if id > self.id {
+        if id > self.id || planted!("raft_older_number_taken") {
             mark!("raft_replica_gets_another_number");
-            self.follow(self.term, None);
+            if planted!("raft_new_number_forgets_the_vote") {
+                self.vote = None;
+            }
+            if !planted!("raft_new_number_leads_on") {
+                self.follow(self.term, None);
+            }
             self.id = id;
         }
     }
@@ -387,7 +397,9 @@ impl Raft {
     /// A message of a term that is over: whoever sent it is told.
     fn on_old_term(&mut self, from: ReplicaId, body: Body, fx: &mut Effects) {
         match body {
-            Body::Append { .. } | Body::Heartbeat { .. } | Body::Commit { .. } => {
+            Body::Append { .. } | Body::Heartbeat { .. } | Body::Commit { .. }
+                if !planted!("raft_old_leader_is_not_told") =>
+            {
                 mark!("raft_old_leader_is_told");
                 self.say(fx, from, Body::Deposed);
             }
@@ -442,7 +454,8 @@ impl Raft {
             return;
         }
         let is_open = matches!(&self.state, State::Candidate(campaign) if campaign.pre);
-        if is_open && asked == self.term {
+        let is_answer = is_open && asked == self.term;
+        if is_answer || planted!("raft_late_answer_counts_as_a_vote") {
             self.count_vote(from, granted, fx);
         }
     }
@@ -484,12 +497,14 @@ impl Raft {
         let first = self.log.last().index.next();
         let peers = self.membership.members().into_iter().filter(|id| *id != self.id);
         let change_at = if planted!("raft_change_before_own_commit") { Index(0) } else { first };
+        let inherited = self.log.bytes(self.commit.next(), self.log.last().index);
+        let forgets = planted!("raft_inherited_bytes_not_counted");
         self.standing.quiet = false;
         self.state = State::Leader(Box::new(Leading {
             peers: peers.map(|id| Progress::new(id, first)).collect(),
             opened_at: first,
             change_at,
-            uncommitted: self.log.bytes(self.commit.next(), self.log.last().index),
+            uncommitted: if forgets { 0 } else { inherited },
             heartbeat_at: self.config.next_beat(self.now),
             quorum_at: self.now + self.config.election,
             busy_at: self.now,

@@ -133,6 +133,7 @@ impl Raft {
         mark!("raft_state_is_stuck");
         self.damage.stuck = Some(self.applied.next());
         match self.state {
+            State::Leader(_) if planted!("raft_stuck_leader_leads_on") => {}
             State::Leader(_) | State::Candidate(_) => self.follow(self.term, None),
             State::Follower(Some(leader)) => self.ask_for_snapshot(leader, fx),
             State::Follower(None) => {}
@@ -141,7 +142,8 @@ impl Raft {
 
     /// Tells a leader that nothing of its log will do.
     pub(super) fn ask_for_snapshot(&self, leader: ReplicaId, fx: &mut Effects) {
-        if self.damage.stuck.is_some() && self.installing.is_none() {
+        let asks = !planted!("raft_stuck_replica_asks_for_nothing");
+        if self.damage.stuck.is_some() && self.installing.is_none() && asks {
             let (at, hint) = (self.applied, EntryId::default());
             self.say(fx, leader, Body::AppendReject { at, hint, damaged: true });
         }

@@ -32,11 +32,10 @@ impl Raft {
         let wakes = match input {
             Input::Message { message, .. } => !matches!(message.body, Body::HeartbeatAck { .. }),
             Input::Peer { alive, .. } => *alive,
-            Input::Due
-            | Input::Persisted(_)
-            | Input::Applied { .. }
-            | Input::Compacted { .. }
-            | Input::Priority { .. } => false,
+            Input::Due | Input::Persisted(_) | Input::Applied { .. } | Input::Compacted { .. } => {
+                false
+            }
+            Input::Priority { .. } => planted!("raft_priority_wakes_the_sleeping"),
             _ => true,
         };
         match &mut self.state {

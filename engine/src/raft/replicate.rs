@@ -12,8 +12,8 @@
 //! agree; each such answer skips a whole term of disagreement.
 
 use super::{
-    Body, Effects, EntryId, Flow, Head, Held, Index, Kind, Proposed, Raft, Refusal, ReplicaId,
-    election::State,
+    Body, Effects, EntryId, Flow, Head, Held, Index, Kind, Moment, Proposed, Raft, Refusal,
+    ReplicaId, election::State,
 };
 use crate::{limits::RAFT_ENTRY_BYTES_MAX, mark, never, planted};
 
@@ -34,7 +34,7 @@ impl Raft {
         }
         for size in sizes {
             let with = leading.uncommitted + u64::from(*size);
-            if *size > RAFT_ENTRY_BYTES_MAX {
+            if *size > RAFT_ENTRY_BYTES_MAX && !planted!("raft_entry_limit_ignored") {
                 answer.refused = Some(Refusal::TooLarge);
                 break;
             }
@@ -120,7 +120,7 @@ impl Raft {
             mark!("raft_append_without_its_entries");
             return;
         }
-        if self.installing.is_some() {
+        if self.installing.is_some() && !planted!("raft_append_taken_during_an_install") {
             mark!("raft_append_during_an_install");
             return;
         }
@@ -132,6 +132,9 @@ impl Raft {
         }
         if !agrees || prev.index > self.log.last().index {
             let hint = self.log.agreement(prev);
+            if planted!("raft_rejection_is_no_word") {
+                self.standing.heard_at = Moment(0);
+            }
             self.say(fx, from, Body::AppendReject { at: prev.index, hint, damaged: false });
             return;
         }

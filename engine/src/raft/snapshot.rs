@@ -26,7 +26,7 @@ impl Raft {
             // It says itself what it has; should its word be lost, it is asked.
             peer.probe(base.next());
             self.feed(to, fx);
-        } else {
+        } else if !planted!("raft_lost_snapshot_is_waited_for") {
             // Not again at once: when it is heard next.
             mark!("raft_snapshot_did_not_arrive");
             let next = peer.matched.next();
@@ -41,7 +41,8 @@ impl Raft {
         membership: &Membership,
         fx: &mut Effects,
     ) {
-        if self.installing.is_some() {
+        let refuses = planted!("raft_candidate_takes_no_snapshot");
+        if self.installing.is_some() || refuses && matches!(self.state, State::Candidate(_)) {
             return;
         }
         // It heals what is damaged and not applied, even if it is no news otherwise.
@@ -95,7 +96,7 @@ impl Raft {
         self.applying = self.log.bytes(self.applied.next(), self.handed);
         self.writes.attest(at.index);
         self.appended_at = self.now;
-        if at.index > self.membership_at {
+        if at.index > self.membership_at && !planted!("raft_snapshot_brings_no_members") {
             self.membership = membership;
             self.membership_at = at.index;
         }
@@ -107,7 +108,9 @@ impl Raft {
     pub(super) fn on_snapshot_abandoned(&mut self, at: EntryId) {
         if self.installing() == Some(at) {
             mark!("raft_snapshot_abandoned");
-            self.installing = None;
+            if !planted!("raft_abandoned_snapshot_is_waited_for") {
+                self.installing = None;
+            }
         }
     }
 

@@ -55,7 +55,8 @@ impl Raft {
     /// The leader hands over to this replica.
     pub(super) fn on_timeout_now(&mut self, fx: &mut Effects) {
         let is_flushed = self.writes.durable() == self.log.last().index;
-        if self.can_lead() && is_flushed {
+        let is_ready = is_flushed || planted!("raft_successor_campaigns_unflushed");
+        if self.can_lead() && is_ready {
             mark!("raft_leader_hands_over");
             self.campaign(false, true, fx);
         } else {

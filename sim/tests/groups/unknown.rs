@@ -17,6 +17,8 @@ use trilith_engine::{
     shard::ShardOptions,
     types::{GroupId, Index, NodeId as Member, ReplicaId, Term, Uuid, Version},
 };
+#[cfg(feature = "mutants")]
+use trilith_sim::world::WorldOptions;
 use trilith_sim::{subject::cluster::number, world::NodeId};
 
 use crate::stage::{SECOND, Stage, set};
@@ -82,6 +84,27 @@ fn packets() -> Vec<Packet> {
         Packet::Value { group, record: record(Origin::State) },
     ];
     raft.chain(others).collect()
+}
+
+/// Whether a packet from nobody makes a group.
+#[cfg(feature = "mutants")]
+fn a_stranger_makes_a_group(bugs: &[&str]) -> bool {
+    let planted = bugs.iter().map(|bug| (*bug).to_string()).collect();
+    let options = WorldOptions { planted, ..WorldOptions::default() };
+    let mut stage = Stage::with(3, &ShardOptions::default(), options);
+    stage.ask_each(&ALL, vec![set("a".into(), Bytes::from_static(b"1"))]);
+    for packet in packets() {
+        ALL.iter().for_each(|to| stage.deliver(Member(77), *to, packet.clone()));
+    }
+    stage.world.run_for(5 * SECOND);
+    stage.groups() != BTreeSet::from([GroupId(1)])
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_group_that_anybody_may_make_is_noticed() {
+    assert!(!a_stranger_makes_a_group(&[]));
+    assert!(a_stranger_makes_a_group(&["shard_any_seat_taken"]));
 }
 
 #[test]

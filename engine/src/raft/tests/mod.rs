@@ -21,13 +21,18 @@
 #[cfg(feature = "mutants")]
 use std::string::String;
 
-#[cfg(test)]
 mod explore;
 mod hangs;
 mod judge;
 mod script;
 mod walk;
 mod world;
+
+pub use explore::{Bound, Explored, VISITED, explore};
+
+/// What there is to say of a story that breaks no law and goes otherwise than it was told.
+#[cfg(feature = "mutants")]
+pub const ANOTHER_TRACE: &str = "another trace";
 
 /// The stories, by name: what another trace, or a broken law, makes of one.
 #[cfg(feature = "mutants")]
@@ -36,7 +41,7 @@ pub fn stories() -> impl Iterator<Item = (String, impl Fn() -> Option<String>)> 
         let name = path.rsplit('/').next().unwrap_or(&path).into();
         let tell = move || {
             let (told, broken) = script::perform(&text);
-            broken.or_else(|| (told != text).then(|| "it goes otherwise".into()))
+            broken.or_else(|| (told != text).then(|| ANOTHER_TRACE.into()))
         };
         (name, tell)
     })

@@ -4,7 +4,8 @@
 //! repeated and overtaken, one-way cuts, crashes that keep any prefix of the unsynced writes,
 //! completions that come together or late, drifting clocks, damaged entries, forgotten tails,
 //! changes of the membership with new and removed replicas, snapshots from any replica that may be
-//! lost, transfers, reads everywhere, state machines that lag.
+//! lost or find no room, transfers, reads everywhere, state machines that lag or are stuck, priorities
+//! that change.
 //!
 //! Every state is judged (`judge.rs`). Then all faults stop, and within a minute of the group's time
 //! it must elect, repair, catch everybody up, and commit something new.
@@ -173,6 +174,11 @@ impl Walk {
         // A completion may stand for those before it.
         let next = self.world.nodes[at].pending.get(1);
         let told = self.luck.chance(70) || !matches!(next, Some(Pending::Write { .. }));
+        let installs =
+            matches!(self.world.nodes[at].pending.front(), Some(Pending::Install { .. }));
+        if installs && self.faults.lag && self.luck.chance(30) {
+            return self.world.abandon(at);
+        }
         self.world.persist(at, told);
     }
 
@@ -232,7 +238,7 @@ impl Walk {
                 let (hard, margin) = (self.luck.chance(50), self.luck.below(3) * 50);
                 self.world.lose(at, from, hard, margin);
             }
-            for (_, bad) in self.world.nodes[at].disk.entries.values_mut() {
+            for (_, bad) in self.world.node(at).disk.entries.values_mut() {
                 *bad |= self.luck.chance(10);
             }
         }
@@ -245,6 +251,19 @@ impl Walk {
         if !keys.is_empty() {
             let index = keys[self.luck.below(keys.len() as u64) as usize];
             self.world.damage(at, index);
+        }
+    }
+
+    fn prefer(&mut self, at: usize, priority: u8) {
+        self.world.node(at).config.priority = priority;
+        self.world.step(at, Input::Priority { priority }, &[]);
+    }
+
+    /// The state of the one whose disk is bad cannot take its next entry.
+    fn stick(&mut self) {
+        let Some(at) = self.faults.victim.and_then(|id| self.world.slot(id)) else { return };
+        if !self.world.nodes[at].to_apply.is_empty() {
+            self.world.stick(at);
         }
     }
 
@@ -391,14 +410,19 @@ impl Walk {
                 }
             }
             96 if self.luck.chance(20) => self.damage(),
+            96 if self.faults.lag && self.luck.chance(10) => self.stick(),
             97 if self.faults.lag => {
                 let at = self.anybody();
-                let node = &mut self.world.nodes[at];
+                let node = self.world.node(at);
                 node.holds_applies = !node.holds_applies;
             }
             98 => {
                 let at = self.anybody();
                 self.world.apply(at);
+                if self.luck.chance(5) {
+                    let priority = [0, 50, 100][self.luck.below(3) as usize];
+                    self.prefer(at, priority);
+                }
             }
             99 if self.luck.chance(10) => {
                 let at = self.anybody();
@@ -412,11 +436,12 @@ impl Walk {
     fn calm(&mut self, millis: u64) {
         self.cut.clear();
         for at in 0..self.world.nodes.len() {
-            self.world.nodes[at].holds_applies = false;
+            self.world.node(at).holds_applies = false;
             while self.world.apply(at) {}
             if self.world.nodes[at].raft.is_none() {
                 self.world.boot(at);
             }
+            self.prefer(at, 100);
         }
         for _ in 0..millis / 10 {
             for at in 0..self.world.nodes.len() {
@@ -425,7 +450,7 @@ impl Walk {
             self.tell_who_is_there(100);
             for turn in 0.. {
                 if turn > 20_000 {
-                    let storm = String::from("a storm of messages that nobody needs");
+                    let storm = String::from("calm: a storm of messages that nobody needs");
                     self.world.judge.broken.get_or_insert(storm);
                     return;
                 }
@@ -442,6 +467,10 @@ impl Walk {
                 self.snapshot(false);
             }
             (0..self.world.nodes.len()).for_each(|at| self.cover_damage(at));
+            let stuck =
+                |at: &usize| self.world.nodes[*at].is_stuck && self.world.nodes[*at].raft.is_some();
+            let stuck: Vec<usize> = (0..self.world.nodes.len()).filter(stuck).collect();
+            stuck.into_iter().for_each(|at| self.world.stick(at));
             if self.world.judge.broken.is_some() {
                 return;
             }
@@ -520,8 +549,9 @@ pub(super) fn walk(seed: u64, steps: u32) -> Option<String> {
         }
     }
     let stuck = walk.world.judge.floor() == before;
-    let stuck = stuck.then(|| String::from("nothing new is committed"));
-    let law = walk.world.judge.broken.clone().or_else(|| walk.unwell()).or(stuck);
+    let stuck = stuck.then(|| String::from("calm: nothing new is committed"));
+    let unwell = walk.unwell().map(|what| format!("calm: {what}"));
+    let law = walk.world.judge.broken.clone().or(unwell).or(stuck);
     if law.is_some() {
         walk.show();
     }

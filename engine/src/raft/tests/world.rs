@@ -7,6 +7,7 @@
 use super::judge::Judge;
 use crate::raft::*;
 use crate::types::{GroupId, Index, ReplicaId, Term};
+use core::hash::{Hash, Hasher};
 use std::{
     collections::{BTreeMap, VecDeque},
     format,
@@ -43,6 +44,8 @@ pub(super) struct Disk {
     pub(super) hard_before: HardState,
     /// The next write is said to be done, and is not.
     pub(super) swallows: bool,
+    /// It said once that it had what it has not.
+    pub(super) has_lied: bool,
     pub(super) base: EntryId,
     /// Each entry, and whether its payload is damaged.
     pub(super) entries: BTreeMap<u64, (Entry, bool)>,
@@ -72,7 +75,7 @@ pub(super) struct Packet {
     pub(super) entries: Arc<[Entry]>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Node {
     pub(super) id: ReplicaId,
     pub(super) config: Config,
@@ -86,12 +89,24 @@ pub(super) struct Node {
     /// Handed out and not applied.
     pub(super) to_apply: VecDeque<u64>,
     pub(super) holds_applies: bool,
+    /// Its state cannot take the next entry.
+    pub(super) is_stuck: bool,
     /// Reads by position, with what each must see.
     pub(super) reads: VecDeque<(Position, Index)>,
     pub(super) deadline: Option<Moment>,
     pub(super) coming: Option<State>,
     /// What it may have forgotten was promised up to this term, and no hard state says so yet.
     pub(super) forgot: Option<Term>,
+}
+
+impl Hash for Node {
+    /// All but the number of the life, which names reads, and an exhaustive search has none.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let Self { id, config, lives: _, now, raft, cache, disk, pending, state: at, .. } = self;
+        (id, config, now, raft, cache, disk, pending, at).hash(state);
+        let Self { to_apply, holds_applies, is_stuck, reads, deadline, coming, forgot, .. } = self;
+        (to_apply, holds_applies, is_stuck, reads, deadline, coming, forgot).hash(state);
+    }
 }
 
 impl Node {
@@ -127,7 +142,8 @@ impl Durable for Synced {}
 
 #[derive(Clone, Debug)]
 pub(super) struct World {
-    pub(super) nodes: Vec<Node>,
+    /// Shared between the states of a search that differ elsewhere; see [`World::node`].
+    pub(super) nodes: Vec<Arc<Node>>,
     pub(super) wire: VecDeque<Packet>,
     /// Who wants a snapshot sent to whom.
     pub(super) wanted: Vec<(ReplicaId, ReplicaId)>,
@@ -176,12 +192,13 @@ impl World {
             hard,
             hard_before: hard,
             swallows: false,
+            has_lied: false,
             base,
             entries: BTreeMap::new(),
             state: state.clone(),
         };
         let now = self.nodes.first().map_or(0, |node| node.now);
-        self.nodes.push(Node {
+        self.nodes.push(Arc::new(Node {
             id,
             config,
             lives: 0,
@@ -193,12 +210,18 @@ impl World {
             state,
             to_apply: VecDeque::new(),
             holds_applies: false,
+            is_stuck: false,
             reads: VecDeque::new(),
             deadline: None,
             coming: None,
             forgot: None,
-        });
+        }));
         self.boot(self.nodes.len() - 1);
+    }
+
+    /// One node, to be changed: in no other world.
+    pub(super) fn node(&mut self, at: usize) -> &mut Node {
+        Arc::make_mut(&mut self.nodes[at])
     }
 
     pub(super) fn slot(&self, id: ReplicaId) -> Option<usize> {
@@ -223,7 +246,7 @@ impl World {
 
     pub(super) fn boot(&mut self, at: usize) {
         let luck = self.draw();
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         node.lives += 1;
         let heads: Vec<Head> = node.disk.entries.values().map(|(entry, _)| entry.head).collect();
         let damaged = node.disk.entries.iter().filter(|(_, (_, bad))| *bad);
@@ -244,19 +267,19 @@ impl World {
         node.state = node.disk.state.clone();
         node.cache =
             node.disk.entries.iter().map(|(at, (entry, _))| (*at, entry.clone())).collect();
+        self.judge.life(at, &raft);
         node.raft = Some(raft);
         node.deadline = Some(Moment(node.now));
-        self.judge.life(&self.nodes[at]);
     }
 
     /// The power goes: the first `kept` of the writes on their way survive.
     pub(super) fn crash(&mut self, at: usize, kept: usize) {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         for _ in 0..kept.min(node.pending.len()) {
             let Some(pending) = node.pending.pop_front() else { break };
             land(node, &pending);
         }
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         node.pending.clear();
         node.raft = None;
         node.to_apply.clear();
@@ -271,7 +294,7 @@ impl World {
     /// and, or else they would be there, the newest term and vote if `hard`. Whoever reads the disk
     /// knows that nothing was promised in a term beyond the true one and `margin`.
     pub(super) fn lose(&mut self, at: usize, from: u64, hard: bool, margin: u64) {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         let disk = &mut node.disk;
         let until = Term(disk.hard.term.0 + margin);
         node.forgot = node.forgot.max(Some(until));
@@ -295,7 +318,7 @@ impl World {
     /// One input to one replica, and everything that comes of it but time, wire and disk.
     pub(super) fn step(&mut self, at: usize, input: Input<'_>, incoming: &[(u64, Entry)]) -> bool {
         let luck = self.draw();
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         let Some(raft) = &mut node.raft else { return false };
         let mut fx = Effects::default();
         raft.step(Moment(node.now), luck, input, &mut fx);
@@ -304,7 +327,7 @@ impl World {
     }
 
     fn absorb(&mut self, at: usize, mut fx: Effects, incoming: &[(u64, Entry)]) {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         let id = node.id;
         node.deadline = fx.deadline;
         node.keep(&mut fx, incoming);
@@ -314,6 +337,7 @@ impl World {
                 Body::Repair { id } => id.index.0..id.index.0 + 1,
                 _ => 0..0,
             };
+            self.judge.said(node, &message);
             let entries = range.map(|index| node.cache[&index].clone()).collect();
             self.wire.push_back(Packet { message, entries });
         }
@@ -337,19 +361,19 @@ impl World {
             self.wanted.push((id, to));
         }
         if let Some(install) = fx.install {
-            let state = self.nodes[at].coming.take().expect("only what arrived is installed");
+            let state = self.node(at).coming.take().expect("only what arrived is installed");
             self.say(|| format!("{id}: installs {install}"));
-            self.nodes[at].pending.push_back(Pending::Install { at: install, state });
+            self.node(at).pending.push_back(Pending::Install { at: install, state });
         }
         if fx.read.is_some() {
             let floor = self.judge.floor();
-            if let Some(read) = self.nodes[at].reads.back_mut() {
+            if let Some(read) = Arc::make_mut(&mut self.nodes[at]).reads.back_mut() {
                 read.1 = floor;
             }
         }
         if let Some(ready) = fx.reads {
             self.say(|| format!("{id}: reads see {}", ready.index));
-            let node = &mut self.nodes[at];
+            let node = Arc::make_mut(&mut self.nodes[at]);
             while let Some((_, floor)) = node.reads.pop_front_if(|(at, _)| *at <= ready.upto) {
                 self.judge.read(id, ready.index, floor);
             }
@@ -362,7 +386,10 @@ impl World {
 
     /// The state machine takes one entry.
     pub(super) fn apply(&mut self, at: usize) -> bool {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
+        if node.is_stuck {
+            return false;
+        }
         let Some(index) = node.to_apply.pop_front() else { return false };
         if index <= node.state.at.index.0 {
             return true;
@@ -381,12 +408,13 @@ impl World {
         let upto = Index(index);
         if entry.head.kind.is_membership() {
             // What this commits is applied after it.
-            let holds = core::mem::replace(&mut self.nodes[at].holds_applies, true);
+            let holds = core::mem::replace(&mut self.node(at).holds_applies, true);
             self.step(at, Input::ChangeApplied { index: upto, change }, &[]);
-            let node = &mut self.nodes[at];
+            let node = Arc::make_mut(&mut self.nodes[at]);
             node.holds_applies = holds;
             if let Some(raft) = &node.raft {
                 node.state.membership = raft.membership().clone();
+                self.judge.members(replica, index, raft.membership());
                 let shown = raft.membership().to_string();
                 self.say(|| format!("{replica}: members are {shown}"));
             }
@@ -397,7 +425,7 @@ impl World {
 
     /// The oldest write of a node reaches its disk, and the core hears of it if `told`.
     pub(super) fn persist(&mut self, at: usize, told: bool) -> bool {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         let Some(pending) = node.pending.pop_front() else { return false };
         land(node, &pending);
         let id = node.id;
@@ -424,15 +452,58 @@ impl World {
                 }
             }
             Pending::Install { at: id, state } => {
-                let node = &mut self.nodes[at];
+                let node = Arc::make_mut(&mut self.nodes[at]);
                 node.to_apply.retain(|index| *index > id.index.0);
-                if id.index > node.state.at.index {
+                let is_news = id.index > node.state.at.index;
+                if is_news {
                     node.state = state;
+                    node.is_stuck = false;
                 }
                 self.step(at, Input::SnapshotInstalled { at: id }, &[]);
+                if is_news {
+                    self.agree_on_members(at);
+                }
             }
         }
         true
+    }
+
+    /// A core that was given a snapshot knows the members that the snapshot says.
+    fn agree_on_members(&mut self, at: usize) {
+        let node = &self.nodes[at];
+        let Some(raft) = node.raft.as_ref().filter(|raft| raft.applied() == node.state.at.index)
+        else {
+            return;
+        };
+        let told = &node.state.membership;
+        if raft.membership() != told {
+            let text = format!("{} was told {told} and knows {}", node.id, raft.membership());
+            self.judge.refuse(format!("same members: {text}"));
+        }
+    }
+
+    /// The snapshot that a node installs finds no room.
+    pub(super) fn abandon(&mut self, at: usize) {
+        let pending = &mut self.node(at).pending;
+        let is_install = |pending: &Pending| matches!(pending, Pending::Install { .. });
+        let found = pending.iter().position(is_install).and_then(|found| pending.remove(found));
+        let Some(Pending::Install { at: snapshot, .. }) = found else { return };
+        let id = self.nodes[at].id;
+        self.say(|| format!("{id}: has no room for {snapshot}"));
+        self.step(at, Input::SnapshotAbandoned { at: snapshot }, &[]);
+    }
+
+    /// A node's state lacks what its next entry must see, and goes on saying so.
+    pub(super) fn stick(&mut self, at: usize) {
+        self.node(at).is_stuck = true;
+        self.step(at, Input::Stuck, &[]);
+    }
+
+    /// A node's replica is another one from now on.
+    pub(super) fn rename(&mut self, at: usize, id: ReplicaId) {
+        let node = Arc::make_mut(&mut self.nodes[at]);
+        node.id = node.id.max(id);
+        self.step(at, Input::Named { id }, &[]);
     }
 
     /// Delivers a packet to whom it is for, if that one lives.
@@ -474,7 +545,7 @@ impl World {
 
     /// A node's state becomes its snapshot, and its log forgets what that covers.
     pub(super) fn compact(&mut self, at: usize, upto: u64) {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         let upto = upto.min(node.state.at.index.0);
         let Some(base) = node.disk.id_at(upto).filter(|id| id.index > node.disk.base.index) else {
             return;
@@ -498,17 +569,17 @@ impl World {
         if self.nodes[to].coming.is_none()
             && self.nodes[to].raft.as_ref().is_some_and(|raft| raft.installing().is_none())
         {
-            self.nodes[to].coming = Some(state);
+            self.node(to).coming = Some(state);
         }
         self.step(to, Input::SnapshotArrived { at, membership: &membership }, &[]);
         if self.nodes[to].raft.as_ref().is_some_and(|raft| raft.installing().is_none()) {
-            self.nodes[to].coming = None;
+            self.node(to).coming = None;
         }
     }
 
     /// Damages the stored payload of an entry, and lets its node find out if it lives.
     pub(super) fn damage(&mut self, at: usize, index: u64) {
-        let node = &mut self.nodes[at];
+        let node = Arc::make_mut(&mut self.nodes[at]);
         if let Some((_, bad)) = node.disk.entries.get_mut(&index) {
             *bad = true;
             self.step(at, Input::Faulty { index: Index(index) }, &[]);
@@ -517,7 +588,7 @@ impl World {
 
     /// Moves one node's clock, and comes back to it if something is due.
     pub(super) fn wait(&mut self, at: usize, nanos: u64) {
-        self.nodes[at].now += nanos;
+        self.node(at).now += nanos;
         let node = &self.nodes[at];
         if node.deadline.is_some_and(|due| due.0 <= node.now) {
             self.step(at, Input::Due, &[]);
@@ -529,6 +600,7 @@ impl World {
 fn land(node: &mut Node, pending: &Pending) {
     let disk = &mut node.disk;
     if core::mem::take(&mut disk.swallows) {
+        disk.has_lied = true;
         return;
     }
     match pending {
