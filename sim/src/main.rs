@@ -42,6 +42,8 @@ enum Word {
     List(cli::list::Arguments),
     /// Crash every short history everywhere, and the recoveries after it.
     Exhaust(cli::exhaust::Arguments),
+    /// Visit every state of a small Raft group within a bound.
+    Explore(cli::explore::Arguments),
     /// Feed parsers and recovery bytes that nobody wrote.
     Fuzz(cli::fuzz::Arguments),
 }
@@ -60,6 +62,7 @@ fn main() -> ExitCode {
         Word::Mutants(arguments) => cli::mutants::run(&house, arguments),
         Word::List(arguments) => cli::list::run(&house, arguments),
         Word::Exhaust(arguments) => cli::exhaust::run(&house, arguments),
+        Word::Explore(arguments) => cli::explore::run(&house, arguments),
         Word::Fuzz(arguments) => cli::fuzz::run(&house, arguments),
     };
     match done {

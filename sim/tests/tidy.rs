@@ -35,6 +35,7 @@ const RULES: &[(&str, Rule)] = &[
     ("limits_have_reasons", limits),
     ("decisions_are_numbered_once", decisions),
     ("planted_bugs_are_in_the_catalogue", planted),
+    ("stories_stand_on_their_page", stories),
 ];
 
 const TOP: &[&str] = &[
@@ -527,6 +528,44 @@ fn planted(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
+/// Its bugs are options, not `planted!`.
+const TOY: &str = "sim/src/subject/toy.rs";
+const STORIES: &str = "engine/docs/raft-stories.md";
+const SCRIPTS: &str = "engine/src/raft/tests/scripts/";
+
+/// The page of stories names what there is: scripts, tests, scenarios, planted bugs; and every script
+/// and every planted bug of the room stands on it.
+fn stories(tree: &Tree) -> Vec<String> {
+    let Some(page) = tree.get(STORIES) else { return Vec::new() };
+    let is_name = |word: &&str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_/".contains(c);
+        word.contains('_') && word.chars().all(plain)
+    };
+    let said: BTreeSet<&str> = page.split('`').skip(1).step_by(2).filter(is_name).collect();
+    let mut tests = BTreeSet::new();
+    for (_, text) in tree.iter().filter(|(path, _)| path.ends_with(".rs")) {
+        tests.extend(text.split("fn ").skip(1).filter_map(|rest| Some(rest.split_once('(')?.0)));
+    }
+    let catalogues: Vec<&String> =
+        [CATALOGUE, TOY].iter().filter_map(|path| tree.get(*path)).collect();
+    let exists = |name: &str| {
+        let quoted = format!("\"{name}\"");
+        tree.contains_key(&format!("{SCRIPTS}{name}.txt"))
+            || tree.contains_key(&format!("scenarios/{name}.toml"))
+            || tests.contains(name)
+            || catalogues.iter().any(|text| text.contains(&quoted))
+    };
+    let missing = said.iter().filter(|name| !exists(name));
+    let mut complaints: Vec<String> = missing
+        .map(|name| format!("{STORIES}: {name} is no story, test, scenario or planted bug"))
+        .collect();
+    let told = tree.keys().filter_map(|path| path.strip_prefix(SCRIPTS)?.strip_suffix(".txt"));
+    let bugs = planted_names(tree).into_keys().filter(|name| name.starts_with("raft_"));
+    let unsaid = told.chain(bugs).filter(|name| !said.contains(name));
+    complaints.extend(unsaid.map(|name| format!("{STORIES}: {name} is not on the page")));
+    complaints
+}
+
 /// Reads what the rules look at: text files under the rooms, and the top's own.
 fn read_tree(root: &Path) -> Tree {
     fn walk(root: &Path, dir: &Path, tree: &mut Tree) {
@@ -659,6 +698,20 @@ fn each_rule_finds_its_planted_violation() {
     tree.insert(CATALOGUE.to_owned(), "\"a\"".to_owned());
     tree.insert("engine/src/disk/a.rs".to_owned(), planted.to_owned());
     assert!(self::planted(&tree).concat().contains("the planted bug b"), "a missing mutant");
+    let mut tree = small_house();
+    tree.insert(STORIES.to_owned(), "# A\n`a_story`, `raft_a`".to_owned());
+    tree.insert(format!("{SCRIPTS}another.txt"), String::new());
+    tree.insert(CATALOGUE.to_owned(), "\"raft_a\"".to_owned());
+    tree.insert(
+        "engine/src/raft/b.rs".to_owned(),
+        "planted!(\"raft_a\") planted!(\"raft_b\")".to_owned(),
+    );
+    let complaints = self::stories(&tree).concat();
+    for expect in ["a_story is no story", "another is not on the page", "raft_b is not on the page"]
+    {
+        assert!(complaints.contains(expect), "{expect}: {complaints}");
+    }
+    assert!(!complaints.contains("raft_a is"), "{complaints}");
     let mut tree = small_house();
     for name in ["0001-a.md", "0001-b.md"] {
         tree.insert(format!("engine/docs/adr/{name}"), record.to_owned());

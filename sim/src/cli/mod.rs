@@ -6,6 +6,7 @@
 //! Not here: parsing of the command line as a whole (`main.rs`).
 
 pub(crate) mod exhaust;
+pub(crate) mod explore;
 pub(crate) mod fuzz;
 pub(crate) mod list;
 mod memory;

@@ -154,7 +154,7 @@ fn cargo(what: &str, arguments: &[&str]) -> Command {
 }
 
 /// Builds this program again with the planted bugs in it, and hands over.
-fn again_with_mutants() -> Done {
+pub(super) fn again_with_mutants() -> Done {
     println!("this build has no planted bugs; building one that has (cargo, profile sim)");
     let status = cargo("run", &["--"])
         .args(std::env::args_os().skip(1))
