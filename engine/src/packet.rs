@@ -44,8 +44,11 @@ pub enum Packet {
     Beats(Vec<Beat>),
     /// A piece of a snapshot.
     Chunk(Chunk),
-    /// How far a snapshot has arrived.
+    /// How far a snapshot has arrived: to who sends it, and to the leader.
     ChunkAck(ChunkAck),
+    /// A leader wants another replica to send a snapshot. Whoever is asked and cannot says
+    /// [`ChunkState::Refused`].
+    SnapshotAsk(SnapshotAsk),
     /// That replica sits in that directory of the receiver, as far as the sender has applied. Said
     /// before other things as long as the replica has shown nothing of the log, or nothing lately.
     Seat {
@@ -142,6 +145,19 @@ pub struct ChunkAck {
     pub offset: u64,
     /// What became of it.
     pub state: ChunkState,
+}
+
+/// A snapshot that a leader wants sent by another replica than itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotAsk {
+    /// The group.
+    pub group: GroupId,
+    /// The replica that is to send.
+    pub from: ReplicaId,
+    /// The replica that needs it.
+    pub to: ReplicaId,
+    /// It must cover this entry.
+    pub at_least: Index,
 }
 
 /// What became of a snapshot that is being received.

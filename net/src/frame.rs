@@ -72,6 +72,8 @@ pub enum Kind {
     ValueAsk = 39,
     /// The value.
     Value = 40,
+    /// A leader wants another replica to send a snapshot.
+    SnapshotAsk = 41,
     /// A client asks.
     Request = 48,
     /// It is answered.
@@ -80,7 +82,7 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -96,6 +98,7 @@ impl Kind {
         Self::Pace,
         Self::ValueAsk,
         Self::Value,
+        Self::SnapshotAsk,
         Self::Request,
         Self::Response,
     ];

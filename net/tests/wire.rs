@@ -5,7 +5,7 @@ use std::fmt::Write;
 
 use bytes::{Bytes, BytesMut};
 use trilith_engine::{
-    packet::Packet,
+    packet::{Packet, SnapshotAsk},
     raft::{Body, EntryId, Message},
     shard::Standing,
     types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
@@ -38,6 +38,11 @@ fn append() -> Packet {
     Packet::Raft { group: GroupId(9), message, entries }
 }
 
+fn snapshot_ask() -> Packet {
+    let (from, to, at_least) = (ReplicaId(20), ReplicaId(30), Index(15));
+    Packet::SnapshotAsk(SnapshotAsk { group: GroupId(9), from, to, at_least })
+}
+
 fn written() -> Vec<(&'static str, BytesMut)> {
     let frame = |write: &dyn Fn(&mut BytesMut)| {
         let mut out = BytesMut::new();
@@ -51,6 +56,7 @@ fn written() -> Vec<(&'static str, BytesMut)> {
         ("1 to 2  Ping", frame(&|out| put_empty(out, Kind::Ping))),
         ("2 to 1  Pong", frame(&|out| put_empty(out, Kind::Pong))),
         ("1 to 2  Append", frame(&|out| codec::encode(&append(), out).unwrap())),
+        ("1 to 2  SnapshotAsk", frame(&|out| codec::encode(&snapshot_ask(), out).unwrap())),
         ("2 to 3  Refusal", frame(&|out| REFUSAL.put(out))),
     ]
 }
@@ -89,6 +95,7 @@ fn the_code_reads_what_the_page_shows() {
     assert_eq!(Ready::take(&next()), Ok(READY));
     assert_eq!((next().kind, next().kind), (Kind::Ping, Kind::Pong));
     assert_eq!(codec::decode(next()), Ok(append()));
+    assert_eq!(codec::decode(next()), Ok(snapshot_ask()));
     assert_eq!(Refusal::take(&next()), Ok(REFUSAL));
     assert_eq!(decoder.held(), 0);
 }

@@ -752,6 +752,42 @@ const PLANTED: &[Mutant] = &[
         "a_deletion_that_is_lost_with_its_transaction_is_noticed",
     ),
     told(
+        "shard_only_the_leader_sends",
+        "a leader asks nobody to send a snapshot",
+        "groups",
+        "snapshots::a_leader_that_sends_everything_is_noticed",
+    ),
+    told(
+        "shard_silent_source_is_waited_for",
+        "a leader waits for ever for a source that is gone",
+        "groups",
+        "snapshots::a_leader_that_waits_for_the_dead_is_noticed",
+    ),
+    told(
+        "shard_refusing_source_is_asked_again",
+        "a leader never sends what it has asked for once",
+        "groups",
+        "snapshots::a_leader_that_asks_in_vain_for_ever_is_noticed",
+    ),
+    told(
+        "shard_moving_intake_is_replaced",
+        "a second sending takes the place of one that moves",
+        "groups",
+        "snapshots::a_transfer_that_is_torn_down_is_noticed",
+    ),
+    told(
+        "shard_source_sends_what_is_older",
+        "a source sends a state that is older than was asked for",
+        "groups",
+        "snapshots::a_source_that_lacks_what_it_sends_is_noticed",
+    ),
+    told(
+        "shard_chunk_of_a_stranger_taken",
+        "a snapshot is taken from a node that is not its sender's",
+        "groups",
+        "snapshots::a_receiver_that_takes_anything_is_noticed",
+    ),
+    told(
         "shard_refused_edit_stops_frames",
         "a manifest without room keeps all frames back",
         "groups",

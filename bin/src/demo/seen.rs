@@ -111,6 +111,9 @@ impl Watch for Watcher {
             Packet::Beats(beats) => beats.first().and_then(|beat| said(&beat.message, to)),
             Packet::Chunk(_) => Some(format!("sends node {to} a piece of a snapshot")),
             Packet::ChunkAck(_) => Some(format!("has a piece of a snapshot from node {to}")),
+            Packet::SnapshotAsk(ask) => {
+                Some(format!("asks node {to} to send replica {} a snapshot", ask.to))
+            }
             Packet::ValueAsk { .. } => Some(format!("asks node {to} for a value that is damaged")),
             Packet::Value { .. } => Some(format!("sends node {to} a value that was damaged there")),
             Packet::Seat { .. } | Packet::Digest { .. } | Packet::Pace { .. } => None,

@@ -59,6 +59,7 @@ mod compare;
 mod found;
 mod fresh;
 mod group;
+mod intake;
 mod members;
 mod mend;
 mod offer;
@@ -73,6 +74,7 @@ mod scrub;
 mod settle;
 mod sizes;
 mod snapshot;
+mod source;
 mod stop;
 mod time;
 mod timers;
@@ -354,6 +356,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.send_values().await;
             self.apply().await;
             self.answer_reads().await;
+            self.keep_sources();
             self.send_beats();
             self.leave();
             self.go_on_stopping();
@@ -438,6 +441,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .chain(self.peers.leaves_at())
             .chain(self.mending.next())
             .chain(self.scrubs_at())
+            .chain(self.sources_at())
             .chain(self.room.looks_at().filter(|_| self.journal.is_some()));
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
@@ -505,7 +509,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             Packet::Chunk(chunk) => self.take_chunk(from, chunk),
-            Packet::ChunkAck(ack) => self.take_chunk_ack(ack),
+            Packet::ChunkAck(ack) => self.take_chunk_ack(from, ack),
+            Packet::SnapshotAsk(ask) => self.take_snapshot_ask(from, ask),
             Packet::Seat { group, replica, directory } => self.take_seat(group, replica, directory),
             Packet::Digest { group, replica, at, digest } => {
                 self.take_digest(from, group, (replica, at, digest));
@@ -565,6 +570,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     fn take_link(&mut self, node: NodeId, is_up: bool) {
         self.peers.link(node, is_up);
+        if !is_up {
+            self.lose_sources(node);
+        }
         let groups: Vec<(GroupId, ReplicaId)> = self
             .groups
             .iter()
@@ -669,7 +677,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let wanted = core::mem::take(&mut fx.snapshots);
         for to in wanted {
-            self.send_snapshot(id, to);
+            self.want_snapshot(id, to);
         }
     }
 

@@ -102,6 +102,10 @@ pub struct Sizes {
     pub unfetched: Size,
     /// Snapshots being sent.
     pub snapshots_out: Size,
+    /// Snapshots that leaders want sent from here and that were not begun.
+    pub snapshots_asked: Size,
+    /// Snapshots that others send to replicas of groups that are led here.
+    pub snapshots_watched: Size,
     /// Snapshots being taken in, and those that do not count yet.
     pub snapshots_in: Size,
     /// Intakes whose place another one has taken.
@@ -145,7 +149,7 @@ impl Sizes {
     }
 
     /// What is gone when nothing happens any more.
-    fn work(&self) -> [Gauge; 22] {
+    fn work(&self) -> [Gauge; 23] {
         let work = |name, size| Gauge { name, size, is_work: true };
         [
             work("inbox", self.inbox),
@@ -162,6 +166,7 @@ impl Sizes {
             work("entries mended", self.mended_entries),
             work("messages to be fetched", self.unfetched),
             work("snapshots out", self.snapshots_out),
+            work("snapshots asked", self.snapshots_asked),
             work("snapshots in", self.snapshots_in),
             work("snapshots ending", self.snapshots_ending),
             work("snapshots hungry", self.snapshots_hungry),
@@ -174,7 +179,7 @@ impl Sizes {
     }
 
     /// What may stay.
-    fn stays(&self) -> [Gauge; 21] {
+    fn stays(&self) -> [Gauge; 22] {
         let stays = |name, size| Gauge { name, size, is_work: false };
         [
             stays("groups", self.groups),
@@ -195,6 +200,8 @@ impl Sizes {
             stays("damaged segments", self.damaged_segments),
             stays("unsettled segments", self.unsettled_segments),
             stays("dead stretches", self.dead_stretches),
+            // One that nobody says a word about any more is forgotten after a while.
+            stays("snapshots watched", self.snapshots_watched),
             stays("installs", self.installs),
             stays("keys", self.keys),
             stays("index bytes", self.index_bytes),
@@ -275,6 +282,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             unsaved_groups: Size::of(self.unsaved.len(), groups.len()),
             unfetched: Size::of(self.unfetched.len(), limits::SHARD_UNFETCHED_MAX),
             snapshots_out: Size::of(snapshots.sending.len(), at_once),
+            snapshots_asked: Size::of(snapshots.asked.len(), at_once),
+            snapshots_watched: Size::free(snapshots.watched.len()),
             snapshots_in: Size::of(snapshots.taken_in(), intakes),
             snapshots_ending: Size::of(ending, at_once),
             snapshots_hungry: Size::of(hungry, intakes),

@@ -8,8 +8,8 @@
 //! ```
 //! The bytes of a snapshot are a header (the checkpoint of the view) and the group's records in the
 //! order of keys, cut into chunks between records. Each chunk names the checksum of everything up
-//! to its end. One is under way at a time; the receiver says how far it is, so either side may lose
-//! its link and go on. Nothing of it happens in the shard's own task but handing over.
+//! to its end. A receiver takes in one at a time and says how far it is, so a lost link costs the piece
+//! that was on it. Nothing of it happens in the shard's own task but handing over.
 //!
 //! # Why installing needs no commit point of its own
 //! A record is a true fact of the group's history wherever it lies: *this was the value at that
@@ -20,7 +20,8 @@
 //! knows. Those that it has applied still count, deletions above all: an older record of the key may
 //! lie in a settled segment. While a snapshot is being installed its group applies nothing.
 //!
-//! Not here: who needs one and whether it is taken (`raft`).
+//! Not here: who needs one and whether it is taken (`raft`), who sends it (`source.rs`), the task that
+//! takes it in (`intake.rs`).
 
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use bytes::{Bytes, BytesMut};
@@ -30,6 +31,8 @@ use super::{
     Outbox, Shard, Stopped,
     checkpoint::{self, Checkpoint},
     group::Group,
+    intake::Intake,
+    source::{Asked, Watched},
     write::Load,
 };
 use crate::{
@@ -41,25 +44,28 @@ use crate::{
     limits, mark,
     packet::{Chunk, ChunkAck, ChunkState, Envelope, Packet, SnapshotId},
     planted,
-    raft::{EntryId, Input},
+    raft::{EntryId, Input, Moment},
     runtime::{Clock, Handle, Receiver, Rng, Runtime, Sender, Task, queue, timeout},
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Version},
-    value::{Builder, Cursor, IndexView, Place, Scan, Tree, View},
+    value::{Cursor, IndexView, Scan, Tree, View},
 };
 
 /// How long a sender waits for an answer before it sends a chunk again.
-const PATIENCE: Duration = Duration::from_millis(500);
+pub(super) const PATIENCE: Duration = Duration::from_millis(500);
 /// How often it sends the same chunk before it gives up.
-const TRIES: u32 = 20;
-/// How long a receiver waits for the next chunk: until its sender has given up, and as long again.
-const INTAKE_PATIENCE: Duration = PATIENCE.saturating_mul(2 * TRIES);
+pub(super) const TRIES: u32 = 20;
+/// For how long an intake that was given nothing still stands against another sending: longer than
+/// a sender waits before it comes again, shorter than anybody waits for a sender that is gone.
+pub(super) const RIVAL_PATIENCE: Duration = PATIENCE.saturating_mul(4);
 
 /// What the tasks of snapshots tell the shard.
 pub(super) enum News<R: Runtime> {
     /// A packet is to be sent.
     Send(Envelope),
     /// A sending has ended.
-    Sent { group: GroupId, to: ReplicaId, arrived: bool },
+    Sent(SnapshotId, bool),
+    /// An intake has so much.
+    Going(SnapshotId, u64),
     /// A snapshot is whole and durable, and part of nothing yet.
     Arrived(Box<Arrived<R>>),
     /// An intake gave up, and has removed its files.
@@ -82,6 +88,19 @@ pub(super) struct Arrived<R: Runtime> {
     swept: Swept,
 }
 
+impl<R: Runtime> Arrived<R> {
+    pub(super) fn new(
+        id: SnapshotId,
+        from: NodeId,
+        checkpoint: Checkpoint,
+        segments: Vec<DataSegment<R>>,
+        tree: Tree,
+    ) -> Self {
+        let numbers = segments.iter().map(DataSegment::id).collect();
+        Self { id, from, checkpoint, segments, numbers, tree, swept: Swept::default() }
+    }
+}
+
 /// How far the deletion of what a snapshot has not has come.
 #[derive(Debug, Default)]
 struct Swept {
@@ -94,7 +113,9 @@ struct Swept {
 
 /// A snapshot that is being sent.
 pub(super) struct Sending<R: Runtime> {
-    id: SnapshotId,
+    pub(super) id: SnapshotId,
+    /// The leader that has asked for it, if it is another one.
+    pub(super) asked_by: Option<NodeId>,
     acks: Sender<ChunkAck>,
     _task: <R::Task as Task>::Handle,
 }
@@ -103,6 +124,9 @@ pub(super) struct Sending<R: Runtime> {
 pub(super) struct Receiving<R: Runtime> {
     id: SnapshotId,
     from: NodeId,
+    /// How far it is, and when its sender was heard last.
+    offset: u64,
+    heard_at: Moment,
     chunks: Sender<Chunk>,
     writers: Sender<DataWriter<R>>,
     task: <R::Task as Task>::Handle,
@@ -122,6 +146,10 @@ pub(super) struct Snapshots<R: Runtime> {
     pub(super) listing: Vec<SegmentId>,
     /// Arrived; waits for the journal to list it.
     pub(super) arrived: Vec<Arrived<R>>,
+    /// Sendings of others to replicas of groups that are led here.
+    pub(super) watched: BTreeMap<(GroupId, ReplicaId), Watched>,
+    /// What leaders have asked for and was not begun yet.
+    pub(super) asked: BTreeMap<(GroupId, ReplicaId), Asked>,
     pub(super) news: (Sender<News<R>>, Receiver<News<R>>),
 }
 
@@ -135,6 +163,8 @@ impl<R: Runtime> Default for Snapshots<R> {
             installing: BTreeMap::new(),
             listing: Vec::new(),
             arrived: Vec::new(),
+            watched: BTreeMap::new(),
+            asked: BTreeMap::new(),
             news: queue(limits::SHARD_SNAPSHOT_NEWS_MAX),
         }
     }
@@ -175,19 +205,26 @@ impl<R: Runtime> Snapshots<R> {
 }
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
-    /// A replica needs a snapshot of a group.
+    /// Sends a replica a group's snapshot, or puts that off.
     pub(super) fn send_snapshot(&mut self, id: GroupId, to: ReplicaId) {
-        if self.snapshots.sending.contains_key(&(id, to)) {
-            return;
+        if !self.snapshots.sending.contains_key(&(id, to)) && !self.begin_sending(id, to, None) {
+            mark!("shard_snapshot_put_off");
+            self.step(id, Input::SnapshotSent { to, arrived: false });
         }
+    }
+
+    /// Begins to send a replica a group's snapshot, if it can be done now.
+    pub(super) fn begin_sending(
+        &mut self,
+        id: GroupId,
+        to: ReplicaId,
+        asked_by: Option<NodeId>,
+    ) -> bool {
         let is_busy = self.snapshots.sending.len() >= limits::SHARD_SNAPSHOTS_AT_ONCE;
-        let Some(group) = self.groups.get(&id) else { return };
+        let Some(group) = self.groups.get(&id) else { return false };
         let node = group.roster.get(&to).map(|seat| seat.node);
         // A held batch has changed the state and not the index.
-        let (Some(node), false, None) = (node, is_busy, &group.held) else {
-            mark!("shard_snapshot_put_off");
-            return self.step(id, Input::SnapshotSent { to, arrived: false });
-        };
+        let (Some(node), false, None) = (node, is_busy, &group.held) else { return false };
         let checkpoint = checkpoint::of(group);
         let from = group.raft.id();
         let sending = self.rng.next_u64();
@@ -199,43 +236,52 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let task = self.rt.task().spawn("snapshot out", async move {
             let mut line = Line { rt, node, id: snapshot, offset: 0, crc: 0, answers, news };
             let arrived = stream(&mut line, &view, header).await;
-            _ = line.news.send(News::Sent { group: snapshot.group, to, arrived }).await;
+            _ = line.news.send(News::Sent(snapshot, arrived)).await;
         });
-        let sending = Sending { id: snapshot, acks, _task: task };
+        let sending = Sending { id: snapshot, asked_by, acks, _task: task };
         self.snapshots.sending.insert((id, to), sending);
+        true
     }
 
-    /// A receiver says how far it is.
-    pub(super) fn take_chunk_ack(&mut self, ack: ChunkAck) {
+    /// Somebody says how far a snapshot is.
+    pub(super) fn take_chunk_ack(&mut self, by: NodeId, ack: ChunkAck) {
         let key = (ack.id.group, ack.id.to);
-        if let Some(sending) = self.snapshots.sending.get(&key)
-            && sending.id == ack.id
-        {
-            // A full queue has older answers; the sender asks again.
-            _ = sending.acks.push(ack);
+        match self.snapshots.sending.get(&key) {
+            Some(sending) if sending.id == ack.id => {
+                // A full queue has older answers; the sender asks again.
+                _ = sending.acks.push(ack);
+            }
+            _ => self.hear_of_another(by, ack),
         }
     }
 
     /// A piece of a snapshot arrives.
     pub(super) fn take_chunk(&mut self, from: NodeId, chunk: Chunk) {
-        let id = chunk.id;
+        let (id, now) = (chunk.id, self.now());
         let Some(group) = self.groups.get(&id.group) else { return };
-        if id.to != group.raft.id() {
+        let is_elsewhere = group.roster.get(&id.from).is_some_and(|seat| seat.node != from);
+        let is_strange = is_elsewhere && !planted!("shard_chunk_of_a_stranger_taken");
+        if id.to != group.raft.id() || is_strange {
+            mark!("shard_chunk_of_a_stranger");
             return self.answer_chunk(from, id, 0, ChunkState::Refused);
         }
         if id.at.index <= group.raft.applied() {
-            return self.answer_chunk(from, id, 0, ChunkState::Whole);
+            return self.tell_of_intake(from, id, 0, ChunkState::Whole);
         }
         if self.snapshots.is_installing(id.group) {
-            // Whoever sent that one hears when it counts.
-            return;
+            // Whoever sent that one hears when it counts. The leader hears that it is under way.
+            return self.tell_leader(from, id, chunk.offset, ChunkState::Going);
+        }
+        if let Some(other) = self.rival(id, now) {
+            mark!("shard_moving_intake_goes_on");
+            return self.tell_of_intake(from, other.0, other.1, ChunkState::Going);
         }
         let is_known =
             self.snapshots.receiving.get(&id.group).is_some_and(|receiving| receiving.id == id);
         if !is_known {
             if chunk.offset > 0 {
                 // From before this life: it begins again.
-                return self.answer_chunk(from, id, 0, ChunkState::Refused);
+                return self.tell_of_intake(from, id, 0, ChunkState::Refused);
             }
             if !self.begin_intake(from, id) {
                 // It is sent again.
@@ -243,14 +289,39 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 return;
             }
         }
-        if let Some(receiving) = self.snapshots.receiving.get(&id.group) {
+        if let Some(receiving) = self.snapshots.receiving.get_mut(&id.group) {
+            receiving.heard_at = now;
             _ = receiving.chunks.push(chunk);
         }
+    }
+
+    /// The intake that stands against a sending of somebody else: one that moves is gone on with,
+    /// whoever leads by now. What the same replica sends anew takes its own place.
+    fn rival(&self, id: SnapshotId, now: Moment) -> Option<(SnapshotId, u64)> {
+        let moving = self.snapshots.receiving.get(&id.group)?;
+        let is_another = moving.id.from != id.from;
+        let moves = now < moving.heard_at + RIVAL_PATIENCE;
+        let stands = is_another && moves && !planted!("shard_moving_intake_is_replaced");
+        stands.then_some((moving.id, moving.offset))
     }
 
     fn answer_chunk(&mut self, to: NodeId, id: SnapshotId, offset: u64, state: ChunkState) {
         let packet = Packet::ChunkAck(ChunkAck { id, offset, state });
         self.outbox.send(Envelope { to, packet });
+    }
+
+    /// Tells a group's leader how far a snapshot is, if that is not who sends it.
+    fn tell_leader(&mut self, from: NodeId, id: SnapshotId, offset: u64, state: ChunkState) {
+        let leader = self.groups.get(&id.group).and_then(Group::leader_node);
+        if let Some(leader) = leader.filter(|leader| *leader != from && *leader != self.node) {
+            self.answer_chunk(leader, id, offset, state);
+        }
+    }
+
+    /// Tells whoever sends a snapshot how far it is, and the leader.
+    fn tell_of_intake(&mut self, from: NodeId, id: SnapshotId, offset: u64, state: ChunkState) {
+        self.answer_chunk(from, id, offset, state);
+        self.tell_leader(from, id, offset, state);
     }
 
     /// Gives segments to intakes that wait for one, if the journal is here.
@@ -290,7 +361,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             };
             _ = news.send(told).await;
         });
-        self.snapshots.receiving.insert(id.group, Receiving { id, from, chunks, writers, task });
+        let heard_at = self.now();
+        let receiving = Receiving { id, from, offset: 0, heard_at, chunks, writers, task };
+        self.snapshots.receiving.insert(id.group, receiving);
         true
     }
 
@@ -306,15 +379,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn take_news(&mut self, news: News<R>) {
         match news {
             News::Send(envelope) => self.outbox.send(envelope),
-            News::Sent { group, to, arrived } => {
-                if !arrived || !planted!("shard_sent_snapshot_is_kept") {
-                    self.snapshots.sending.remove(&(group, to));
+            News::Sent(id, arrived) => self.sending_ended(id, arrived),
+            News::Going(id, offset) => {
+                let intake = self.snapshots.receiving.get_mut(&id.group);
+                if let Some(intake) = intake.filter(|intake| intake.id == id) {
+                    intake.offset = offset;
+                    let from = intake.from;
+                    self.tell_of_intake(from, id, offset, ChunkState::Going);
                 }
-                self.step(group, Input::SnapshotSent { to, arrived });
             }
             News::Failed(id) => {
                 if let Some(from) = self.intake_ended(id) {
-                    self.answer_chunk(from, id, 0, ChunkState::Refused);
+                    self.tell_of_intake(from, id, 0, ChunkState::Refused);
                 }
             }
             News::Wants(id) => {
@@ -351,7 +427,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             };
             self.rt.task().spawn("discard", discard).detach();
-            return self.answer_chunk(arrived.from, arrived.id, 0, ChunkState::Refused);
+            return self.tell_of_intake(arrived.from, arrived.id, 0, ChunkState::Refused);
         }
         let Some(mut journal) = self.journal.take() else { return };
         let add = core::mem::take(&mut arrived.segments);
@@ -397,7 +473,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 tracing::warn!(%error, "a snapshot could not be listed");
                 let (id, at) = (arrived.id.group, arrived.checkpoint.at);
                 self.step(id, Input::SnapshotAbandoned { at });
-                self.answer_chunk(arrived.from, arrived.id, 0, ChunkState::Refused);
+                self.tell_of_intake(arrived.from, arrived.id, 0, ChunkState::Refused);
             }
             Err(error) => self.stopped = Some(Stopped::Journal(error)),
         }
@@ -489,7 +565,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.step(id, Input::SnapshotInstalled { at });
         self.committed.insert(id);
         self.readable.insert(id);
-        self.answer_chunk(from, snapshot, 0, ChunkState::Whole);
+        self.tell_of_intake(from, snapshot, 0, ChunkState::Whole);
     }
 }
 
@@ -656,147 +732,5 @@ async fn first_damaged<R: Runtime>(view: &IndexView<R>, start: Bound<&[u8]>) -> 
             return Some(key);
         }
         after = Bound::Excluded(key);
-    }
-}
-
-/// The checksum of everything up to the end of a chunk, if it goes on from what had this one.
-pub(super) fn verify(before: u32, chunk: &Chunk) -> Option<u32> {
-    let crc = codec::crc(before, &chunk.bytes);
-    if crc != chunk.crc && !planted!("shard_snapshot_checksum_ignored") {
-        mark!("shard_damaged_chunk");
-        return None;
-    }
-    Some(crc)
-}
-
-/// The receiving side of a snapshot.
-struct Intake<R: Runtime> {
-    id: SnapshotId,
-    from: NodeId,
-    writers: Receiver<DataWriter<R>>,
-    writer: Option<DataWriter<R>>,
-    segments: Vec<DataSegment<R>>,
-    segment_bytes: u64,
-    tree: Builder,
-    checkpoint: Option<Checkpoint>,
-    offset: u64,
-    crc: u32,
-    news: Sender<News<R>>,
-}
-
-impl<R: Runtime> Intake<R> {
-    fn new(
-        id: SnapshotId,
-        from: NodeId,
-        writers: Receiver<DataWriter<R>>,
-        segment_bytes: u64,
-        news: Sender<News<R>>,
-    ) -> Self {
-        Self {
-            id,
-            from,
-            writers,
-            writer: None,
-            segments: Vec::new(),
-            segment_bytes,
-            tree: Builder::default(),
-            checkpoint: None,
-            offset: 0,
-            crc: 0,
-            news,
-        }
-    }
-
-    /// Takes chunks until the last one. `None` when it cannot be taken, or nobody goes on with it:
-    /// nothing is left of it then.
-    async fn run(mut self, rt: &R, chunks: Receiver<Chunk>) -> Option<Arrived<R>> {
-        let checkpoint = match self.take_all(rt, chunks).await {
-            Some(()) => self.checkpoint.take(),
-            None => None,
-        };
-        let Some(checkpoint) = checkpoint else {
-            self.discard(rt).await;
-            return None;
-        };
-        let Self { id, from, segments, tree, .. } = self;
-        let numbers = segments.iter().map(DataSegment::id).collect();
-        let (tree, swept) = (tree.finish(), Swept::default());
-        Some(Arrived { id, from, checkpoint, segments, numbers, tree, swept })
-    }
-
-    async fn take_all(&mut self, rt: &R, mut chunks: Receiver<Chunk>) -> Option<()> {
-        loop {
-            let until = rt.clock().now() + INTAKE_PATIENCE;
-            let chunk = timeout(rt.clock(), until, chunks.recv()).await.ok()?.ok()?;
-            if chunk.offset == self.offset {
-                let is_last = chunk.is_last;
-                self.take(chunk).await?;
-                if is_last {
-                    return self.end_segment().await;
-                }
-            }
-            let (offset, state) = (self.offset, ChunkState::Going);
-            let packet = Packet::ChunkAck(ChunkAck { id: self.id, offset, state });
-            self.news.send(News::Send(Envelope { to: self.from, packet })).await.ok()?;
-        }
-    }
-
-    /// Removes what was written.
-    async fn discard(self, rt: &R) {
-        if planted!("shard_failed_intake_keeps_its_files") {
-            return;
-        }
-        mark!("shard_failed_intake_removed");
-        if let Some(writer) = self.writer {
-            writer.abort().await;
-        }
-        for segment in self.segments {
-            segment.discard(rt).await;
-        }
-    }
-
-    async fn take(&mut self, chunk: Chunk) -> Option<()> {
-        self.crc = verify(self.crc, &chunk)?;
-        let mut rest = &chunk.bytes[..];
-        if self.checkpoint.is_none() {
-            let mut reader = codec::Reader::new(rest);
-            let len = reader.u32().ok()? as usize;
-            let header = reader.take(len).ok()?;
-            self.checkpoint = Some(checkpoint::decode(self.id.at, header).ok()?);
-            rest = reader.rest();
-        }
-        while !rest.is_empty() {
-            let (record, len) = Record::decode(rest).ok()?;
-            if record.group != self.id.group || record.kind != RecordKind::Put {
-                return None;
-            }
-            self.write(&record).await?;
-            rest = rest.get(len.next_multiple_of(8)..)?;
-        }
-        self.offset += chunk.bytes.len() as u64;
-        Some(())
-    }
-
-    async fn write(&mut self, record: &Record<'_>) -> Option<()> {
-        let is_full =
-            self.writer.as_ref().is_some_and(|writer| writer.bytes() >= self.segment_bytes);
-        if is_full {
-            self.end_segment().await?;
-        }
-        if self.writer.is_none() {
-            self.news.send(News::Wants(self.id)).await.ok()?;
-            self.writer = Some(self.writers.recv().await.ok()?);
-        }
-        let loc = self.writer.as_mut()?.push(record).await.ok()?;
-        let expires_ms = record.expires_ms.and_then(NonZeroU64::new);
-        self.tree.push(record.key, Place { loc, version: record.version, expires_ms });
-        Some(())
-    }
-
-    async fn end_segment(&mut self) -> Option<()> {
-        if let Some(writer) = self.writer.take() {
-            self.segments.push(writer.finish().await.ok()?);
-        }
-        Some(())
     }
 }

@@ -15,10 +15,10 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Admission, Greeting,
     group::Group,
+    intake::verify,
     members::Seat,
     offer::{OfferError, take_apart},
     peers::Peers,
-    snapshot::verify,
     window::{Extent, Window},
 };
 use crate::{

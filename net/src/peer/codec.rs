@@ -7,6 +7,7 @@
 //!   Chunk     | group u32 | last | 0    | 0 0 | from u64 | to u64 | at: term u64, index u64 |
 //!             | sending u64 | offset u64 | crc u32 | 0 u32 | the piece |
 //!   ChunkAck  | group u32 | state | 0   | 0 0 | from .. offset, as above |
+//!   SnapshotAsk | group u32 | 0 0 0 0 | from u64 | to u64 | index u64 |
 //!   Seat      | group u32 | 0 0 0 0 | replica u64 | directory, 16 bytes |
 //!   Digest    | group u32 | 0 0 0 0 | replica u64 | index u64 | digest u64 |
 //!   Pace      | microseconds u64 | wall clock, in ms, u64 |
@@ -28,7 +29,7 @@ use trilith_engine::{
     codec::Reader,
     limits::{KEY_BYTES_MAX, PACKET_NUMBER_MAX},
     never,
-    packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
+    packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotAsk, SnapshotId},
     raft::{Body, EntryId, Message, Position},
     types::{GroupId, Index, ReplicaId, Term, Uuid, Version},
 };
@@ -156,6 +157,12 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             };
             put_snapshot(out, &ack.id, state, ack.offset);
         }),
+        Packet::SnapshotAsk(ask) => frame::encode(out, Kind::SnapshotAsk, |out| {
+            out.put_u32_le(ask.group.0);
+            out.put_u32_le(0);
+            let numbers = [ask.from.0, ask.to.0, ask.at_least.0];
+            numbers.into_iter().for_each(|number| put_number(out, number));
+        }),
         Packet::Seat { group, replica, directory } => frame::encode(out, Kind::Seat, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
@@ -236,6 +243,7 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         Kind::Beats => take_beats(&frame.body),
         Kind::Chunk => take_chunk(frame.body),
         Kind::ChunkAck => take_chunk_ack(&frame.body),
+        Kind::SnapshotAsk => take_snapshot_ask(&frame.body),
         Kind::Seat => take_seat(&frame.body),
         Kind::Digest => take_digest(&frame.body),
         Kind::Pace => take_pace(&frame.body),
@@ -356,6 +364,18 @@ fn take_chunk_ack(body: &[u8]) -> Result<Packet, BadFrame> {
     Ok(Packet::ChunkAck(ChunkAck { id, offset, state }))
 }
 
+fn take_snapshot_ask(body: &[u8]) -> Result<Packet, BadFrame> {
+    let mut reader = Reader::new(body);
+    let group = GroupId(reader.u32()?);
+    zeros(reader.take(4)?)?;
+    let (from, to) = (ReplicaId(number(&mut reader)?), ReplicaId(number(&mut reader)?));
+    let at_least = Index(number(&mut reader)?);
+    if !reader.rest().is_empty() {
+        return Err(BadFrame::Body("something follows what is asked for"));
+    }
+    Ok(Packet::SnapshotAsk(SnapshotAsk { group, from, to, at_least }))
+}
+
 fn take_seat(body: &[u8]) -> Result<Packet, BadFrame> {
     let mut reader = Reader::new(body);
     let group = GroupId(reader.u32()?);
@@ -433,6 +453,14 @@ mod tests {
         0..=PACKET_NUMBER_MAX
     }
 
+    fn wishes() -> impl Strategy<Value = Packet> {
+        let wish = (any::<u32>(), numbers(), numbers(), numbers());
+        wish.prop_map(|(group, from, to, at_least)| {
+            let (from, to, at_least) = (ReplicaId(from), ReplicaId(to), Index(at_least));
+            Packet::SnapshotAsk(SnapshotAsk { group: GroupId(group), from, to, at_least })
+        })
+    }
+
     fn packets() -> impl Strategy<Value = Packet> {
         let id = (any::<u32>(), numbers(), numbers(), any::<u64>());
         let id = id.prop_map(|(group, from, term, sending)| SnapshotId {
@@ -496,7 +524,8 @@ mod tests {
             record: record.into(),
         });
         prop_oneof![
-            4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest, 1 => pace, 1 => ask, 1 => value
+            4 => raft, 1 => chunk, 1 => ack, 1 => beats, 1 => seat, 1 => digest, 1 => pace, 1 => ask, 1 => value,
+            1 => wishes()
         ]
     }
 
@@ -527,7 +556,7 @@ mod tests {
         }
 
         #[test]
-        fn there_is_one_way_to_write_what_is_read(kind in 0..9_usize, mut body: Vec<u8>, tame: bool) {
+        fn there_is_one_way_to_write_what_is_read(kind in 0..10_usize, mut body: Vec<u8>, tame: bool) {
             if tame && body.len() > 5 {
                 (body[4], body[5]) = (body[4] % 19, body[5] % 2);
                 body[6..].iter_mut().step_by(3).for_each(|byte| *byte = 0);
@@ -542,6 +571,7 @@ mod tests {
                 Kind::Pace,
                 Kind::ValueAsk,
                 Kind::Value,
+                Kind::SnapshotAsk,
             ];
             let kind = kinds[kind];
             let frame = Frame { kind, body: body.clone().into() };

@@ -146,6 +146,7 @@ impl Watch for Shown {
             }
             Packet::Chunk(_)
             | Packet::ChunkAck(_)
+            | Packet::SnapshotAsk(_)
             | Packet::Seat { .. }
             | Packet::Digest { .. }
             | Packet::Pace { .. } => {}

@@ -9,6 +9,7 @@ mod bounds;
 mod expiry;
 mod full;
 mod promises;
+mod snapshots;
 mod stage;
 mod unknown;
 

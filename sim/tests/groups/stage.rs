@@ -16,7 +16,7 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Condition, Expiry, Level, Op, Outcome, Reply},
     journal::format::FRAME_HEADER_BYTES,
-    packet::{Envelope, Packet},
+    packet::{Envelope, Packet, SnapshotId},
     raft::{Moment, Raft, Role},
     runtime::{Clock, Handle, Runtime, Task, race},
     shard::{Gauge, Inbound, Look, ShardOptions},
@@ -47,6 +47,17 @@ type Remotes = Arc<Mutex<BTreeMap<u32, Remote>>>;
 /// What was beyond its limit, and how much of it there was at most.
 type Beyond = Arc<Mutex<BTreeMap<&'static str, u64>>>;
 
+/// A piece of a snapshot that was sent: by which node, of which sending, how far into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Piece {
+    pub(crate) node: u32,
+    pub(crate) id: SnapshotId,
+    pub(crate) offset: u64,
+}
+
+/// All of them, in order.
+type Pieces = Arc<Mutex<Vec<Piece>>>;
+
 /// Of which groups anybody said or did anything.
 type Groups = Arc<Mutex<BTreeSet<GroupId>>>;
 
@@ -56,6 +67,7 @@ struct Seen {
     forgetful: Forgetful,
     groups: Groups,
     beyond: Beyond,
+    pieces: Pieces,
 }
 
 /// Which groups a packet is about.
@@ -69,6 +81,7 @@ fn groups_of(packet: &Packet) -> Vec<GroupId> {
         Packet::Beats(beats) => beats.iter().map(|beat| beat.group).collect(),
         Packet::Chunk(chunk) => vec![chunk.id.group],
         Packet::ChunkAck(ack) => vec![ack.id.group],
+        Packet::SnapshotAsk(ask) => vec![ask.group],
         Packet::Pace { .. } => Vec::new(),
     }
 }
@@ -77,6 +90,10 @@ impl Watch for Seen {
     fn saw_packet(&mut self, envelope: &Envelope) {
         let groups = groups_of(&envelope.packet);
         self.groups.lock().expect("nobody panics with it").extend(groups);
+        if let Packet::Chunk(chunk) = &envelope.packet {
+            let piece = Piece { node: self.node, id: chunk.id, offset: chunk.offset };
+            self.pieces.lock().expect("nobody panics with it").push(piece);
+        }
     }
 
     fn saw_step(&mut self, group: GroupId, raft: &Raft) {
@@ -115,6 +132,7 @@ pub(crate) struct Stage {
     remotes: Remotes,
     groups: Groups,
     beyond: Beyond,
+    pieces: Pieces,
     pub(crate) client: ClientOptions,
 }
 
@@ -136,16 +154,17 @@ impl Stage {
         let mut world = World::new(1, options);
         let (leader, forgetful) = (Leader::default(), Forgetful::default());
         let (remotes, groups) = (Remotes::default(), Groups::default());
-        let beyond = Beyond::default();
+        let (beyond, pieces) = (Beyond::default(), Pieces::default());
         for node in 0..nodes {
             let (leader, shard) = (Arc::clone(&leader), shard.clone());
             let forgetful = Arc::clone(&forgetful);
             let (remotes, groups) = (Arc::clone(&remotes), Arc::clone(&groups));
-            let beyond = Arc::clone(&beyond);
+            let (beyond, pieces) = (Arc::clone(&beyond), Arc::clone(&pieces));
             world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
                 let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
                 let (groups, beyond) = (Arc::clone(&groups), Arc::clone(&beyond));
-                let seen = Seen { node, leader, forgetful, groups, beyond };
+                let pieces = Arc::clone(&pieces);
+                let seen = Seen { node, leader, forgetful, groups, beyond, pieces };
                 let (shard, remotes) = (shard.clone(), Arc::clone(&remotes));
                 async move {
                     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
@@ -161,7 +180,7 @@ impl Stage {
         world.start_all();
         world.run_for(3 * SECOND);
         let client = ClientOptions::default();
-        Self { world, nodes, asker, leader, forgetful, remotes, groups, beyond, client }
+        Self { world, nodes, asker, leader, forgetful, remotes, groups, beyond, pieces, client }
     }
 
     pub(crate) fn leader(&self) -> u32 {
@@ -238,6 +257,11 @@ impl Stage {
     /// Of which groups anybody said or did anything since this was asked.
     pub(crate) fn groups(&mut self) -> BTreeSet<GroupId> {
         core::mem::take(&mut *self.groups.lock().expect("nobody panics with it"))
+    }
+
+    /// The pieces of snapshots that were sent so far.
+    pub(crate) fn pieces(&self) -> Vec<Piece> {
+        self.pieces.lock().expect("nobody panics with it").clone()
     }
 
     pub(crate) fn length(&mut self, key: &'static str) -> usize {

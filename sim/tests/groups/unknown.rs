@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use trilith_engine::{
     command::{Level, Op, Outcome, Refusal, Scan},
     journal::{Origin, Record, RecordKind},
-    packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotId},
+    packet::{Beat, Chunk, ChunkAck, ChunkState, Packet, SnapshotAsk, SnapshotId},
     raft::{Body, EntryId, Message, Position},
     shard::ShardOptions,
     types::{GroupId, Index, NodeId as Member, ReplicaId, Term, Uuid, Version},
@@ -78,6 +78,7 @@ fn packets() -> Vec<Packet> {
         Packet::Beats(beats),
         Packet::Chunk(Chunk { id, offset: 0, bytes, crc, is_last: true }),
         Packet::ChunkAck(ChunkAck { id, offset: 4, state: ChunkState::Going }),
+        Packet::SnapshotAsk(SnapshotAsk { group, from, to, at_least: Index(1) }),
         Packet::Seat { group, replica: to, directory: Uuid([7; 16]) },
         Packet::Digest { group, replica: from, at: Index(1), digest: 7 },
         Packet::ValueAsk { group, version: Version(1), key: Bytes::from_static(b"a") },
