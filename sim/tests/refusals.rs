@@ -502,6 +502,35 @@ fn a_full_disk_refuses_writes_takes_deletions_and_recovers_by_itself() {
     assert_eq!(get(&next, &store, 1), Ok(Some(vec![1; VALUE])));
 }
 
+/// Somebody else has taken what was free of a disk. A life that finds it so cannot begin, says why,
+/// and leaves everything as it is; with a little room it begins.
+#[test]
+fn opening_without_room_is_refused_and_loses_nothing() {
+    for seed in 0..8 {
+        let still = Still::with_seed(killed(), seed);
+        let used = still.platter().used();
+        let mut refused = 0;
+        for left in (0..).step_by(2 << 10) {
+            still.platter().set_capacity(used + left);
+            match open(&still) {
+                Ok((store, _)) => {
+                    let all = (0..8).map(|number| get(&still, &store, number));
+                    assert!(
+                        all.zip(0..).all(|(got, number)| got == Ok(Some(vec![number | 1; VALUE])))
+                    );
+                    break;
+                }
+                Err(error) => {
+                    assert!(error.is_retryable(), "{error}");
+                    assert!(error.to_string().contains("the disk is full"), "{error}");
+                    refused += 1;
+                }
+            }
+        }
+        assert!(refused > 0);
+    }
+}
+
 /// Writes, and then deletions, take what a disk of each of some sizes has. How many sizes, and on how
 /// many the manifest still has room for more than it holds.
 fn delete_until_full(planted: &[&str]) -> (u32, u32) {
