@@ -824,6 +824,18 @@ const PLANTED: &[Mutant] = &[
         "full::intakes_that_leave_too_much_or_too_little_are_noticed",
     ),
     told(
+        "shard_compaction_takes_no_look",
+        "a compaction begins without knowing how much room there is",
+        "groups",
+        "full::a_compaction_that_takes_no_look_is_noticed",
+    ),
+    told(
+        "compact_cold_keeps_dead",
+        "a journal segment goes only together with all older ones",
+        "groups",
+        "full::cold_segments_that_keep_dead_ones_are_noticed",
+    ),
+    told(
         "shard_checkpoint_speaks_of_what_waits",
         "a checkpoint covers entries that wait for room",
         "groups",

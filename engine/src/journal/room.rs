@@ -5,16 +5,17 @@
 //! kept back, the *reserve*, and who asks says what for:
 //!
 //! ```text
-//!   free:  ├─────── reserve ───────┤
-//!          0 roll   ¼      ½       1
-//!            │ Relief      │       │     deletions, terms, checkpoints
-//!                   │ Moving       │     copies of what is live, so that the rest can go
-//!                          │ Promised    entries that others count on, and that may not be refused
-//!                                  │ New what can be refused still
+//!   free:  ├───────── reserve ────────┤
+//!          0    roll   ¼      ½       1
+//!               │ Relief      │       │     deletions, terms, checkpoints
+//!                      │ Moving       │     copies of what is live, so that the rest can go
+//!                             │ Promised    entries that others count on, and that may not be refused
+//!                                     │ New what can be refused still
 //! ```
 //! Each leaves to the ones before it what they need to make room for it. What none of them touches
 //! is room for one *roll* of the manifest: no space comes back before that says so, and no segment
-//! is written to before it is listed.
+//! is written to before it is listed. The shares are of the rest: so each has some, however large
+//! the roll is.
 //!
 //! A journal without a spare segment, for which no room was found, is *full*. It says so while the
 //! segment that it writes to has room: whoever owns it can stop taking new things in before any of
@@ -43,14 +44,16 @@ pub enum Claim {
 }
 
 impl Claim {
-    /// How many bytes of the reserve it must leave.
-    const fn leaves(self, reserve_bytes: u64) -> u64 {
-        match self {
-            Self::New => reserve_bytes,
-            Self::Promised => reserve_bytes / RESERVE_LEFT_BY_PROMISED_DIVISOR,
-            Self::Moving => reserve_bytes / RESERVE_LEFT_BY_MOVING_DIVISOR,
-            Self::Relief => 0,
-        }
+    /// How many bytes it must leave of a reserve, when so many are for a roll.
+    const fn leaves(self, reserve_bytes: u64, roll_bytes: u64) -> u64 {
+        let shared_bytes = reserve_bytes.saturating_sub(roll_bytes);
+        roll_bytes
+            + match self {
+                Self::New => shared_bytes,
+                Self::Promised => shared_bytes / RESERVE_LEFT_BY_PROMISED_DIVISOR,
+                Self::Moving => shared_bytes / RESERVE_LEFT_BY_MOVING_DIVISOR,
+                Self::Relief => 0,
+            }
     }
 }
 
@@ -62,10 +65,12 @@ impl<R: Runtime> Journal<R> {
         self.full
     }
 
-    /// How many bytes copies of what is live may take now, as far as that is known.
+    /// How many bytes copies of what is live may take when so many are free. What is not full is not
+    /// to be so before another segment is prepared.
     #[must_use]
-    pub fn room_to_move(&self) -> Option<u64> {
-        self.full.map(|free| free.saturating_sub(self.leaves(Claim::Moving)))
+    pub fn room_to_move(&self, free: u64) -> u64 {
+        let spare = if self.full.is_some() { 0 } else { self.next_bytes() };
+        free.saturating_sub(self.leaves(Claim::Moving) + spare)
     }
 
     /// How many bytes of the device who claims that must leave. Who keeps no reserve keeps nothing.
@@ -73,7 +78,7 @@ impl<R: Runtime> Journal<R> {
         match self.options.reserve_bytes {
             0 => 0,
             _ if claim == Claim::Relief && planted!("journal_relief_takes_the_roll") => 0,
-            reserve => claim.leaves(reserve).max(self.manifest.roll_bytes(&self.state)),
+            reserve => claim.leaves(reserve, self.manifest.roll_bytes(&self.state)),
         }
     }
 
@@ -100,4 +105,20 @@ pub(super) async fn has_room<D: Disk>(disk: &D, bytes: u64, leaves_bytes: u64) -
 /// How many bytes are free, as far as the device says.
 pub(super) async fn free_bytes<D: Disk>(disk: &D) -> u64 {
     disk.space().await.map_or(0, |space| space.free_bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Claim::{Moving, New, Promised, Relief};
+
+    #[test]
+    fn each_claim_leaves_room_to_those_that_make_room_for_it() {
+        let reserve = 64 << 10;
+        for roll in (0..reserve).step_by(1 << 10) {
+            let leaves = [Relief, Moving, Promised, New].map(|claim| claim.leaves(reserve, roll));
+            assert!(leaves.is_sorted_by(|less, more| less < more), "{roll}: {leaves:?}");
+            assert_eq!((leaves[0], leaves[3]), (roll, reserve));
+        }
+        assert_eq!(New.leaves(reserve, 2 * reserve), 2 * reserve);
+    }
 }

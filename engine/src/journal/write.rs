@@ -197,6 +197,8 @@ pub struct SegmentInfo {
     pub is_sealed: bool,
     /// Whether it has a footer.
     pub has_footer: bool,
+    /// How long that is.
+    pub footer_bytes: u64,
     /// Whether its hints are what counts of it: only such a one can be compacted and dropped.
     pub is_settled: bool,
 }
@@ -258,14 +260,19 @@ impl<R: Runtime> Journal<R> {
     /// The segments that hold records, prepared ones left out.
     pub fn segments(&self) -> impl Iterator<Item = SegmentInfo> {
         self.state.segments.values().filter(|listed| self.files.get(listed.id).is_some()).map(
-            |listed| SegmentInfo {
-                id: listed.id,
-                kind: listed.kind,
-                bytes: listed.bytes,
-                base_lsn: self.sealed_of(listed).map_or(self.next_lsn, |sealed| sealed.base_lsn),
-                is_sealed: self.sealed_of(listed).is_some(),
-                has_footer: listed.sealed.as_ref().is_some_and(|sealed| sealed.footer.is_some()),
-                is_settled: self.sealed_of(listed).is_some() && !self.is_unsettled(listed),
+            |listed| {
+                let footer = listed.sealed.as_ref().and_then(|sealed| sealed.footer);
+                let sealed = self.sealed_of(listed);
+                SegmentInfo {
+                    id: listed.id,
+                    kind: listed.kind,
+                    bytes: listed.bytes,
+                    base_lsn: sealed.map_or(self.next_lsn, |sealed| sealed.base_lsn),
+                    is_sealed: sealed.is_some(),
+                    has_footer: footer.is_some(),
+                    footer_bytes: footer.map_or(0, |footer| footer.bytes),
+                    is_settled: sealed.is_some() && !self.is_unsettled(listed),
+                }
             },
         )
     }

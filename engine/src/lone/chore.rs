@@ -173,7 +173,9 @@ impl<R: Runtime> Store<R> {
             Effort::Worthwhile if self.rt.clock().now() < self.hold_until => return None,
             Effort::Worthwhile => {
                 let (ledger, policy) = (self.engine.ledger(), &self.options.compaction);
-                ledger.victims(ledger.need(policy)?, policy)
+                let full = self.journal.full();
+                let room = full.map_or(u64::MAX, |free| self.journal.room_to_move(free));
+                ledger.victims(ledger.need(policy)?, policy, room)
             }
             Effort::Everything => self.engine.ledger().everything(),
         };

@@ -346,7 +346,7 @@ impl<R: Runtime> Store<R> {
         for info in self.journal.segments() {
             self.engine.ledger_mut().edit(info.id, |line| {
                 line.is_journal = info.kind == SegmentKind::Journal;
-                line.base_lsn = info.base_lsn;
+                line.hint_bytes = info.footer_bytes;
                 line.is_settled = info.is_settled;
             });
         }

@@ -1,7 +1,8 @@
 //! Space comes back: what nothing needs any more goes, what is live moves.
 //!
 //! ```text
-//!   choose ─► copy (a task) ─► list (manifest) ─► point the index there ─► checkpoints ─► drop
+//!   look for room ─► choose ─► copy ─► list ─► point the index there ─► checkpoints ─► drop
+//!   a task                     a task  manifest                                        manifest
 //! ```
 //! The copies are what the index held; a new life begins with what it held as of the checkpoints,
 //! which is older. So the originals go only when checkpoints cover what was copied.
@@ -10,8 +11,8 @@
 //! newest segments are kept for those, up to a budget. A follower that is further behind is sent a
 //! snapshot.
 //!
-//! On a full disk no segment is kept for followers, little waste is reason enough, and no more is
-//! copied at once than there is room for.
+//! No more is copied than there is room for. On a full disk no segment is kept for followers, and
+//! little waste is reason enough.
 //!
 //! What has expired goes too, by the time of its group: a later entry sees it as expired, so no
 //! replica can tell whether it is gone.
@@ -27,10 +28,13 @@ use core::time::Duration;
 use super::{Done, Outbox, Shard, Stopped, group::Group};
 use crate::{
     always,
-    journal::{Claim, DataSegment, HintSource, Journal, JournalError, ManifestEdit, SegmentKind},
+    journal::{
+        Claim, DataSegment, HintSource, Journal, JournalError, ManifestEdit, RecordKind,
+        SegmentKind,
+    },
     mark, planted,
     raft::{Input, Moment},
-    runtime::{Runtime, Task},
+    runtime::{Disk, Runtime, Task},
     types::{GroupId, Lsn, SegmentId},
     value::{CompactError, Compacted, JobParts, Line, Need, Progress},
 };
@@ -38,8 +42,12 @@ use crate::{
 /// Keys that are pointed elsewhere before anything else gets its turn: a quarter of a millisecond.
 const MOVES_AT_ONCE: usize = 512;
 
-/// After a compaction that gave up, none is begun for so long.
+/// After a compaction that gave up, or for which there was no room, none is begun for so long; for
+/// twice as long after each that follows.
 const HOLD: Duration = Duration::from_secs(5);
+
+/// So often is that doubled.
+const HOLD_DOUBLED_MAX: u32 = 3;
 
 /// Where a compaction has come to.
 #[derive(Default)]
@@ -47,6 +55,10 @@ pub(super) enum Stage<R: Runtime> {
     /// There is none.
     #[default]
     None,
+    /// One is needed, and a task looks how much room there is.
+    Looking(<R::Task as Task>::Handle),
+    /// So many bytes are free.
+    Looked(u64),
     /// A task copies.
     Copying(<R::Task as Task>::Handle),
     /// The copies are there and no part of the store yet.
@@ -61,10 +73,21 @@ pub(super) enum Stage<R: Runtime> {
     Held(Moment),
 }
 
+/// What became of the compactions before.
+#[derive(Default)]
+pub(super) struct Past {
+    /// What it rested on that nothing could be moved, when one was needed last.
+    asked: Option<Asked>,
+    /// How often none was begun, or one gave up, since the last that was done.
+    held: u32,
+}
+
 /// What a choice of segments rests on.
 #[derive(PartialEq, Eq)]
-pub(super) struct Asked {
+struct Asked {
     need: Need,
+    /// How much was free when the disk was found full.
+    full: Option<u64>,
     /// Which lines of the ledger.
     changes: u64,
     /// Which segments of the journal.
@@ -77,7 +100,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Takes the next step of a compaction. Answers whether the journal is away for it.
     pub(super) fn compact(&mut self) {
         self.compaction = match core::mem::take(&mut self.compaction) {
-            Stage::None => self.begin_compaction(),
+            Stage::None => self.look_for_work(),
+            Stage::Looked(free) if self.journal.is_some() => self.begin_compaction(free),
             Stage::Held(until) if self.now() >= until => Stage::None,
             Stage::Copied(compacted) => self.list(compacted),
             Stage::Moving(compacted, mut progress) => {
@@ -129,34 +153,85 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         matches!(self.compaction, Stage::Moving(..))
     }
 
-    /// What is worth moving, if there is anything.
-    fn victims(&mut self) -> Option<(Vec<SegmentId>, Vec<HintSource<R>>)> {
-        let (journal, policy) = (self.journal.as_ref()?, &self.options.compaction);
-        let need = match journal.room_to_move() {
-            None => self.engine.ledger().need(policy)?,
-            Some(room) => Need::Room(room),
+    /// What is asked of the ledger now, if anything is needed and it was not asked before.
+    fn asks(&self) -> Option<Asked> {
+        let (journal, ledger) = (self.journal.as_ref()?, self.engine.ledger());
+        let full = journal.full();
+        let need = match full {
+            None => ledger.need(&self.options.compaction)?,
+            Some(_) => Need::Room,
         };
         let pinned: BTreeSet<SegmentId> = self.snapshots.uncounted().collect();
-        let (changes, listing) = (self.engine.ledger().changes(), journal.listing());
-        let asked = Asked { need, changes, listing, pinned };
-        if self.compaction_asked.as_ref() == Some(&asked) {
-            return None;
+        let (changes, listing) = (ledger.changes(), journal.listing());
+        let asked = Asked { need, full, changes, listing, pinned };
+        (self.compaction_past.asked.as_ref() != Some(&asked)).then_some(asked)
+    }
+
+    /// Sees whether anything is needed, and how much room there is for it.
+    fn look_for_work(&self) -> Stage<R> {
+        if self.asks().is_none() {
+            return Stage::None;
         }
+        let (disk, back) = (self.rt.disk().clone(), self.done.0.clone());
+        Stage::Looking(self.rt.task().spawn("space", async move {
+            // Who does not say how full it is will say when it is.
+            let free = disk.space().await.map_or(u64::MAX, |space| space.free_bytes);
+            _ = back.push(Done::Space(free));
+        }))
+    }
+
+    /// So many bytes are free.
+    pub(super) fn has_space(&mut self, free: u64) {
+        self.compaction = Stage::Looked(free);
+    }
+
+    /// What is worth moving while so many bytes are free, if there is anything.
+    fn victims(&mut self, free: u64) -> Result<Victims<R>, Idle> {
+        let asked = self.asks().ok_or(Idle::Unneeded)?;
+        let journal = self.journal.as_ref().ok_or(Idle::Unneeded)?;
         // On a full disk a follower that needs more gets a snapshot.
-        let is_full = matches!(need, Need::Room(_));
+        let is_full = asked.need == Need::Room;
         let retain_bytes = if is_full { 0 } else { self.options.retain_bytes };
         refresh(&mut self.engine, journal, retain_bytes, &asked.pinned);
-        let ledger = self.engine.ledger();
-        let victims = ledger.victims(need, policy);
+        let (ledger, policy) = (self.engine.ledger(), &self.options.compaction);
+        let room = match planted!("shard_compaction_takes_no_look") && !is_full {
+            true => u64::MAX,
+            false => journal.room_to_move(free),
+        };
+        let victims = ledger.victims(asked.need, policy, room);
+        let lacks_room = || !ledger.victims(asked.need, policy, u64::MAX).is_empty();
+        if !is_full && victims.is_empty() && lacks_room() {
+            mark!("shard_compaction_lacks_room");
+            return Err(Idle::NoRoom);
+        }
         let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
         let is_answer = !victims.is_empty() && sources.len() == victims.len();
         let changes = ledger.changes();
-        self.compaction_asked = (!is_answer).then_some(Asked { changes, ..asked });
-        is_answer.then_some((victims, sources))
+        self.compaction_past.asked = (!is_answer).then_some(Asked { changes, ..asked });
+        if is_answer { Ok((victims, sources)) } else { Err(Idle::Unneeded) }
     }
 
-    fn begin_compaction(&mut self) -> Stage<R> {
-        let Some((victims, sources)) = self.victims() else { return Stage::None };
+    /// None is begun for a while, and for longer each time.
+    fn hold_compaction(&mut self) -> Stage<R> {
+        let doubled = self.compaction_past.held.min(HOLD_DOUBLED_MAX);
+        self.compaction_past.held += 1;
+        Stage::Held(self.now() + HOLD * (1 << doubled))
+    }
+
+    /// Another need than before may be met at once.
+    pub(super) fn end_hold(&mut self) {
+        self.compaction_past.held = 0;
+        if matches!(self.compaction, Stage::Held(_)) {
+            self.compaction = Stage::None;
+        }
+    }
+
+    fn begin_compaction(&mut self, free: u64) -> Stage<R> {
+        let (victims, sources) = match self.victims(free) {
+            Ok(victims) => victims,
+            Err(Idle::Unneeded) => return Stage::None,
+            Err(Idle::NoRoom) => return self.hold_compaction(),
+        };
         let Some(journal) = &mut self.journal else { return Stage::None };
         let ledger = self.engine.ledger();
         let lines = victims.iter().filter_map(|id| ledger.line(*id));
@@ -202,7 +277,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     mark!("shard_compaction_met_damage");
                     self.broke(*group, key);
                 }
-                Stage::Held(self.now() + HOLD)
+                self.hold_compaction()
             }
         };
     }
@@ -230,7 +305,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let lines = compacted.victims.iter().filter_map(|id| ledger.line(*id));
         let is_done_with = lines.into_iter().all(|line| line.live_bytes == 0);
         if !always!(is_done_with, "what is dropped holds nothing live") {
-            return Stage::Held(self.now() + HOLD);
+            return self.hold_compaction();
         }
         let drop = compacted.victims.clone();
         let edit = ManifestEdit { drop, ..ManifestEdit::default() };
@@ -271,7 +346,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             (Err(error), Told::Listed(_)) => {
                 tracing::warn!(%error, "a compaction could not be listed");
-                Stage::Held(self.now() + HOLD)
+                self.hold_compaction()
             }
             // The copies are in use; the originals go another time.
             (Err(_), Told::Dropped(compacted)) => {
@@ -293,6 +368,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Segments are gone, and with them a part of the logs.
     fn dropped(&mut self, compacted: &Compacted<R>) {
+        self.compaction_past.held = 0;
         let victims: BTreeSet<SegmentId> = compacted.victims.iter().copied().collect();
         for victim in &victims {
             self.engine.ledger_mut().forget(*victim);
@@ -317,6 +393,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 }
 
+/// Segments to be moved, and their hints.
+type Victims<R> = (Vec<SegmentId>, Vec<HintSource<R>>);
+
+/// Why nothing is moved.
+enum Idle {
+    /// Nothing has to be, or nothing can.
+    Unneeded,
+    /// Something should be, and copies would take more than there is.
+    NoRoom,
+}
+
 /// What the manifest was not told, because it was away.
 type Untold<R> = Box<(ManifestEdit<R>, Told<R>)>;
 
@@ -331,8 +418,7 @@ pub(super) fn line_of<R: Runtime>(segment: &DataSegment<R>) -> (SegmentId, Line)
     let mut line = Line { is_settled: true, ..Line::default() };
     for stats in &segment.stats {
         line.bytes += stats.bytes;
-        let lowest = line.version_min.map_or(stats.version_min, |v| v.min(stats.version_min));
-        line.version_min = Some(lowest);
+        line.hold(RecordKind::Put, stats.version_min);
     }
     (segment.id(), line)
 }
@@ -358,7 +444,7 @@ fn refresh<R: Runtime>(
         }
         engine.ledger_mut().edit(info.id, |line| {
             line.is_journal = is_journal;
-            line.base_lsn = info.base_lsn;
+            line.hint_bytes = info.footer_bytes;
             line.is_settled = may_go;
         });
     }

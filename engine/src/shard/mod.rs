@@ -263,6 +263,7 @@ enum Done<R: Runtime> {
     Met(Journal<R>, Result<(), JournalError>, Vec<Greeting>),
     Chore(journal::Done<R>),
     Looked(scrub::Looked),
+    Space(u64),
     Compacted(Result<Box<Compacted<R>>, CompactError>),
 }
 
@@ -285,8 +286,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     chore: Option<<R::Task as Task>::Handle>,
     installs: VecDeque<journal::Done<R>>,
     compaction: compaction::Stage<R>,
-    /// What it rested on that nothing could be moved, when one was needed last.
-    compaction_asked: Option<compaction::Asked>,
+    compaction_past: compaction::Past,
     /// What each group had applied when the compaction was planned.
     compaction_covers: BTreeMap<GroupId, Index>,
     snapshots: snapshot::Snapshots<R>,
@@ -597,6 +597,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             Done::Compacted(result) => self.compacted(result),
             Done::Looked(looked) => self.looked(looked),
+            Done::Space(free) => self.has_space(free),
             Done::Chore(done) => {
                 self.chore = None;
                 self.installs.push_back(done);

@@ -217,7 +217,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             chore: None,
             installs: VecDeque::new(),
             compaction: super::compaction::Stage::None,
-            compaction_asked: None,
+            compaction_past: super::compaction::Past::default(),
             compaction_covers: BTreeMap::new(),
             snapshots: Snapshots::default(),
             timers: Timers::default(),

@@ -145,6 +145,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.room.is_full = is_full;
         self.pace.room(is_full);
+        self.end_hold();
         if is_full {
             mark!("shard_disk_full");
             tracing::warn!(

@@ -322,8 +322,7 @@ impl<R: Runtime> Output<R> {
         if record.kind == RecordKind::Tombstone {
             self.line.tombstone_bytes += loc.padded_len();
         }
-        let lowest = self.line.version_min.map_or(record.version, |v| v.min(record.version));
-        self.line.version_min = Some(lowest);
+        self.line.hold(record.kind, record.version);
         self.bytes += loc.padded_len();
         if self.bytes - self.breath >= BREATH_BYTES {
             self.breathe().await;

@@ -186,3 +186,93 @@ fn a_checkpoint_speaks_of_what_is_on_the_disk() {
 fn a_checkpoint_that_speaks_of_what_waits_is_noticed() {
     assert!(!what_waits_replaces_what_is_there(&["shard_checkpoint_speaks_of_what_waits"]));
 }
+
+/// Sizes of what is left of a disk.
+const LEFT_KIB: [u64; 4] = [400, 500, 600, 700];
+
+/// A shard whose segments are as large against its reserve as they may be.
+fn with_large_segments() -> ShardOptions {
+    let mut shard = small();
+    shard.journal.segment_bytes_max = 256 << 10;
+    shard
+}
+
+/// What was written first lives for ever, in segments that no room is left to copy, and all behind it
+/// is dead.
+fn what_is_cold_lies_before_what_is_dead(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut stage = Stage::with(1, &with_large_segments(), planted(bugs));
+    let value = Bytes::from(vec![b'x'; 16 * KIB]);
+    for nth in 0..20 {
+        let cold = (0..8).map(|key| set(format!("cold{nth}-{key}"), value.clone())).collect();
+        assert!(stage.ask(&[0], cold, 10 * SECOND).iter().all(is_done));
+    }
+    stage.fill(&[0], left_kib << 10);
+    for _ in 0..8 {
+        stage.ask(&[0], churn(200, KIB), 2 * SECOND);
+    }
+    assert!(stage.has_met("shard_disk_full"));
+    stage.world.run_for(10 * SECOND);
+    let answers = stage.ask(&[0], churn(400, KIB), 20 * SECOND);
+    stage.assert_no_panic();
+    answers.iter().all(is_done)
+}
+
+#[test]
+fn what_is_cold_does_not_keep_a_disk_full() {
+    let each = LEFT_KIB.map(|left_kib| what_is_cold_lies_before_what_is_dead(left_kib, &[]));
+    assert_eq!(each, [true; 4]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn cold_segments_that_keep_dead_ones_are_noticed() {
+    let bugs = ["compact_cold_keeps_dead"];
+    let each = LEFT_KIB.map(|left_kib| what_is_cold_lies_before_what_is_dead(left_kib, &bugs));
+    assert_eq!(each, [false; 4]);
+}
+
+/// Half of what there is is dead, and what is left of the disk has room for copies of a part of the
+/// rest. Whether some of it went, and nothing was copied in vain.
+fn more_to_move_than_room(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut shard = small();
+    shard.journal.segment_bytes_max = 32 << 10;
+    let mut stage = Stage::with(1, &shard, planted(bugs));
+    let value = Bytes::from(vec![b'x'; KIB]);
+    let write = |stage: &mut Stage, keys: &[usize]| {
+        let sets = keys.iter().map(|key| set(format!("key{key}"), value.clone())).collect();
+        assert!(stage.ask(&[0], sets, 10 * SECOND).iter().all(is_done));
+    };
+    let all: Vec<usize> = (0..900).collect();
+    let most: Vec<usize> = (0..900).filter(|key| key % 3 > 0).collect();
+    all.chunks(50).for_each(|keys| write(&mut stage, keys));
+    let begun = |stage: &Stage| {
+        ["shard_compaction", "shard_compaction_lacks_room"].iter().any(|mark| stage.has_met(mark))
+    };
+    stage.fill(&[0], left_kib << 10);
+    for keys in most.chunks(10).chain(most.chunks(10)) {
+        if !begun(&stage) {
+            write(&mut stage, keys);
+        }
+    }
+    let used = |stage: &mut Stage| stage.world.with_platter(NodeId(0), |disk| disk.used());
+    let before = used(&mut stage);
+    stage.world.run_for(20 * SECOND);
+    stage.assert_no_panic();
+    assert!(!stage.has_met("shard_disk_full"), "{left_kib}");
+    let is_less = used(&mut stage) + (64 << 10) < before;
+    is_less && !stage.has_met("journal_copies_leave_the_reserve")
+}
+
+#[test]
+fn a_compaction_begins_with_what_has_room() {
+    let each = [1150, 1250, 1350].map(|left_kib| more_to_move_than_room(left_kib, &[]));
+    assert_eq!(each, [true; 3]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_compaction_that_takes_no_look_is_noticed() {
+    let bugs = ["shard_compaction_takes_no_look"];
+    let each = [1150, 1250, 1350].map(|left_kib| more_to_move_than_room(left_kib, &bugs));
+    assert_eq!(each, [false; 3]);
+}
