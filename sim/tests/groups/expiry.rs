@@ -25,7 +25,7 @@ fn options() -> ShardOptions {
     let compaction = Policy {
         dead_percent: 1,
         segment_dead_percent: 1,
-        dead_bytes_min: 9 << 10,
+        dead_bytes_min: 8 << 10,
         ..Policy::default()
     };
     let (retain_bytes, scrub_bytes_per_second) = (0, 0);
