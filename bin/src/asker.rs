@@ -166,6 +166,9 @@ impl Asker {
 
     /// What a node says, or what is to be said in its place; why another one may be asked otherwise.
     fn ask_one(&mut self, at: SocketAddr, words: &Words) -> Result<Heard, String> {
+        if !has_one_answer(words) {
+            return Ok(error("ERR one question has one answer here: ask this with redis-cli"));
+        }
         let kept = self.lines.remove(&at);
         let mut line = match kept {
             Some(line) if is_there(&line.stream) => line,
@@ -268,11 +271,30 @@ fn hear(stream: &mut TcpStream) -> io::Result<Heard> {
     }
 }
 
+/// Whether a node answers with one thing, and nothing comes behind it.
+fn has_one_answer(words: &Words) -> bool {
+    let verb = COMMANDS.of(words).map(|spec| spec.verb);
+    !matches!(
+        verb,
+        Some(
+            Verb::Subscribe
+                | Verb::Psubscribe
+                | Verb::Ssubscribe
+                | Verb::Unsubscribe
+                | Verb::Punsubscribe
+                | Verb::Sunsubscribe
+                | Verb::ClientReply
+        )
+    )
+}
+
 /// Whether something may have come of a question that was heard. Between MULTI and EXEC nothing has.
 fn may_do(words: &Words, gathers: bool) -> bool {
     match COMMANDS.of(words) {
         Some(spec) if gathers => spec.verb == Verb::Exec,
         Some(spec) if spec.verb == Verb::With => may_do(&words.behind(2), gathers),
+        // A message that was heard twice would be another one.
+        Some(spec) if matches!(spec.verb, Verb::Publish | Verb::Spublish) => true,
         Some(spec) => spec.is("write") || spec.is("admin"),
         // The node may know more commands.
         None => true,

@@ -78,11 +78,13 @@ pub enum Kind {
     Request = 48,
     /// It is answered.
     Response = 49,
+    /// Something is published, to whoever has subscribed to it at the node that is told.
+    Publish = 50,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -101,6 +103,7 @@ impl Kind {
         Self::SnapshotAsk,
         Self::Request,
         Self::Response,
+        Self::Publish,
     ];
 
     fn of(byte: u8) -> Option<Self> {

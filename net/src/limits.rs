@@ -121,3 +121,52 @@ pub const RESP_CONNECTIONS_MAX: usize = 10_000;
 /// Clients inside a node: each has room for as many calls as a group keeps answers for, and a
 /// connection to each other node.
 pub const NODE_LANES: u64 = 4;
+
+/// Where a SCAN goes on, on one node: a walk that pauses keeps one place, and an abandoned one is
+/// forgotten when so many others have come behind it.
+pub const RESP_CURSORS_MAX: usize = 16_384;
+
+/// The same in bytes: a place is a key, and most are short.
+pub const RESP_CURSORS_BYTES_MAX: usize = 16 << 20;
+
+/// Keys of one page when a command walks over all of them.
+pub const RESP_PAGE_KEYS: u32 = 4096;
+
+/// Keys that KEYS answers: more are to be asked for by SCAN.
+pub const RESP_KEYS_MAX: usize = 1 << 18;
+
+/// Keys that are deleted at once by FLUSHALL: as many as a transaction writes.
+pub const RESP_FLUSH_KEYS: u32 = 1024;
+
+/// The same in bytes.
+pub const RESP_FLUSH_BYTES: u32 = 1 << 20;
+
+/// What waits for one subscriber: messages that come faster than he reads.
+pub const POST_SHELF_BYTES: usize = 32 << 20;
+
+/// Channels and patterns that one connection has subscribed to.
+pub const RESP_SUBSCRIPTIONS_MAX: usize = 16_384;
+
+/// The same in bytes.
+pub const RESP_SUBSCRIPTIONS_BYTES_MAX: usize = 1 << 20;
+
+/// What is published: another node takes it in one frame, with its channel.
+pub const RESP_MESSAGE_BYTES_MAX: usize = 8 << 20;
+
+/// What waits on a line to another node when one more message is published: beyond that it is
+/// dropped, as it would be if the line were down.
+pub const SPREAD_BYTES_MAX: usize = 16 << 20;
+
+/// Commands that the slow log keeps, unless it is configured otherwise; as Redis has it.
+pub const SLOW_LOG_MAX: usize = 128;
+
+/// The most that it may be configured to keep.
+pub const SLOW_LOG_LIMIT: usize = 4096;
+
+/// Words of a command that the slow log keeps, and bytes of each; as Redis has it.
+pub const SLOW_WORDS_MAX: usize = 32;
+/// See there.
+pub const SLOW_WORD_BYTES_MAX: usize = 128;
+
+/// Moments of which LATENCY HISTORY tells; as Redis has it.
+pub const LATENCY_MOMENTS_MAX: usize = 160;

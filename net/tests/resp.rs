@@ -27,6 +27,7 @@ use trilith_engine::{
 use trilith_net::{
     node::{Cluster, Node, NodeOptions, Remote},
     os::run_core,
+    resp::heard::Heard,
 };
 
 /// A node of a cluster of one, until it is dropped.
@@ -295,6 +296,239 @@ fn what_a_web_page_sends_is_not_done() {
     gathers.expect("MULTI\nSET a 1\n", 99, "+OK|+QUEUED|");
     assert_eq!(gathers.last(b"HOST: x\r\nEXEC\r\n"), "");
     node.connect().expect("EXISTS a\nSET host: 1\nGET host:\n", 99, ":0|+OK|$1|1|");
+}
+
+/// The next answers, without their lengths.
+fn words(redis: &mut Redis, count: usize) -> Vec<String> {
+    let (mut bytes, mut said) = (Vec::new(), Vec::new());
+    while said.len() < count {
+        if let Some((heard, length)) = Heard::first(&bytes).unwrap() {
+            bytes.drain(..length);
+            said.push(heard.to_string());
+            continue;
+        }
+        let mut piece = [0; 4096];
+        let read = redis.0.read(&mut piece).unwrap();
+        assert!(read > 0, "the connection ended behind {said:?}");
+        bytes.extend_from_slice(&piece[..read]);
+    }
+    assert!(bytes.is_empty(), "more than {said:?} was said");
+    said
+}
+
+fn ask(redis: &mut Redis, line: &str) -> String {
+    redis.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
+    words(redis, 1).remove(0)
+}
+
+/// All keys of a SCAN, with what stands behind its cursor; between two pages, that happens.
+fn scanned(redis: &mut Redis, how: &str, mut meanwhile: impl FnMut(usize)) -> Vec<String> {
+    let (mut cursor, mut all, mut turns) = ("0".to_owned(), Vec::new(), 0);
+    loop {
+        redis.0.write_all(format!("SCAN {cursor} {how}\r\n").as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        let heard = loop {
+            if let Some((heard, _)) = Heard::first(&bytes).unwrap() {
+                break heard;
+            }
+            let mut piece = [0; 65536];
+            let read = redis.0.read(&mut piece).unwrap();
+            bytes.extend_from_slice(&piece[..read]);
+        };
+        let Heard::Array(parts) = heard else { panic!("{heard}") };
+        let [Heard::Bulk(next), Heard::Array(keys)] = &parts[..] else { panic!("{parts:?}") };
+        let text = |key: &Heard| key.to_string().trim_matches('"').to_owned();
+        all.extend(keys.iter().map(text));
+        cursor = String::from_utf8_lossy(next).into_owned();
+        if cursor == "0" {
+            return all;
+        }
+        meanwhile(turns);
+        turns += 1;
+    }
+}
+
+#[test]
+fn a_walk_meets_whatever_is_there_throughout() {
+    let node = Alone::start();
+    let (mut redis, mut other) = (node.connect(), node.connect());
+    let pairs: String = (0..500).map(|n| format!(" k{n:03} v")).collect();
+    assert_eq!(ask(&mut redis, &format!("MSET{pairs} a 1 z 1")), "OK");
+    assert_eq!(ask(&mut redis, "DBSIZE"), "(integer) 502");
+    // Others come and go, before and behind where it is.
+    let mut met = scanned(&mut redis, "COUNT 7", |turn| {
+        other.expect(
+            &format!("SET k{turn:03}x 1\nSET m{turn} 1\nDEL a\n"),
+            99,
+            if turn == 0 { "+OK|+OK|:1|" } else { "+OK|+OK|:0|" },
+        );
+    });
+    let count = met.len();
+    met.sort_unstable();
+    met.dedup();
+    assert_eq!(met.len(), count, "something was met twice");
+    assert!((0..500).all(|n| met.contains(&format!("k{n:03}"))) && met.contains(&"z".into()));
+    let found = scanned(&mut redis, "MATCH k00?", |_| ());
+    assert_eq!(found, (0..10).map(|n| format!("k00{n}")).collect::<Vec<_>>());
+    assert!(scanned(&mut redis, "TYPE hash", |_| ()).is_empty());
+    assert_eq!(scanned(&mut redis, "TYPE string COUNT 100000 MATCH z", |_| ()), ["z"]);
+    assert_eq!(ask(&mut redis, "KEYS k00[0-2]"), "1) \"k000\"\n2) \"k001\"\n3) \"k002\"");
+    assert_eq!(ask(&mut redis, "KEYS nothing*"), "(empty array)");
+    let mut drawn: Vec<String> = (0..20).map(|_| ask(&mut redis, "RANDOMKEY")).collect();
+    drawn.sort_unstable();
+    drawn.dedup();
+    assert!(drawn.len() > 3, "{drawn:?}");
+    // A cursor may be used again; one of nobody is an error and no walk.
+    redis.0.write_all(b"SCAN 0\r\n").unwrap();
+    let first = words(&mut redis, 1).remove(0);
+    let cursor = first.split('"').nth(1).unwrap().to_owned();
+    let again = |redis: &mut Redis| {
+        redis.0.write_all(format!("SCAN {cursor} COUNT 3\r\n").as_bytes()).unwrap();
+        let said = words(redis, 1).remove(0);
+        said.split_once('\n').map(|(_, keys)| keys.to_owned()).unwrap()
+    };
+    assert_eq!(again(&mut redis), again(&mut other));
+    let unknown = "-ERR this node does not know the cursor, or not any more: begin again with 0|";
+    redis.expect("SCAN 12345\nSCAN x\n", 99, &format!("{unknown}-ERR invalid cursor|"));
+    redis.expect("MULTI\nSCAN 0\nEXEC\n", 99, "+OK|-ERR Command not allowed inside a transaction|-EXECABORT Transaction discarded because of previous errors.|");
+}
+
+#[test]
+fn what_is_flushed_is_gone() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    redis.expect("FLUSHALL what\nFLUSHDB ASYNC\nRANDOMKEY\n", 99, "-ERR syntax error|+OK|$-1|");
+    for from in (0..3000).step_by(500) {
+        let pairs: String = (from..from + 500).map(|n| format!(" k{n} v")).collect();
+        assert_eq!(ask(&mut redis, &format!("MSET{pairs}")), "OK");
+    }
+    redis.expect("DBSIZE\nINFO keyspace\n", 99, ":3000|$27|# Keyspace|db0:keys=3000||");
+    redis.expect("FLUSHALL SYNC\nDBSIZE\nGET k7\nKEYS *\n", 99, "+OK|:0|$-1|*0|");
+    redis.expect("WAIT 0 100\nWAITAOF 1 0 0\n", 99, ":0|*2|:1|:0|");
+}
+
+#[test]
+fn what_is_published_is_heard_by_whoever_subscribed() {
+    let node = Alone::start();
+    let (mut old, mut new, mut says) = (node.connect(), node.connect(), node.connect());
+    says.expect("PUBLISH news nobody\n", 99, ":0|");
+    old.expect(
+        "SUBSCRIBE news more\nPSUBSCRIBE n*\n",
+        99,
+        "*3|$9|subscribe|$4|news|:1|*3|$9|subscribe|$4|more|:2|*3|$10|psubscribe|$2|n*|:3|",
+    );
+    let refused = ask(&mut old, "GET a");
+    assert!(refused.starts_with("(error) ERR Can't execute 'get': only (P|S)"), "{refused}");
+    old.expect("PING\nPING x\n", 99, "*2|$4|pong|$0||*2|$4|pong|$1|x|");
+    new.expect("HELLO 3\n", 99, "%7|$6|server|$5|redis|$7|version|$5|7.4.0|$5|proto|:3|$2|id|:2|$4|mode|$10|standalone|$4|role|$6|master|$7|modules|*0|");
+    new.expect("SSUBSCRIBE news\nGET a\n", 99, ">3|$10|ssubscribe|$4|news|:1|_|");
+    says.expect(
+        "PUBLISH news one\nPUBLISH no two\nSPUBLISH news three\nPUBLISH other x\n",
+        99,
+        ":2|:1|:1|:0|",
+    );
+    old.expect(
+        "PING\n",
+        99,
+        "*3|$7|message|$4|news|$3|one|*4|$8|pmessage|$2|n*|$4|news|$3|one|*4|$8|pmessage|$2|n*|$2|no|\
+         $3|two|*2|$4|pong|$0||",
+    );
+    new.expect("", 99, ">3|$8|smessage|$4|news|$5|three|");
+    says.expect(
+        "PUBSUB CHANNELS\nPUBSUB NUMSUB news other\nPUBSUB NUMPAT\nPUBSUB SHARDCHANNELS n*\n",
+        99,
+        "*2|$4|more|$4|news|*4|$4|news|:1|$5|other|:0|:1|*1|$4|news|",
+    );
+    // Between MULTI and EXEC it is said when EXEC is.
+    says.expect("MULTI\nPUBLISH more x\n", 99, "+OK|+QUEUED|");
+    says.expect("EXEC\n", 99, "*1|:1|");
+    old.expect(
+        "UNSUBSCRIBE more\nPUNSUBSCRIBE\nUNSUBSCRIBE\nUNSUBSCRIBE\nGET a\n",
+        99,
+        "*3|$7|message|$4|more|$1|x|*3|$11|unsubscribe|$4|more|:2|*3|$12|punsubscribe|$2|n*|:1|\
+         *3|$11|unsubscribe|$4|news|:0|*3|$11|unsubscribe|$-1|:0|$-1|",
+    );
+    says.expect(
+        "MULTI\nSUBSCRIBE a\nDISCARD\n",
+        99,
+        "+OK|-ERR Command not allowed inside a transaction|+OK|",
+    );
+    // Who leaves hears nothing any more.
+    old.expect("SUBSCRIBE news\nRESET\n", 99, "*3|$9|subscribe|$4|news|:1|+RESET|");
+    drop(new);
+    let gone = (0..500).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        ask(&mut says, "SPUBLISH news x") == "(integer) 0"
+    });
+    assert!(gone && ask(&mut says, "PUBLISH news x") == "(integer) 0");
+}
+
+/// Nothing is left out for him without a word.
+#[test]
+fn a_subscriber_that_does_not_read_is_ended() {
+    let node = Alone::start();
+    let (mut slow, mut says) = (node.connect(), node.connect());
+    slow.expect("SUBSCRIBE a\n", 99, "*3|$9|subscribe|$1|a|:1|");
+    let text = "x".repeat(1 << 20);
+    let message = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n{text}\r\n", text.len());
+    let ended = (0..200).any(|_| {
+        says.0.write_all(message.as_bytes()).unwrap();
+        words(&mut says, 1) == ["(integer) 0"]
+    });
+    assert!(ended, "more than that waits for him");
+}
+
+#[test]
+fn connections_are_told_of_and_ended() {
+    let node = Alone::start();
+    let (mut one, mut other) = (node.connect(), node.connect());
+    one.expect("CLIENT SETNAME me\nCLIENT ID\n", 99, "+OK|:1|");
+    other.expect("SUBSCRIBE a\n", 99, "*3|$9|subscribe|$1|a|:1|");
+    let listed = ask(&mut one, "CLIENT LIST");
+    assert!(listed.contains("id=1 ") && listed.contains("name=me ") && listed.contains("id=2 "));
+    assert!(listed.contains("cmd=client|list") && listed.contains("flags=P"), "{listed}");
+    let info = ask(&mut one, "CLIENT INFO");
+    assert!(info.starts_with("\"id=1 addr=127.0.0.1:") && !info.contains("id=2"), "{info}");
+    one.expect(
+        "CLIENT KILL ID 99\nCLIENT KILL 1.2.3.4:5\nCLIENT KILL TYPE pubsub\n",
+        99,
+        ":0|-ERR No such client|:1|",
+    );
+    assert_eq!(other.last(b""), "");
+    one.expect("CLIENT UNBLOCK 1\nCLIENT GETREDIR\nCLIENT KILL ID 1 SKIPME no\n", 99, ":0|:-1|:1|");
+    assert_eq!(one.last(b""), "");
+}
+
+#[test]
+fn what_takes_long_is_told() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    let wrong = "-ERR CONFIG SET failed (possibly related to argument 'appendonly') - can't set immutable config|";
+    redis.expect(
+        "CONFIG SET appendonly yes\nCONFIG SET appendonly no\nCONFIG SET nothing 1\n",
+        99,
+        &format!(
+            "+OK|{wrong}-ERR Unknown option or number of arguments for CONFIG SET - 'nothing'|"
+        ),
+    );
+    redis.expect("LATENCY LATEST\nLATENCY RESET\nSLOWLOG LEN\n", 99, "*0|:0|:0|");
+    redis.expect(
+        "CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 2\nSET a b\nGET a\nCONFIG GET slowlog-max-len\n",
+        99,
+        "+OK|+OK|$1|b|*2|$15|slowlog-max-len|$1|2|",
+    );
+    let log = ask(&mut redis, "SLOWLOG GET");
+    assert!(
+        log.contains("\"CONFIG\"") && log.contains("\"GET\"") && !log.contains("\"SET\""),
+        "{log}"
+    );
+    redis.expect("SLOWLOG RESET\nCONFIG SET slowlog-log-slower-than -1\n", 99, "+OK|+OK|");
+    redis.expect("SLOWLOG RESET\nSLOWLOG LEN\nCONFIG SET slowlog-max-len -1\n", 99, "+OK|:0|-ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - argument must be between 0 and 4096 inclusive|");
+    redis.expect(
+        "CLUSTER KEYSLOT foo\nCLUSTER SLOTS\n",
+        99,
+        ":12182|-ERR This instance has cluster support disabled|",
+    );
 }
 
 #[test]

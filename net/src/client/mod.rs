@@ -55,7 +55,7 @@ use std::{
 use bytes::BytesMut;
 use trilith_engine::{
     command::{Level, Op, Outcome, Refusal, Request, Response, Scan, Session, Told},
-    mark,
+    mark, planted,
     runtime::{Clock, Instant, Push, Rng, Runtime, Sender, Task, timeout},
     shard::{Caller, Inbound},
     store::slots::{group_of, slot_of},
@@ -64,7 +64,7 @@ use trilith_engine::{
 
 use crate::{
     frame::{self, Kind},
-    limits::CLIENT_IN_FLIGHT_MAX,
+    limits::{CLIENT_IN_FLIGHT_MAX, SPREAD_BYTES_MAX},
 };
 use calls::Calls;
 
@@ -402,6 +402,24 @@ impl<R: Runtime> Client<R> {
         };
         let request = self.request(&numbered, op, &wish);
         Ok(Ask { numbered, request, progress })
+    }
+
+    /// Tells every other node that can be reached, once: nobody says whether it was heard. What has
+    /// too much waiting before it is not told.
+    pub fn spread(&self, put: impl Fn(&mut BytesMut)) {
+        let mut state = self.core.lock();
+        let lines = state.lines.iter_mut().filter(|line| line.is_up && line.inside.is_none());
+        for line in lines {
+            let has_room = line.frames.len() < SPREAD_BYTES_MAX;
+            if !has_room || frame::encode(&mut line.frames, Kind::Publish, &put).is_err() {
+                mark!("client: a message was not told to a node");
+                continue;
+            }
+            if planted!("resp_message_told_twice") {
+                let _told = frame::encode(&mut line.frames, Kind::Publish, &put).is_ok();
+            }
+            line.writer.take().into_iter().for_each(Waker::wake);
+        }
     }
 
     fn begin(&self, target: Target) -> Option<Numbered<'_, R>> {

@@ -251,14 +251,14 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let setup = Setup { own: identity, members: cluster.members().to_vec(), options: links };
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());
+        let post = links.post();
         shard.outbox_mut().links = Some(links);
         let resp = door.map(|door| {
             let facts = facts(identity, door.local());
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
-            let is_cluster = cluster.members().len() > 1;
-            let front = Front::new(rt.clone(), lanes, cluster.groups(), is_cluster);
-            Port::open(Hub::new(rt.clone(), front, resp_within, facts), door)
+            let front = Front::new(rt.clone(), lanes, cluster.groups(), cluster.members().len());
+            Port::open(Hub::new(rt.clone(), front, post, resp_within, facts), door)
         });
         Ok(Self { shard, inbox, into, identity, listens, resp, report })
     }

@@ -46,6 +46,7 @@ use crate::{
         BUFFER_KEPT_BYTES, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES, CLIENT_REPLIES_BYTES_MAX,
         CLIENT_REPLIES_BYTES_MOST, CLIENT_SILENCE, CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX,
     },
+    resp::post::Message,
 };
 
 /// What waits to be written to one client.
@@ -283,6 +284,10 @@ async fn listen_once<C: Clock, Q: From<Incoming>, S: StreamRead>(
                     hall.give(request).await?;
                     signs.seen(clock.now());
                 }
+            }
+            Kind::Publish => {
+                let message = Message::take(&frame.body);
+                hall.post.deliver(&message.ok_or(BadFrame::Body("it is not a message"))?);
             }
             kind => return Err(BadFrame::Unexpected(kind).into()),
         }

@@ -256,7 +256,8 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         | Kind::Ping
         | Kind::Pong
         | Kind::Request
-        | Kind::Response => Err(BadFrame::Unexpected(frame.kind)),
+        | Kind::Response
+        | Kind::Publish => Err(BadFrame::Unexpected(frame.kind)),
     }
 }
 

@@ -44,7 +44,7 @@ use trilith_engine::{
     types::{NodeId, Size, Uuid},
 };
 
-use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX};
+use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX, resp::post::Post};
 use accept::accept;
 use callers::Callers;
 use hello::{Identity, Refusal};
@@ -233,6 +233,7 @@ struct Hall<Q> {
     knocks: Vec<(NodeId, Sender<()>)>,
     callers: Arc<Callers>,
     pulse: Arc<Pulse>,
+    post: Arc<Post>,
     into: Sender<Q>,
 }
 
@@ -293,6 +294,7 @@ pub struct Links<R: Runtime> {
     outboxes: Vec<(NodeId, Arc<Outbox>)>,
     callers: Arc<Callers>,
     pulse: Arc<Pulse>,
+    post: Arc<Post>,
     _tasks: Vec<<R::Task as Task>::Handle>,
 }
 
@@ -321,6 +323,7 @@ impl<R: Runtime> Links<R> {
             })
             .unzip();
         let (callers, pulse) = (Arc::<Callers>::default(), Arc::<Pulse>::default());
+        let post = Arc::<Post>::default();
         let hall = Arc::new(Hall {
             own,
             members: members.into_iter().map(|(node, _)| node).collect(),
@@ -329,6 +332,7 @@ impl<R: Runtime> Links<R> {
             knocks,
             callers: Arc::clone(&callers),
             pulse: Arc::clone(&pulse),
+            post: Arc::clone(&post),
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());
@@ -340,7 +344,7 @@ impl<R: Runtime> Links<R> {
             tasks.push(runtime.task().spawn("link", link.run()));
         }
         tasks.push(runtime.task().spawn("accept", accept(runtime.clone(), hall, listener)));
-        Self { outboxes, callers, pulse, _tasks: tasks }
+        Self { outboxes, callers, pulse, post, _tasks: tasks }
     }
 
     /// Sends at once or drops: never waits. Answers whether a link took it; it may be lost all the
@@ -374,6 +378,12 @@ impl<R: Runtime> Links<R> {
             sizes.outbox_bytes = sizes.outbox_bytes.fuller(outbox.size());
         }
         sizes
+    }
+
+    /// Whoever subscribes here hears what the other nodes publish.
+    #[must_use]
+    pub fn post(&self) -> Arc<Post> {
+        Arc::clone(&self.post)
     }
 
     /// How the link to a node is; `None` for who is no other member.

@@ -2,16 +2,23 @@
 //!
 //! Not here: what changes a connection (`session.rs`).
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
-use trilith_engine::runtime::{Clock, Runtime, WallTime};
+use trilith_engine::{
+    runtime::{Clock, Runtime, WallTime},
+    store::slots::slot_of,
+};
 
 use super::{
+    act::integer,
     commands::{COMMANDS, Spec, Verb},
+    guest::Which,
     hub::Hub,
-    reply::Answer,
+    reply::{Answer, Protocol},
     request::Words,
+    scratch::Said,
     session::Session,
+    syntax, tuned,
 };
 use crate::limits::RESP_NAMES_MAX;
 
@@ -25,18 +32,41 @@ pub(super) fn answer<R: Runtime>(
     if words.len() > RESP_NAMES_MAX {
         return answer.error(&format!("ERR at most {RESP_NAMES_MAX} words are taken here"));
     }
+    if tuned::answer(hub, (spec.verb, words), answer) {
+        return;
+    }
     match spec.verb {
-        Verb::Ping if words.len() == 1 => answer.simple("PONG"),
-        Verb::Ping if words.len() == 2 => answer.bulk(words.get(1)),
-        Verb::Ping => answer.error("ERR wrong number of arguments for 'ping' command"),
+        Verb::Ping => ping(session, words, answer),
         Verb::Echo => answer.bulk(words.get(1)),
         Verb::Asking | Verb::ClientNoEvict | Verb::ClientNoTouch => answer.ok(),
         Verb::FunctionFlush | Verb::ScriptFlush => answer.ok(),
         Verb::ClientId => answer.integer(session.number as i64),
         Verb::ClientGetname if session.name().is_empty() => answer.nothing(),
         Verb::ClientGetname => answer.bulk(session.name()),
-        Verb::ClientInfo => answer.verbatim(&format!("{}\n", session.line())),
+        Verb::ClientInfo
+        | Verb::ClientList
+        | Verb::ClientKill
+        | Verb::ClientGetredir
+        | Verb::ClientTrackinginfo
+        | Verb::ClientUnblock => clients(hub, session, (spec.verb, words), answer),
+        Verb::ClusterKeyslot => answer.integer(slot_of(words.get(2)).0.into()),
+        Verb::ClusterCountkeysinslot
+        | Verb::ClusterGetkeysinslot
+        | Verb::ClusterInfo
+        | Verb::ClusterMyid
+        | Verb::ClusterNodes
+        | Verb::ClusterShards
+        | Verb::ClusterSlots => answer.error("ERR This instance has cluster support disabled"),
+        Verb::Wait | Verb::Waitaof => {
+            copies(hub.front().members(), spec.verb, words).write(answer);
+        }
         Verb::AclWhoami => answer.bulk(b"default"),
+        Verb::AclUsers | Verb::AclList => {
+            let is_list = spec.verb == Verb::AclList;
+            let whole: &[u8] = b"user default on nopass sanitize-payload ~* &* +@all";
+            answer.array(1);
+            answer.bulk(if is_list { whole } else { b"default" });
+        }
         Verb::AclCat => categories(words, answer),
         Verb::Command => listed(COMMANDS.iter(), answer, described),
         Verb::CommandCount => answer.integer(COMMANDS.len() as i64),
@@ -44,8 +74,7 @@ pub(super) fn answer<R: Runtime>(
         Verb::CommandDocs => command_docs(words, answer),
         Verb::CommandList => command_list(words, answer),
         Verb::CommandGetkeys => command_keys(words, answer),
-        Verb::ConfigGet => config(words, answer),
-        Verb::Info => answer.verbatim(&info(hub, words)),
+        Verb::Info => answer.verbatim(&info(hub, words, None)),
         Verb::Lastsave => answer.integer((wall(hub).0 / 1000) as i64),
         Verb::Time => {
             let WallTime(ms) = wall(hub);
@@ -66,6 +95,19 @@ pub(super) fn answer<R: Runtime>(
             let name = spec.name.to_ascii_uppercase();
             answer.error(&format!("ERR unknown subcommand ''. Try {name} HELP."));
         }
+    }
+}
+
+fn ping(session: &Session, words: &Words, answer: &mut Answer<'_>) {
+    match words.len() {
+        1 | 2 if session.is_subscriber && session.protocol == Protocol::Resp2 => {
+            answer.array(2);
+            answer.bulk(b"pong");
+            answer.bulk(words.get(1));
+        }
+        1 => answer.simple("PONG"),
+        2 => answer.bulk(words.get(1)),
+        _ => answer.error("ERR wrong number of arguments for 'ping' command"),
     }
 }
 
@@ -134,10 +176,16 @@ fn command_docs(words: &Words, answer: &mut Answer<'_>) {
 fn documented(name: &str, spec: &Spec, answer: &mut Answer<'_>) {
     answer.bulk(name.as_bytes());
     let has_subcommands = !spec.subcommands.is_empty();
-    answer.map(3 + usize::from(has_subcommands));
+    let parts = syntax::parts(spec.syntax);
+    answer.map(3 + usize::from(!parts.is_empty()) + usize::from(has_subcommands));
     for (what, text) in [("summary", spec.summary), ("since", spec.since), ("group", spec.group)] {
         answer.bulk(what.as_bytes());
         answer.bulk(text.as_bytes());
+    }
+    if !parts.is_empty() {
+        answer.bulk(b"arguments");
+        answer.array(parts.len());
+        parts.iter().for_each(|part| part.write(answer));
     }
     if has_subcommands {
         answer.bulk(b"subcommands");
@@ -206,31 +254,97 @@ fn categories(words: &Words, answer: &mut Answer<'_>) {
     found.iter().for_each(|name| answer.bulk(name.as_bytes()));
 }
 
-/// What programs ask for before they begin: every answer is durable here before it is given.
-const CONFIG: [(&str, &str); 6] = [
-    ("appendfsync", "always"),
-    ("appendonly", "yes"),
-    ("databases", "1"),
-    ("maxmemory", "0"),
-    ("proto-max-bulk-len", "8388608"),
-    ("save", ""),
-];
-
-fn config(words: &Words, answer: &mut Answer<'_>) {
-    let fits = |(name, _): &&(&str, &str)| {
-        let mut patterns = words.iter().skip(2);
-        patterns.any(|pattern| super::glob::fits(&pattern.to_ascii_lowercase(), name.as_bytes()))
-    };
-    let found: Vec<_> = CONFIG.iter().filter(fits).collect();
-    answer.map(found.len());
-    for (name, value) in found {
-        answer.bulk(name.as_bytes());
-        answer.bulk(value.as_bytes());
+/// CLIENT, of what is about all connections.
+fn clients<R: Runtime>(
+    hub: &Hub<R>,
+    session: &Session,
+    (verb, words): (Verb, &Words),
+    answer: &mut Answer<'_>,
+) {
+    let (own, now) = (session.number, hub.runtime().clock().now());
+    match verb {
+        Verb::ClientInfo => {
+            let line = hub.guests().get(&own).map(|guest| guest.line(now)).unwrap_or_default();
+            answer.verbatim(&format!("{line}\n"));
+        }
+        Verb::ClientList => match Which::listed(words) {
+            Ok(which) => {
+                let guests = hub.guests();
+                let meant = guests.values().filter(|guest| which.means(guest, own, now));
+                let lines = meant.map(|guest| guest.line(now) + "\n").collect::<String>();
+                answer.verbatim(&lines);
+            }
+            Err(said) => said.write(answer),
+        },
+        Verb::ClientKill => match Which::killed(words) {
+            Ok(which) => {
+                let meant: Vec<u64> = {
+                    let guests = hub.guests();
+                    let meant = guests.values().filter(|guest| which.means(guest, own, now));
+                    meant.map(|guest| guest.number).collect()
+                };
+                let killed = meant.into_iter().filter(|number| hub.kill(*number)).count();
+                match (which.is_old, killed) {
+                    (true, 0) => answer.error("ERR No such client"),
+                    (true, _) => answer.ok(),
+                    (false, killed) => answer.integer(killed as i64),
+                }
+            }
+            Err(said) => said.write(answer),
+        },
+        Verb::ClientGetredir => answer.integer(-1),
+        Verb::ClientTrackinginfo => {
+            answer.map(3);
+            answer.bulk(b"flags");
+            answer.set(1);
+            answer.bulk(b"off");
+            answer.bulk(b"redirect");
+            answer.integer(-1);
+            answer.bulk(b"prefixes");
+            answer.array(0);
+        }
+        // UNBLOCK: nobody ever waits for a key here.
+        _ => answer.integer(0),
     }
 }
 
+/// WAIT and WAITAOF: what was answered is on the disks of a majority, and nobody knows of more.
+fn copies(members: usize, verb: Verb, words: &Words) -> Said {
+    let wrong = |why: &'static str| Said::Error(Cow::Borrowed(why));
+    let no_integer = "ERR value is not an integer or out of range";
+    let Ok(timeout) = integer(words.get(words.len() - 1)) else {
+        return wrong("ERR timeout is not an integer or out of range");
+    };
+    let Ok(wanted) = integer(words.get(words.len() - 2)) else { return wrong(no_integer) };
+    if wanted < 0 {
+        return wrong(no_integer);
+    }
+    if timeout < 0 {
+        return wrong("ERR timeout is negative");
+    }
+    // A majority, but for one: the node that answers counts apart.
+    let others = Said::Number((members / 2) as i64);
+    if verb == Verb::Wait {
+        return others;
+    }
+    match integer(words.get(1)) {
+        Ok(0 | 1) => Said::Many(vec![Said::Number(1), others]),
+        _ => wrong("ERR value is out of range, must be between 0 and 1"),
+    }
+}
+
+/// Whether INFO is asked for a section, by its name or with others.
+pub(super) fn is_section_wanted(words: &Words, name: &str) -> bool {
+    let all = [&b"all"[..], b"everything", b"default"];
+    let is_it = |word: &[u8]| {
+        let word = word.to_ascii_lowercase();
+        word == name.to_ascii_lowercase().as_bytes() || all.contains(&&word[..])
+    };
+    words.len() == 1 || words.iter().skip(1).any(is_it)
+}
+
 /// INFO: sections of lines, which programs look through.
-fn info<R: Runtime>(hub: &Hub<R>, words: &Words) -> String {
+pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -> String {
     let facts = hub.facts();
     let (connected, connections, commands) = hub.counted();
     let sections = [
@@ -257,17 +371,10 @@ fn info<R: Runtime>(hub: &Hub<R>, words: &Words) -> String {
         ),
         ("Replication", "role:master\r\nconnected_slaves:0\r\n".into()),
         ("Cluster", "cluster_enabled:0\r\n".into()),
+        ("Keyspace", keys.map_or_else(String::new, |keys| format!("db0:keys={keys}\r\n"))),
     ];
-    let is_wanted = |name: &str| {
-        let all = [&b"all"[..], b"everything", b"default"];
-        words.len() == 1
-            || words.iter().skip(1).any(|word| {
-                let word = word.to_ascii_lowercase();
-                word == name.to_ascii_lowercase().as_bytes() || all.contains(&&word[..])
-            })
-    };
     let mut text = String::new();
-    for (name, lines) in sections.iter().filter(|(name, _)| is_wanted(name)) {
+    for (name, lines) in sections.iter().filter(|(name, _)| is_section_wanted(words, name)) {
         if !text.is_empty() {
             text.push_str("\r\n");
         }
@@ -287,4 +394,29 @@ fn help(words: &Words, answer: &mut Answer<'_>) {
     }
     answer.array(lines.len());
     lines.iter().for_each(|line| answer.simple(line));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn so_many_copies_are_told_as_a_majority_has() {
+        let told = |members: usize, line: &str| {
+            let words: Words = line.split(' ').collect();
+            copies(members, COMMANDS.of(&words).unwrap().verb, &words)
+        };
+        for (members, others) in [(1, 0), (2, 1), (3, 1), (5, 2)] {
+            assert_eq!(told(members, "wait 0 0"), Said::Number(others));
+            assert_eq!(told(members, "wait 9 100"), Said::Number(others));
+            let both = Said::Many(vec![Said::Number(1), Said::Number(others)]);
+            assert_eq!(told(members, "waitaof 1 1 0"), both);
+        }
+        let error = |why: &'static str| Said::Error(Cow::Borrowed(why));
+        assert_eq!(told(3, "wait 1 -1"), error("ERR timeout is negative"));
+        assert_eq!(told(3, "wait 1 x"), error("ERR timeout is not an integer or out of range"));
+        assert_eq!(told(3, "wait x 1"), error("ERR value is not an integer or out of range"));
+        let range = error("ERR value is out of range, must be between 0 and 1");
+        assert_eq!(told(3, "waitaof 2 1 0"), range);
+    }
 }

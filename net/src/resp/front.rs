@@ -65,11 +65,11 @@ impl Default for Mood {
 }
 
 impl Mood {
-    const fn read(&self) -> Wish {
+    pub(super) const fn read(&self) -> Wish {
         Wish { level: self.reads, staleness_ms: self.staleness_ms, within: self.within }
     }
 
-    const fn write(&self) -> Wish {
+    pub(super) const fn write(&self) -> Wish {
         Wish::strong(self.within)
     }
 }
@@ -116,22 +116,32 @@ pub struct Front<R: Runtime> {
     /// Each has its own numbers, and so its own room for what is under way.
     lanes: Vec<Client<R>>,
     groups: u16,
-    /// Whether keys may come to lie apart that lie together now.
-    is_cluster: bool,
+    /// How many nodes there are. Where there are several, keys may come to lie apart that lie
+    /// together now.
+    members: usize,
 }
 
 impl<R: Runtime> Front<R> {
-    /// Over these clients, of a cluster whose slots are split over so many groups.
+    /// Over these clients, of a cluster whose slots are split over so many groups and that has so
+    /// many nodes.
     #[must_use]
-    pub const fn new(runtime: R, lanes: Vec<Client<R>>, groups: u16, is_cluster: bool) -> Self {
-        Self { runtime, lanes, groups, is_cluster }
+    pub const fn new(runtime: R, lanes: Vec<Client<R>>, groups: u16, members: usize) -> Self {
+        Self { runtime, lanes, groups, members }
     }
 
-    fn now(&self) -> Instant {
+    pub(super) const fn groups(&self) -> u16 {
+        self.groups
+    }
+
+    pub(super) const fn members(&self) -> usize {
+        self.members
+    }
+
+    pub(super) fn now(&self) -> Instant {
         self.runtime.clock().now()
     }
 
-    fn lane(&self, connection: u64) -> &Client<R> {
+    pub(super) fn lane(&self, connection: u64) -> &Client<R> {
         &self.lanes[(connection % self.lanes.len().max(1) as u64) as usize]
     }
 
@@ -141,7 +151,7 @@ impl<R: Runtime> Front<R> {
 
     /// Whether keys lie so that one moment can be promised for them.
     fn lie_together<'a>(&self, mut keys: impl Iterator<Item = &'a Bytes>) -> bool {
-        let place = |key: &Bytes| if self.is_cluster { slot_of(key).0 } else { self.group(key) };
+        let place = |key: &Bytes| if self.members > 1 { slot_of(key).0 } else { self.group(key) };
         let Some(first) = keys.next().map(place) else { return true };
         keys.all(|key| place(key) == first)
     }

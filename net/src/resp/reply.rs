@@ -120,6 +120,11 @@ impl<'a> Answer<'a> {
         if self.is_resp3() { self.head(b'~', count) } else { self.array(count) }
     }
 
+    /// So many things follow that nobody has asked for.
+    pub fn push(&mut self, count: usize) {
+        if self.is_resp3() { self.head(b'>', count) } else { self.array(count) }
+    }
+
     /// Yes or no.
     pub fn boolean(&mut self, is_so: bool) {
         match (self.is_resp3(), is_so) {
@@ -163,6 +168,7 @@ mod tests {
         assert_eq!(both(|answer| answer.no_array()), ["*-1|", "_|"]);
         assert_eq!(both(|answer| answer.map(2)), ["*4|", "%2|"]);
         assert_eq!(both(|answer| answer.set(2)), ["*2|", "~2|"]);
+        assert_eq!(both(|answer| answer.push(3)), ["*3|", ">3|"]);
         assert_eq!(both(|answer| answer.boolean(true)), [":1|", "#t|"]);
         assert_eq!(both(|answer| answer.verbatim("x")), ["$1|x|", "=5|txt:x|"]);
     }

@@ -10,6 +10,8 @@
 //! written before the next command is looked at. What a connection takes of the node is bounded by
 //! the largest request and the answers to one batch.
 //!
+//! What is published to a subscriber is written between answers, never in one.
+//!
 //! When the node ends, connections begin nothing more, answer what they have begun, and are closed.
 //!
 //! Not here: what commands mean (`session.rs`, `front.rs`).
@@ -19,15 +21,21 @@ use std::{net::SocketAddr, sync::Arc};
 use bytes::BytesMut;
 use trilith_engine::{
     mark,
-    runtime::{Clock, Either, Handle, Listener, Runtime, Stream, StreamRead, Task, race, timeout},
+    runtime::{
+        Clock, Either, Handle, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, Task,
+        WallTime, race, timeout,
+    },
 };
 
 use super::{
+    commands::Verb,
     front::Direct,
     hub::Hub,
+    post::Full,
     reply::Answer,
-    request::{Broken, Cutter},
+    request::{Broken, Cutter, Words},
     session::{Session, Step},
+    slow::Asked,
 };
 use crate::{
     guests::Guests,
@@ -76,7 +84,7 @@ async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
     let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX);
     while let Either::Right((stream, from)) = race(hub.ends(0), guests.accept(&mut listener)).await
     {
-        let visit = Visit { hub: Arc::clone(&hub), number: hub.enter() };
+        let visit = Visit { hub: Arc::clone(&hub), number: hub.enter(from) };
         guests.host("resp", visit.serve(stream, from));
     }
     drop(listener);
@@ -118,10 +126,13 @@ impl<R: Runtime> Visit<R> {
                     return;
                 }
             }
-            if session.ends || self.hub.is_ending() {
+            if self.read_letters(&session, &mut out).is_err() {
+                return;
+            }
+            if session.ends || self.hub.is_over(self.number) {
                 break;
             }
-            if write_all(&mut writer, &out).await.is_err() {
+            if self.write(&mut writer, &out).await.is_err() {
                 return;
             }
             out.clear();
@@ -132,14 +143,40 @@ impl<R: Runtime> Visit<R> {
             if done == Ok(true) {
                 continue;
             }
-            match race(reader.read(&mut piece), self.hub.ends(self.number)).await {
-                Either::Left(Ok(0) | Err(_)) => return,
-                Either::Left(Ok(read)) => bytes.extend_from_slice(&piece[..read]),
+            session.note(&self.hub);
+            let news = race(reader.read(&mut piece), self.hub.post().arrives(self.number));
+            match race(news, self.hub.ends(self.number)).await {
+                Either::Left(Either::Left(Ok(0) | Err(_))) => return,
+                Either::Left(Either::Left(Ok(read))) => bytes.extend_from_slice(&piece[..read]),
+                // What was published is written in the next turn.
+                Either::Left(Either::Right(())) => {}
                 Either::Right(()) => break,
             }
         }
         let (clock, streams) = (self.hub.runtime().clock(), (&mut reader, &mut writer));
         part(clock, RESP_PARTS_WITHIN, streams, &mut piece, &out).await;
+    }
+
+    /// Writes what was published to whoever has subscribed to it.
+    fn read_letters(&self, session: &Session, out: &mut BytesMut) -> Result<(), Full> {
+        for letter in self.hub.post().take(self.number)? {
+            letter.write(&mut Answer::new(out, session.protocol));
+        }
+        Ok(())
+    }
+
+    /// Writes, as long as it takes: unless somebody wants the connection to end, or more waits for a
+    /// subscriber who does not read than may.
+    async fn write<W: StreamWrite>(&self, writer: &mut W, out: &BytesMut) -> Result<(), ()> {
+        if out.is_empty() {
+            return Ok(());
+        }
+        let (hub, number) = (&self.hub, self.number);
+        let gives_up = race(hub.is_killed(number), hub.post().overflows(number));
+        match race(write_all(writer, out), gives_up).await {
+            Either::Left(Ok(())) => Ok(()),
+            Either::Left(Err(_)) | Either::Right(_) => Err(()),
+        }
     }
 
     /// Does a batch of what has come. Whether there may be more.
@@ -167,15 +204,15 @@ impl<R: Runtime> Visit<R> {
             };
             self.hub.count(1);
             let step = match session.step(words) {
-                Step::Act(act, None) => match self.hub.front().direct(act) {
+                Step::Act(act, None, words) => match self.hub.front().direct(act) {
                     Ok(direct) => {
                         if !run.goes_with(&direct) {
                             self.finish(session, &mut run, out).await;
                         }
-                        run.0.push(direct);
+                        run.add(direct, words);
                         continue;
                     }
-                    Err(act) => Step::Act(act, None),
+                    Err(act) => Step::Act(act, None, words),
                 },
                 // What came with it was not sent by a client either.
                 Step::Leave => return Err(Over::Web),
@@ -190,33 +227,60 @@ impl<R: Runtime> Visit<R> {
 
     /// Does what was gathered, and answers.
     async fn finish(&self, session: &mut Session, run: &mut Run, out: &mut BytesMut) {
-        let acts = std::mem::take(&mut run.0);
+        let Run { acts, first } = std::mem::take(run);
         if acts.is_empty() {
             return;
         }
+        let (began, more) = (self.now(), acts.len() - 1);
         for said in self.hub.front().run(self.number, acts, &session.mood).await {
             if !session.skips() && session.hears() {
                 said.write(&mut Answer::new(out, session.protocol));
             }
         }
+        self.saw(session, began, &first, more);
     }
 
     /// Does what does not go together with anything.
     async fn one(&self, session: &mut Session, step: Step, out: &mut BytesMut) {
-        let (skips, before) = (session.skips(), out.len());
+        // What came before it is heard before it: it may be the last that is wanted. When there was
+        // no room for some of it, that is found again.
+        let _room = self.read_letters(session, out).is_ok();
+        let (skips, before, began) = (session.skips(), out.len(), self.now());
         match step {
-            Step::Act(act, mood) => {
+            Step::Act(act, mood, words) => {
                 let mood = mood.unwrap_or(session.mood);
                 let said = self.hub.front().perform(self.number, act, &mood).await;
                 said.write(&mut Answer::new(out, session.protocol));
+                self.saw(session, began, &words, 0);
             }
-            Step::Own(spec, words) => session.own(&self.hub, (spec, &words), out).await,
+            Step::Own(spec, words) => {
+                session.note(&self.hub);
+                session.own(&self.hub, (spec, &words), out).await;
+                // It may have ended its own connection.
+                session.ends |= self.hub.is_over(self.number);
+                // What says who somebody is is written nowhere.
+                if !matches!(spec.verb, Verb::Auth | Verb::Hello) {
+                    self.saw(session, began, &words, 0);
+                }
+            }
             Step::Say(said) => said.write(&mut Answer::new(out, session.protocol)),
             Step::Leave => {}
         }
         if skips || !session.hears() {
             out.truncate(before);
         }
+    }
+
+    fn now(&self) -> Instant {
+        self.hub.runtime().clock().now()
+    }
+
+    /// A command was answered, and perhaps more with it.
+    fn saw(&self, session: &Session, began: Instant, words: &Words, more: usize) {
+        let took = self.now().since(began);
+        let WallTime(ms) = self.hub.runtime().clock().wall();
+        let asked = Asked { words, more, from: session.from, name: session.name() };
+        self.hub.slow().saw(ms / 1000, took, asked);
     }
 }
 
@@ -231,11 +295,22 @@ enum Over {
 
 /// Acts that are on their way together: all reads, or all writes.
 #[derive(Default)]
-struct Run(Vec<Direct>);
+struct Run {
+    acts: Vec<Direct>,
+    /// What the first one was asked with.
+    first: Words,
+}
 
 impl Run {
     fn goes_with(&self, act: &Direct) -> bool {
-        let is_full = act.is_read() && self.0.len() >= RESP_READS_AT_ONCE;
-        !is_full && self.0.last().is_none_or(|last| last.is_read() == act.is_read())
+        let is_full = act.is_read() && self.acts.len() >= RESP_READS_AT_ONCE;
+        !is_full && self.acts.last().is_none_or(|last| last.is_read() == act.is_read())
+    }
+
+    fn add(&mut self, act: Direct, words: Words) {
+        if self.acts.is_empty() {
+            self.first = words;
+        }
+        self.acts.push(act);
     }
 }

@@ -5,7 +5,11 @@
 
 use bytes::{Bytes, BytesMut};
 use std::{net::SocketAddr, time::Duration};
-use trilith_engine::{command::Level, planted, runtime::Runtime};
+use trilith_engine::{
+    command::Level,
+    planted,
+    runtime::{Clock, Runtime},
+};
 
 use super::{
     act::{Act, integer},
@@ -16,6 +20,7 @@ use super::{
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
+    walk,
 };
 use crate::limits::{
     RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_WATCHED_BYTES_MAX,
@@ -75,6 +80,10 @@ pub(super) struct Session {
     /// A WATCH was refused, so nobody knows what EXEC would have to look at.
     is_unguarded: bool,
     hears: Hears,
+    /// It hears what is published somewhere.
+    pub(super) is_subscriber: bool,
+    /// What it asked last.
+    asked: Option<&'static Spec>,
     /// It ends when everything is answered.
     pub(super) ends: bool,
 }
@@ -83,7 +92,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 pub(super) enum Step {
     /// This, with keys; an own wish for it beside that of the connection.
-    Act(Act, Option<Mood>),
+    Act(Act, Option<Mood>, Words),
     /// What this line of the table says, about the connection or the node.
     Own(&'static Spec, Words),
     /// Nothing more than to say so.
@@ -91,6 +100,10 @@ pub(super) enum Step {
     /// Not even that: whoever it is, he did not come to speak with us.
     Leave,
 }
+
+/// How long INFO waits for the number of keys, which this node has: programs ask for INFO to see
+/// whether a node is there.
+const INFO_COUNTS_WITHIN: Duration = Duration::from_millis(100);
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 
@@ -173,6 +186,8 @@ impl Session {
             watched: Watched::new(),
             is_unguarded: false,
             hears: Hears::default(),
+            is_subscriber: false,
+            asked: None,
             ends: false,
         }
     }
@@ -197,6 +212,8 @@ impl Session {
         // What is kept must not keep what came together with it.
         let words = if self.gathered.is_some() { words.apart() } else { words };
         let spec = line_of(&words)?;
+        self.asked = Some(spec);
+        self.check_subscriber(spec)?;
         if spec.verb == Verb::With {
             let mood = Mood { reads: level(words.get(1))?, ..self.mood };
             let behind = words.behind(2);
@@ -214,11 +231,16 @@ impl Session {
             ));
         }
         let Some(gathered) = &mut self.gathered else {
-            return Ok(act.map_or_else(|| Step::Own(spec, words), |act| Step::Act(act, mood)));
+            return Ok(match act {
+                Some(act) => Step::Act(act, mood, words),
+                None => Step::Own(spec, words),
+            });
         };
         match spec.verb {
             Verb::Multi => Ok(Step::Say(error("ERR MULTI calls can not be nested"))),
             Verb::Watch => Ok(Step::Say(error("ERR WATCH inside MULTI is not allowed"))),
+            // What walks over all keys is no part of one moment.
+            _ if spec.is("no_multi") => Err(error("ERR Command not allowed inside a transaction")),
             Verb::Exec | Verb::Discard | Verb::Quit | Verb::Reset => Ok(Step::Own(spec, words)),
             _ => gathered.add(act, spec, words),
         }
@@ -245,14 +267,68 @@ impl Session {
         (spec, words): (&'static Spec, &Words),
         out: &mut BytesMut,
     ) {
-        match spec.verb {
-            Verb::Exec => self.exec(hub, out).await,
-            Verb::Watch => {
-                let said = self.watch(hub, words).await;
-                said.write(&mut Answer::new(out, self.protocol));
-            }
-            _ => self.tell(hub, (spec, words), out),
+        if spec.verb == Verb::Exec {
+            return self.exec(hub, out).await;
         }
+        let said = match spec.verb {
+            Verb::Watch => self.watch(hub, words).await,
+            Verb::Keys => hub.front().keys(self.number, words.get(1), &self.mood).await,
+            Verb::Randomkey => hub.front().random(self.number, hub.luck(), &self.mood).await,
+            Verb::Dbsize => {
+                let count = hub.front().count(self.number, &self.mood).await;
+                count.map_or_else(|said| said, |count| Said::Number(count as i64))
+            }
+            Verb::Flushall | Verb::Flushdb => self.flush(hub, words).await,
+            Verb::Scan => match self.scan(hub, words).await {
+                Ok((keys, cursor)) => {
+                    let answer = &mut Answer::new(out, self.protocol);
+                    answer.array(2);
+                    answer.bulk(cursor.to_string().as_bytes());
+                    answer.array(keys.len());
+                    return keys.iter().for_each(|key| answer.bulk(key));
+                }
+                Err(said) => said,
+            },
+            Verb::Info => {
+                let keys = self.keys_for_info(hub, words).await;
+                let answer = &mut Answer::new(out, self.protocol);
+                return answer.verbatim(&described::info(hub, words, keys));
+            }
+            _ => return self.tell(hub, (spec, words), out),
+        };
+        said.write(&mut Answer::new(out, self.protocol));
+    }
+
+    async fn flush<R: Runtime>(&self, hub: &Hub<R>, words: &Words) -> Said {
+        let how = words.get(1).to_ascii_uppercase();
+        if words.len() > 2 || !matches!(&how[..], b"" | b"SYNC" | b"ASYNC") {
+            return error("ERR syntax error");
+        }
+        hub.front().flush(self.number, &self.mood).await
+    }
+
+    async fn scan<R: Runtime>(
+        &self,
+        hub: &Hub<R>,
+        words: &Words,
+    ) -> Result<(Vec<Bytes>, u64), Said> {
+        let cursor = walk::cursor(words.get(1))?;
+        let wanted = walk::Wanted::read(words)?;
+        let place = hub.cursors().place(cursor);
+        let place = place.ok_or_else(|| {
+            error("ERR this node does not know the cursor, or not any more: begin again with 0")
+        })?;
+        let (keys, rest) = hub.front().scan(self.number, (place, &wanted), &self.mood).await?;
+        Ok((keys, rest.map_or(0, |place| hub.cursors().keep(place, hub.luck()))))
+    }
+
+    /// How many keys INFO tells of, as far as this node knows, so that it needs nobody else.
+    async fn keys_for_info<R: Runtime>(&self, hub: &Hub<R>, words: &Words) -> Option<u64> {
+        if !described::is_section_wanted(words, "Keyspace") {
+            return None;
+        }
+        let near = Mood { reads: Level::Eventual, staleness_ms: 0, within: INFO_COUNTS_WITHIN };
+        hub.front().count(self.number, &near).await.ok()
     }
 
     /// The same, of what needs nobody else.
@@ -262,6 +338,12 @@ impl Session {
         (spec, words): (&'static Spec, &Words),
         out: &mut BytesMut,
     ) {
+        if self.subscribe(hub, (spec, words), &mut Answer::new(out, self.protocol)) {
+            return;
+        }
+        if spec.verb == Verb::Reset {
+            hub.post().leave_all(self.number);
+        }
         let said = match spec.verb {
             Verb::Hello => match self.hello(words) {
                 Ok(()) => return self.greet(hub, &mut Answer::new(out, self.protocol)),
@@ -494,21 +576,23 @@ impl Session {
         }
     }
 
-    /// One line about it, as CLIENT INFO has it.
-    pub(super) fn line(&self) -> String {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        format!(
-            "id={} addr={} name={} db=0 sub=0 psub=0 ssub=0 multi={} watch={} resp={} \
-             lib-name={} lib-ver={}",
-            self.number,
-            self.from,
-            text(&self.name),
-            self.gathered.as_ref().map_or(-1, |gathered| gathered.acts.len() as i64),
-            self.watched.len(),
-            if self.protocol == Protocol::Resp3 { 3 } else { 2 },
-            text(&self.library.0),
-            text(&self.library.1),
-        )
+    /// What others are told of it is so now.
+    pub(super) fn note<R: Runtime>(&self, hub: &Hub<R>) {
+        let subscribed = if self.is_subscriber { hub.post().counts(self.number) } else { [0; 3] };
+        let mut guests = hub.guests();
+        let Some(guest) = guests.get_mut(&self.number) else { return };
+        guest.last = hub.runtime().clock().now();
+        if guest.name != self.name {
+            guest.name = self.name.clone();
+        }
+        if guest.library != self.library {
+            guest.library = self.library.clone();
+        }
+        guest.protocol = self.protocol;
+        guest.gathered = self.gathered.as_ref().map(|gathered| gathered.order.len());
+        guest.watched = self.watched.len();
+        guest.subscribed = subscribed;
+        guest.asked = self.asked;
     }
 
     pub(super) const fn name(&self) -> &Bytes {

@@ -1,0 +1,381 @@
+//! The post of a node: who has subscribed to what, and what waits for him.
+//!
+//! ```text
+//!   PUBLISH ─┬─► this node's subscribers: a shelf each ─► their connections
+//!            └─► every other node that can be reached, once ─► its subscribers
+//! ```
+//! A message reaches a subscriber at most once: nothing is kept, nothing is sent again, and who is
+//! not there misses it. Messages of one connection come in their order, as long as the connection
+//! between the two nodes lasts.
+//! A subscriber that does not read is ended when his shelf is full, as Redis does: to leave some out
+//! without a word would be worse.
+//!
+//! Not here: how a message gets to other nodes (`client`, `peer/callers.rs`), the commands
+//! (`subscribe.rs`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::poll_fn,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Poll, Waker},
+};
+
+use bytes::{BufMut, Bytes, BytesMut};
+use trilith_engine::{codec::Reader, mark};
+
+use super::glob;
+use crate::limits::{POST_SHELF_BYTES, RESP_ANSWER_BYTES, RESP_WORD_COST_BYTES};
+
+/// What somebody subscribes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Room {
+    /// A channel.
+    Channel,
+    /// All channels whose names fit a pattern.
+    Pattern,
+    /// A channel of those that are sharded: they are names apart, and nothing else here.
+    Shard,
+}
+
+/// Something that was published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// To a channel, or to a sharded one.
+    pub is_sharded: bool,
+    /// The channel.
+    pub channel: Bytes,
+    /// What was said.
+    pub text: Bytes,
+}
+
+/// A message as one subscriber gets it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    /// What he has subscribed to.
+    pub room: Room,
+    /// The pattern that fits, if it is one.
+    pub pattern: Option<Bytes>,
+    /// The channel.
+    pub channel: Bytes,
+    /// What was said.
+    pub text: Bytes,
+}
+
+impl Message {
+    /// What is sent to other nodes for it.
+    pub fn put(&self, out: &mut BytesMut) {
+        out.put_u8(self.is_sharded.into());
+        out.put_slice(&[0; 3]);
+        out.put_u32_le(self.channel.len() as u32);
+        out.put_slice(&self.channel);
+        out.put_slice(&self.text);
+    }
+
+    /// What those bytes say; nothing when they are no message.
+    #[must_use]
+    pub fn take(body: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(body);
+        let is_sharded = match reader.u8().ok()? {
+            0 => false,
+            1 => true,
+            _ => return None,
+        };
+        let [0, 0, 0] = reader.array::<3>().ok()? else { return None };
+        let length = reader.u32().ok()? as usize;
+        let begin: usize = 8;
+        let end = begin.checked_add(length).filter(|end| *end <= body.len())?;
+        // Apart from what came together with it: it may wait for long.
+        let apart = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
+        Some(Self { is_sharded, channel: apart(&body[begin..end]), text: apart(&body[end..]) })
+    }
+}
+
+/// What a connection has subscribed to, and what waits for it.
+#[derive(Debug, Default)]
+struct Shelf {
+    names: BTreeMap<Room, BTreeSet<Bytes>>,
+    names_bytes: usize,
+    waiting: VecDeque<Letter>,
+    bytes: usize,
+    /// It had no room for something, and has got nothing since.
+    is_full: bool,
+    waker: Option<Waker>,
+}
+
+impl Shelf {
+    fn put(&mut self, letter: Letter) {
+        self.bytes += cost(&letter);
+        if self.is_full || self.bytes > POST_SHELF_BYTES {
+            mark!("resp: a subscriber did not read");
+            self.is_full = true;
+        } else {
+            self.waiting.push_back(letter);
+        }
+        self.waker.take().into_iter().for_each(Waker::wake);
+    }
+
+    fn count(&self, room: Room) -> usize {
+        self.names.get(&room).map_or(0, BTreeSet::len)
+    }
+}
+
+fn cost(letter: &Letter) -> usize {
+    letter.channel.len() + letter.text.len() + RESP_WORD_COST_BYTES
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    rooms: BTreeMap<Room, BTreeMap<Bytes, BTreeSet<u64>>>,
+    shelves: BTreeMap<u64, Shelf>,
+}
+
+/// The subscribers of one node.
+#[derive(Debug, Default)]
+pub struct Post(Mutex<Known>);
+
+/// A subscriber's shelf was full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Post {
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives a message to this node's subscribers. How many there are.
+    pub fn deliver(&self, message: &Message) -> usize {
+        let mut known = self.lock();
+        let Known { rooms, shelves } = &mut *known;
+        let Message { is_sharded, channel, text } = message;
+        let room = if *is_sharded { Room::Shard } else { Room::Channel };
+        let mut heard = 0;
+        let mut put = |room, number: &u64, pattern: Option<&Bytes>| {
+            if let Some(of) = shelves.get_mut(number) {
+                let pattern = pattern.cloned();
+                of.put(Letter { room, pattern, channel: channel.clone(), text: text.clone() });
+                heard += 1;
+            }
+        };
+        let named = rooms.get(&room).and_then(|names| names.get(channel));
+        named.into_iter().flatten().for_each(|number| put(room, number, None));
+        let patterns = rooms.get(&Room::Pattern).filter(|_| !is_sharded);
+        for (pattern, subscribers) in patterns.into_iter().flatten() {
+            if glob::fits(pattern, channel) {
+                subscribers.iter().for_each(|number| put(Room::Pattern, number, Some(pattern)));
+            }
+        }
+        heard
+    }
+
+    /// A connection subscribes.
+    pub(super) fn enter(&self, number: u64, room: Room, name: Bytes) {
+        let mut known = self.lock();
+        let of = known.shelves.entry(number).or_default();
+        if of.names.entry(room).or_default().insert(name.clone()) {
+            of.names_bytes += name.len();
+        }
+        known.rooms.entry(room).or_default().entry(name).or_default().insert(number);
+    }
+
+    /// It does not want it any more.
+    pub(super) fn leave(&self, number: u64, room: Room, name: &[u8]) {
+        let mut known = self.lock();
+        let Known { rooms, shelves } = &mut *known;
+        if let Some(of) = shelves.get_mut(&number)
+            && of.names.get_mut(&room).is_some_and(|names| names.remove(name))
+        {
+            of.names_bytes -= name.len();
+        }
+        forget(rooms, room, name, number);
+    }
+
+    /// It is gone, or wants nothing more.
+    pub(super) fn leave_all(&self, number: u64) {
+        let mut known = self.lock();
+        let Known { rooms, shelves } = &mut *known;
+        for (room, names) in shelves.remove(&number).map(|of| of.names).unwrap_or_default() {
+            names.iter().for_each(|name| forget(rooms, room, name, number));
+        }
+    }
+
+    /// What it has subscribed to, of one kind.
+    pub(super) fn names(&self, number: u64, room: Room) -> Vec<Bytes> {
+        let known = self.lock();
+        let names = known.shelves.get(&number).and_then(|of| of.names.get(&room));
+        names.into_iter().flatten().cloned().collect()
+    }
+
+    /// How many names that are, of all kinds, and how many bytes they have.
+    pub(super) fn held(&self, number: u64) -> (usize, usize) {
+        let known = self.lock();
+        let of = known.shelves.get(&number);
+        of.map_or((0, 0), |of| (of.names.values().map(BTreeSet::len).sum(), of.names_bytes))
+    }
+
+    /// How many channels, patterns and sharded channels that is.
+    pub(super) fn counts(&self, number: u64) -> [usize; 3] {
+        let known = self.lock();
+        let of = known.shelves.get(&number);
+        [Room::Channel, Room::Pattern, Room::Shard].map(|room| of.map_or(0, |of| of.count(room)))
+    }
+
+    /// The channels that have subscribers and fit a pattern.
+    pub(super) fn channels(&self, room: Room, pattern: Option<&[u8]>) -> Vec<Bytes> {
+        let known = self.lock();
+        let names = known.rooms.get(&room).into_iter().flat_map(BTreeMap::keys);
+        let fits = |name: &&Bytes| pattern.is_none_or(|pattern| glob::fits(pattern, name));
+        names.filter(fits).cloned().collect()
+    }
+
+    /// How many have subscribed to that.
+    pub(super) fn subscribers(&self, room: Room, name: &[u8]) -> usize {
+        self.lock().rooms.get(&room).and_then(|names| names.get(name)).map_or(0, BTreeSet::len)
+    }
+
+    /// How many patterns there are.
+    pub(super) fn patterns(&self) -> usize {
+        self.lock().rooms.get(&Room::Pattern).map_or(0, BTreeMap::len)
+    }
+
+    /// Waits until something waits for a connection, or its shelf was full.
+    pub(super) async fn arrives(&self, number: u64) {
+        poll_fn(|context| {
+            let mut known = self.lock();
+            let Some(of) = known.shelves.get_mut(&number) else { return Poll::Pending };
+            if of.is_full || !of.waiting.is_empty() {
+                return Poll::Ready(());
+            }
+            of.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// What waits for a connection, as much as is written at a time.
+    ///
+    /// # Errors
+    /// When something had no room: it is to be ended.
+    pub(super) fn take(&self, number: u64) -> Result<Vec<Letter>, Full> {
+        let mut known = self.lock();
+        let Some(of) = known.shelves.get_mut(&number) else { return Ok(Vec::new()) };
+        if of.is_full {
+            return Err(Full);
+        }
+        let (mut letters, mut bytes) = (Vec::new(), 0);
+        while bytes < RESP_ANSWER_BYTES
+            && let Some(letter) = of.waiting.pop_front()
+        {
+            bytes += cost(&letter);
+            letters.push(letter);
+        }
+        of.bytes -= bytes.min(of.bytes);
+        Ok(letters)
+    }
+
+    /// Waits until a connection's shelf was full.
+    pub(super) async fn overflows(&self, number: u64) {
+        poll_fn(|context| {
+            let mut known = self.lock();
+            let Some(of) = known.shelves.get_mut(&number) else { return Poll::Pending };
+            if of.is_full {
+                return Poll::Ready(());
+            }
+            of.waker = Some(context.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A name without subscribers is no name.
+fn forget(
+    rooms: &mut BTreeMap<Room, BTreeMap<Bytes, BTreeSet<u64>>>,
+    room: Room,
+    name: &[u8],
+    number: u64,
+) {
+    let Some(names) = rooms.get_mut(&room) else { return };
+    let Some(subscribers) = names.get_mut(name) else { return };
+    subscribers.remove(&number);
+    if subscribers.is_empty() {
+        names.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(channel: &'static str, text: &'static str) -> Message {
+        Message { is_sharded: false, channel: channel.into(), text: text.into() }
+    }
+
+    fn told(post: &Post, number: u64) -> Vec<String> {
+        let letters = post.take(number).unwrap().into_iter();
+        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
+        let shown = letters.map(|letter| {
+            let pattern = letter.pattern.as_ref().map_or_else(String::new, text);
+            format!("{pattern}:{}:{}", text(&letter.channel), text(&letter.text))
+        });
+        shown.collect()
+    }
+
+    #[test]
+    fn a_message_reaches_whoever_has_subscribed_once_for_each_name() {
+        let post = Post::default();
+        post.enter(1, Room::Channel, "news".into());
+        post.enter(1, Room::Pattern, "n*".into());
+        post.enter(2, Room::Pattern, "n*".into());
+        post.enter(3, Room::Shard, "news".into());
+        assert_eq!(post.deliver(&message("news", "a")), 3);
+        assert_eq!(post.deliver(&message("no", "b")), 2);
+        assert_eq!(post.deliver(&message("other", "c")), 0);
+        assert_eq!(told(&post, 1), [":news:a", "n*:news:a", "n*:no:b"]);
+        assert_eq!(told(&post, 2), ["n*:news:a", "n*:no:b"]);
+        assert_eq!(told(&post, 3), [""; 0]);
+        let sharded = Message { is_sharded: true, ..message("news", "d") };
+        assert_eq!(post.deliver(&sharded), 1);
+        assert_eq!(told(&post, 3), [":news:d"]);
+        assert_eq!((post.counts(1), post.patterns()), ([1, 1, 0], 1));
+        assert_eq!(post.held(1), (2, 6));
+        assert_eq!(post.channels(Room::Channel, Some(b"n?ws")), ["news"]);
+        post.leave(1, Room::Channel, b"news");
+        post.leave_all(2);
+        assert_eq!(post.deliver(&message("news", "e")), 1);
+        assert_eq!((post.counts(1), post.counts(2)), ([0, 1, 0], [0; 3]));
+        assert_eq!(post.subscribers(Room::Channel, b"news"), 0);
+        assert!(post.channels(Room::Channel, None).is_empty(), "nobody is left in it");
+    }
+
+    #[test]
+    fn a_shelf_that_nobody_empties_is_full() {
+        let post = Post::default();
+        post.enter(1, Room::Channel, "a".into());
+        let long = Bytes::from(vec![b'x'; 1 << 20]);
+        let message = Message { is_sharded: false, channel: "a".into(), text: long };
+        let fits = (POST_SHELF_BYTES >> 20) - 1;
+        (0..fits).for_each(|_| _ = post.deliver(&message));
+        assert!(post.take(1).is_ok_and(|letters| letters.len() == 1), "one is written at a time");
+        // There is room for that one again, and for no more than that.
+        (0..3).for_each(|_| _ = post.deliver(&message));
+        assert_eq!(post.take(1), Err(Full));
+    }
+
+    #[test]
+    fn what_is_sent_to_others_is_what_they_read() {
+        for is_sharded in [false, true] {
+            let mut out = BytesMut::new();
+            let sent = Message { is_sharded, ..message("news", "x\r\ny") };
+            sent.put(&mut out);
+            assert_eq!(Message::take(&out), Some(sent));
+            for end in 0..12 {
+                assert_eq!(Message::take(&out[..end]), None, "{end} bytes");
+            }
+        }
+        for wrong in [&[2, 0, 0, 0, 0, 0, 0, 0][..], &[0, 1, 0, 0, 0, 0, 0, 0]] {
+            assert_eq!(Message::take(wrong), None);
+        }
+        let far = [0, 0, 0, 0, 255, 255, 255, 255];
+        assert_eq!(Message::take(&far), None);
+    }
+}

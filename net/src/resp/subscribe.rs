@@ -1,0 +1,191 @@
+//! Subscribing and publishing, as connections ask for it.
+//!
+//! | what is asked | what is answered |
+//! | --- | --- |
+//! | SUBSCRIBE a b | for each: `subscribe`, the name, how many channels and patterns it then has |
+//! | UNSUBSCRIBE | the same for each that it had; once with nothing when it had none |
+//! | PUBLISH a text | how many subscribers at this node heard it; other nodes' are not counted |
+//!
+//! With RESP2 a connection that has subscribed to something can say little else, because its client
+//! could not tell a message from an answer; with RESP3 messages are pushes.
+//!
+//! Not here: who has subscribed to what (`post.rs`).
+
+use bytes::Bytes;
+use trilith_engine::runtime::Runtime;
+
+use super::{
+    commands::{Spec, Verb},
+    hub::Hub,
+    post::{Letter, Message, Post, Room},
+    reply::{Answer, Protocol},
+    request::Words,
+    scratch::Said,
+    session::Session,
+};
+use crate::limits::{RESP_MESSAGE_BYTES_MAX, RESP_SUBSCRIPTIONS_BYTES_MAX, RESP_SUBSCRIPTIONS_MAX};
+
+/// What a letter is called in each kind of room, and coming and going.
+const fn names(room: Room) -> [&'static str; 3] {
+    match room {
+        Room::Channel => ["message", "subscribe", "unsubscribe"],
+        Room::Pattern => ["pmessage", "psubscribe", "punsubscribe"],
+        Room::Shard => ["smessage", "ssubscribe", "sunsubscribe"],
+    }
+}
+
+impl Letter {
+    /// As its subscriber reads it.
+    pub(super) fn write(&self, answer: &mut Answer<'_>) {
+        let [name, ..] = names(self.room);
+        answer.push(3 + usize::from(self.pattern.is_some()));
+        answer.bulk(name.as_bytes());
+        self.pattern.iter().for_each(|pattern| answer.bulk(pattern));
+        answer.bulk(&self.channel);
+        answer.bulk(&self.text);
+    }
+}
+
+/// The command says which kind of room, and whether it is entered.
+const fn room(verb: Verb) -> Option<(Room, bool)> {
+    Some(match verb {
+        Verb::Subscribe => (Room::Channel, true),
+        Verb::Unsubscribe => (Room::Channel, false),
+        Verb::Psubscribe => (Room::Pattern, true),
+        Verb::Punsubscribe => (Room::Pattern, false),
+        Verb::Ssubscribe => (Room::Shard, true),
+        Verb::Sunsubscribe => (Room::Shard, false),
+        _ => return None,
+    })
+}
+
+/// Whether a connection that has subscribed can say it with RESP2.
+const fn is_for_subscribers(verb: Verb) -> bool {
+    room(verb).is_some() || matches!(verb, Verb::Ping | Verb::Quit | Verb::Reset)
+}
+
+/// How many things of the same count a connection has subscribed to: sharded channels count apart.
+fn count(post: &Post, number: u64, room: Room) -> i64 {
+    let [channels, patterns, shards] = post.counts(number);
+    (if room == Room::Shard { shards } else { channels + patterns }) as i64
+}
+
+impl Session {
+    /// What a subscriber may not say.
+    pub(super) fn check_subscriber(&self, spec: &Spec) -> Result<(), Said> {
+        let is_bound = self.is_subscriber && self.protocol == Protocol::Resp2;
+        if !is_bound || is_for_subscribers(spec.verb) {
+            return Ok(());
+        }
+        Err(Said::Error(
+            format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / \
+                 RESET are allowed in this context",
+                spec.name
+            )
+            .into(),
+        ))
+    }
+
+    /// Does it, if it is about messages.
+    pub(super) fn subscribe<R: Runtime>(
+        &mut self,
+        hub: &Hub<R>,
+        (spec, words): (&'static Spec, &Words),
+        answer: &mut Answer<'_>,
+    ) -> bool {
+        let post = hub.post();
+        match (spec.verb, room(spec.verb)) {
+            (_, Some((room, true))) => self.enter(post, room, words, answer),
+            (_, Some((room, false))) => self.leave(post, room, words, answer),
+            (Verb::Publish | Verb::Spublish, _) => self.publish(hub, (spec, words), answer),
+            (Verb::PubsubChannels | Verb::PubsubShardchannels, _) => {
+                let is_plain = spec.verb == Verb::PubsubChannels;
+                let room = if is_plain { Room::Channel } else { Room::Shard };
+                if words.len() > 3 {
+                    answer.error("ERR wrong number of arguments for 'pubsub|channels' command");
+                    return true;
+                }
+                let pattern = (words.len() == 3).then(|| words.get(2));
+                let found = post.channels(room, pattern);
+                answer.array(found.len());
+                found.iter().for_each(|name| answer.bulk(name));
+            }
+            (Verb::PubsubNumsub | Verb::PubsubShardnumsub, _) => {
+                let is_plain = spec.verb == Verb::PubsubNumsub;
+                let room = if is_plain { Room::Channel } else { Room::Shard };
+                answer.array((words.len() - 2) * 2);
+                for name in words.iter().skip(2) {
+                    answer.bulk(name);
+                    answer.integer(post.subscribers(room, name) as i64);
+                }
+            }
+            (Verb::PubsubNumpat, _) => answer.integer(post.patterns() as i64),
+            _ => return false,
+        }
+        self.is_subscriber = post.counts(self.number).iter().any(|count| *count > 0);
+        true
+    }
+
+    fn enter(&self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
+        let number = self.number;
+        for name in words.iter().skip(1) {
+            let (names, bytes) = post.held(number);
+            let bytes = bytes + name.len();
+            if names >= RESP_SUBSCRIPTIONS_MAX || bytes > RESP_SUBSCRIPTIONS_BYTES_MAX {
+                answer.error(&format!(
+                    "ERR a connection subscribes to at most {RESP_SUBSCRIPTIONS_MAX} names with \
+                     {RESP_SUBSCRIPTIONS_BYTES_MAX} bytes"
+                ));
+                continue;
+            }
+            post.enter(number, room, Bytes::copy_from_slice(name));
+            told(room, 1, Some(name), count(post, number, room), answer);
+        }
+    }
+
+    fn leave(&self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
+        let number = self.number;
+        let named = words.iter().skip(1).map(Bytes::copy_from_slice);
+        let names: Vec<Bytes> =
+            if words.len() > 1 { named.collect() } else { post.names(number, room) };
+        if names.is_empty() {
+            told(room, 2, None, count(post, number, room), answer);
+        }
+        for name in names {
+            post.leave(number, room, &name);
+            told(room, 2, Some(&name), count(post, number, room), answer);
+        }
+    }
+
+    fn publish<R: Runtime>(
+        &self,
+        hub: &Hub<R>,
+        (spec, words): (&'static Spec, &Words),
+        answer: &mut Answer<'_>,
+    ) {
+        let (channel, text) = (words.get(1), words.get(2));
+        if channel.len() + text.len() > RESP_MESSAGE_BYTES_MAX {
+            return answer.error(&format!(
+                "ERR a message has at most {RESP_MESSAGE_BYTES_MAX} bytes, with its channel"
+            ));
+        }
+        // Apart from what came together with it: it may wait for long.
+        let message = Message {
+            is_sharded: spec.verb == Verb::Spublish,
+            channel: Bytes::copy_from_slice(channel),
+            text: Bytes::copy_from_slice(text),
+        };
+        let heard = hub.post().deliver(&message);
+        hub.front().lane(self.number).spread(|out| message.put(out));
+        answer.integer(heard as i64);
+    }
+}
+
+/// Says that somebody has come or gone.
+fn told(room: Room, what: usize, name: Option<&[u8]>, count: i64, answer: &mut Answer<'_>) {
+    answer.push(3);
+    answer.bulk(names(room)[what].as_bytes());
+    answer.option(name);
+    answer.integer(count);
+}
