@@ -230,6 +230,8 @@ const PLANTED: &[Mutant] = &[
     ),
     speaking("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys"),
     speaking("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done"),
+    speaking("resp_walk_leaves_the_last_of_a_page", "SCAN leaves out the last key of a page"),
+    speaking("resp_message_told_twice", "a node tells another one twice what is published"),
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
     planted("no_fsync", "journal", "append answers before the file is synced"),

@@ -13,14 +13,18 @@
 //!
 //! What names several keys is as many operations of the history, and has one outcome.
 //!
+//! While faults happen it also walks over all keys, and must meet the one that nobody deletes, once;
+//! and it publishes numbers, which all of these clients hear, on a connection of their own: each at
+//! most once.
+//!
 //! Not here: what is asked (`load`), the client of the SDK (`cluster_client`).
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::{Buf, BytesMut};
 use trilith_engine::{
     always, mark, never,
-    runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, timeout},
+    runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, race, timeout},
 };
 
 use super::cluster_client::{Setup, key_bytes};
@@ -82,14 +86,10 @@ pub(super) struct Place {
 /// Runs the client to the end of its plan.
 pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
     let luck = rt.rng("redis");
-    let mut client = Redis { rt, luck, place, line: None, is_calm: false, setup };
-    let clock = client.rt.clock().clone();
-    let began = clock.now();
-    let plan = Arc::clone(&client.setup.plan);
-    for planned in plan.iter() {
-        clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
-        client.operation(planned).await;
-    }
+    let hears = Hears { rt: rt.clone(), luck: rt.rng("hears"), nodes: Arc::clone(&place.nodes) };
+    let (is_calm, has_counted, published) = (false, false, 0);
+    let client = Redis { rt, luck, place, line: None, is_calm, has_counted, published, setup };
+    race(client.live(), hears.live()).await;
 }
 
 struct Redis {
@@ -99,10 +99,24 @@ struct Redis {
     line: Option<Line>,
     /// Faults are over.
     is_calm: bool,
+    /// Its own number is there.
+    has_counted: bool,
+    /// What it published last.
+    published: u64,
     setup: Setup,
 }
 
 impl Redis {
+    async fn live(mut self) {
+        let clock = self.rt.clock().clone();
+        let began = clock.now();
+        let plan = Arc::clone(&self.setup.plan);
+        for planned in plan.iter() {
+            clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
+            self.operation(planned).await;
+        }
+    }
+
     async fn operation(&mut self, planned: &Planned) {
         // What was to be asked before the calm may be late.
         if !self.is_calm && (self.setup.world_ns)() < self.place.calm_from_ns {
@@ -137,6 +151,12 @@ impl Redis {
         }
         if matches!(ask, Ask::Incr(_)) && self.luck.chance(1, 4) {
             self.count(self.until()).await;
+        }
+        if self.luck.chance(1, 8) {
+            self.walk(self.until()).await;
+        }
+        if self.luck.chance(1, 4) {
+            self.publish(self.until()).await;
         }
     }
 
@@ -220,16 +240,52 @@ impl Redis {
 
     /// Many increments in one go, of a number of its own that is in no history.
     async fn count(&mut self, until: Instant) {
-        let own = format!("own{}", self.setup.client).into_bytes();
-        let words = vec![b"INCR".to_vec(), own];
+        let words = vec![b"INCR".to_vec(), self.own()];
         let all = vec![words; 10 + self.luck.range(0..60) as usize];
         let mut last = None;
         for told in self.ask_all(&all, until).await {
             if let Ok(Heard::Number(sum)) = told {
                 always!(last < Some(sum), "of many, too, what was asked first was done first");
                 last = Some(sum);
+                self.has_counted = true;
             }
         }
+    }
+
+    /// The key that is its own, and that nobody deletes.
+    fn own(&self) -> Vec<u8> {
+        format!("own{}", self.setup.client).into_bytes()
+    }
+
+    /// Walks over all keys, some at a time, as long as it is answered.
+    async fn walk(&mut self, until: Instant) {
+        let (own, is_there) = (self.own(), self.has_counted);
+        let (mut cursor, mut met) = (b"0".to_vec(), 0);
+        loop {
+            let count = (1 + self.luck.range(0..4)).to_string().into_bytes();
+            let words = vec![b"SCAN".to_vec(), cursor, b"COUNT".to_vec(), count];
+            let Ok(Heard::Many(Some(page))) = self.ask(&words, until).await else { return };
+            let [Heard::Bytes(Some(next)), Heard::Many(Some(keys))] = &page[..] else {
+                never!(true, "a page is a cursor and keys");
+                return;
+            };
+            let is_own = |key: &&Heard| matches!(key, Heard::Bytes(Some(key)) if *key == own);
+            met += keys.iter().filter(is_own).count();
+            if next == b"0" {
+                mark!("redis: a walk came to its end");
+                always!(!is_there || met == 1, "what is there throughout is met once");
+                return;
+            }
+            cursor = next.clone();
+        }
+    }
+
+    /// Says something to everybody, and nothing twice.
+    async fn publish(&mut self, until: Instant) {
+        self.published += 1;
+        let text = format!("{}:{}", self.setup.client, self.published).into_bytes();
+        let words = vec![b"PUBLISH".to_vec(), b"news".to_vec(), text];
+        let _heard = self.ask(&words, until).await.is_ok();
     }
 
     /// An increment between MULTI and EXEC, with something beside it.
@@ -371,18 +427,7 @@ impl Redis {
     }
 
     async fn connect(&mut self, until: Instant) -> Option<Line> {
-        let clock = self.rt.clock().clone();
-        while clock.now() < until {
-            let nodes = &self.place.nodes;
-            let node = self.luck.range(0..nodes.len().max(1) as u64) as usize;
-            let deadline = until.min(clock.now() + CONNECTS);
-            if let Ok(stream) = self.rt.net().connect(nodes[node], deadline).await {
-                let (reader, writer) = stream.split();
-                return Some(Line { reader, writer, bytes: BytesMut::new() });
-            }
-            clock.sleep_until(until.min(clock.now() + RESTS)).await;
-        }
-        None
+        connect(&self.rt, &mut self.luck, &self.place.nodes, until).await
     }
 
     /// Says what is no request, on a connection of its own, which must then end.
@@ -403,6 +448,64 @@ impl Redis {
             let is_refused = matches!(&told, Heard::Error(text) if text.contains("Protocol error"));
             always!(is_refused && is_over, "what is no request ends its connection");
         }
+    }
+}
+
+/// A connection to a node, whichever.
+async fn connect(
+    rt: &SimRuntime,
+    luck: &mut <SimRuntime as Runtime>::Rng,
+    nodes: &[SocketAddr],
+    until: Instant,
+) -> Option<Line> {
+    let clock = rt.clock().clone();
+    while clock.now() < until {
+        let node = luck.range(0..nodes.len().max(1) as u64) as usize;
+        let deadline = until.min(clock.now() + CONNECTS);
+        if let Ok(stream) = rt.net().connect(nodes[node], deadline).await {
+            let (reader, writer) = stream.split();
+            return Some(Line { reader, writer, bytes: BytesMut::new() });
+        }
+        clock.sleep_until(until.min(clock.now() + RESTS)).await;
+    }
+    None
+}
+
+/// Whoever hears what is published.
+struct Hears {
+    rt: SimRuntime,
+    luck: <SimRuntime as Runtime>::Rng,
+    nodes: Arc<[SocketAddr]>,
+}
+
+impl Hears {
+    async fn live(mut self) {
+        let clock = self.rt.clock().clone();
+        loop {
+            let until = clock.now() + Duration::from_secs(1);
+            if let Some(line) = connect(&self.rt, &mut self.luck, &self.nodes, until).await {
+                let _ended = listen(line).await.is_none();
+            }
+            clock.sleep_until(clock.now() + RESTS).await;
+        }
+    }
+}
+
+/// Listens as long as the connection lasts.
+async fn listen(mut line: Line) -> Option<()> {
+    let word = |heard: Option<&Heard>| match heard {
+        Some(Heard::Bytes(Some(bytes))) => String::from_utf8_lossy(bytes).into_owned(),
+        _ => String::new(),
+    };
+    line.say(&encoded(&[b"SUBSCRIBE".to_vec(), b"news".to_vec()])).await?;
+    let mut known = BTreeSet::new();
+    loop {
+        let Heard::Many(Some(parts)) = line.hear().await? else { return None };
+        if word(parts.first()) != "message" {
+            continue;
+        }
+        always!(known.insert(word(parts.get(2))), "a message is heard once");
+        mark!("redis: a message was heard");
     }
 }
 
