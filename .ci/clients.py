@@ -1,10 +1,11 @@
 """redis-py, as it is, against the demo: `.ci/run demo` starts it.
 
 What a program does with a store: strings, numbers, expiry, a pipeline, a transaction that watches,
-and going on when its node is gone. The arguments are the ports: the front door's first.
+walks over keys, messages, questions about the server, and going on when its node is gone. The arguments are the ports: the front door's first.
 """
 
 import sys
+import time
 import redis
 
 ports = [int(port) for port in sys.argv[1:]]
@@ -51,4 +52,44 @@ try:
     raise AssertionError("a word was a number")
 except redis.ResponseError as why:
     assert "not an integer" in str(why), why
+# Walks over all keys; what is there throughout is met, whatever comes and goes.
+assert node.dbsize() >= 100 and door.randomkey() is not None
+walk = node.scan_iter(match="key-*", count=7)
+met = [next(walk)]
+door.set("key-x", 1), door.delete("key-x")
+met += list(walk)
+assert len(met) == len(set(met)) and {f"key-{number}" for number in range(100)} <= set(met)
+assert sorted(door.keys("key-9?")) == [f"key-{number}" for number in range(90, 100)]
+assert list(door.scan_iter(_type="hash")) == []
+
+# What is published at one node is heard at another one, by channel and by pattern.
+hears = node.pubsub(ignore_subscribe_messages=True)
+hears.subscribe("news")
+hears.psubscribe("ne*")
+while hears.get_message(timeout=0.2):
+    pass
+assert node.publish("news", "near") == 2
+nodes[1].publish("news", "far")
+heard = []
+until = time.monotonic() + 20
+while len(heard) < 4 and time.monotonic() < until:
+    message = hears.get_message(timeout=1)
+    heard += [(message["type"], message["data"])] if message else []
+want = [(kind, text) for text in ("near", "far") for kind in ("message", "pmessage")]
+assert sorted(heard) == sorted(want), heard
+assert node.pubsub_numsub("news") == [("news", 1)] and node.pubsub_numpat() == 1
+hears.close()
+
+# What programs ask a server before they trust it, and while they run.
+ask = node.execute_command
+assert ask("WAIT", 0, 100) == 1 and ask("WAITAOF", 1, 0, 100) == [1, 1]
+assert "db0" in node.info("keyspace") and node.info()["redis_mode"] == "standalone"
+node.client_setname("clients.py")
+assert any(one["name"] == "clients.py" for one in node.client_list())
+assert node.config_set("slowlog-max-len", 64) and node.config_get("slowlog-max-len")["slowlog-max-len"] == "64"
+assert isinstance(node.slowlog_get(), list) and ask("LATENCY", "LATEST") == []
+assert node.command_count() > 80
+assert ask("CLUSTER", "KEYSLOT", "foo") == 12182
+
+assert door.flushall() and node.dbsize() == 0 and node.scan(0) == (0, [])
 print(f"redis-py {redis.__version__}: all as expected")

@@ -8,7 +8,7 @@ mod program;
 use program::{Answer, Redis, Scratch, addresses, fed, run, trilith};
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
@@ -277,5 +277,34 @@ fn a_door_without_a_place_says_so() {
     while Redis::to(base).tries(&["PING"]).as_deref() != Some("PONG") {
         assert!(Instant::now() < until, "no place was left free");
     }
+    demo.end("-TERM").ok();
+}
+
+/// Whoever it was said to, and also when a node between them is gone.
+#[test]
+fn what_is_published_at_a_node_is_heard_at_the_others() {
+    let scratch = Scratch::new("what_is_published_at_a_node_is_heard_at_the_others");
+    let base = base(12);
+    let at = |node: u16| SocketAddr::new(base.ip(), base.port() + 10 * node);
+    let mut demo = Typed::start(&scratch, &["--resp", &base.to_string()]);
+    let mut hears = TcpStream::connect(at(2)).expect("it runs");
+    hears.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket takes a timeout");
+    let mut expect = |said: &str, answer: &str| {
+        hears.write_all(said.as_bytes()).expect("it reads");
+        let mut bytes = vec![0; answer.replace('|', "\r\n").len()];
+        hears.read_exact(&mut bytes).expect("it is said in time");
+        assert_eq!(String::from_utf8_lossy(&bytes).replace("\r\n", "|"), answer);
+    };
+    expect("SUBSCRIBE news\r\n", "*3|$9|subscribe|$4|news|:1|");
+    for (node, text) in [(1, "from1"), (3, "from3")] {
+        assert_eq!(Redis::to(at(node)).ask(&["PUBLISH", "news", text]), "(integer) 0");
+        expect("", &format!("*3|$7|message|$4|news|$5|{text}|"));
+    }
+    demo.say("chaos kill 1\n", "2 of 3 nodes run");
+    let mut other = Redis::to(at(3));
+    assert_eq!(other.ask(&["PUBLISH", "news", "after"]), "(integer) 0");
+    expect("", "*3|$7|message|$4|news|$5|after|");
+    assert_eq!(Redis::to(at(2)).ask(&["PUBLISH", "news", "nears"]), "(integer) 1");
+    expect("", "*3|$7|message|$4|news|$5|nears|");
     demo.end("-TERM").ok();
 }
