@@ -5,12 +5,14 @@
 //! [`Failure`] into its exit code. Results go to standard output, everything else to standard
 //! error, so that a pipe always holds data and nothing else.
 //!
-//! Not here: the router and the HTTP door, which come later.
+//! Not here: the router, which comes later.
 
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
 mod asker;
+mod config;
 mod failure;
+mod log;
 mod out;
 mod process;
 mod progress;
@@ -34,7 +36,8 @@ use std::{
     process::ExitCode,
 };
 
-use failure::{Failure, INTERNAL, Outcome};
+use config::LogFormat;
+use failure::Outcome;
 use out::{Cell, Format, Out};
 
 /// A key-value store whose every failure can be replayed.
@@ -46,8 +49,8 @@ struct Arguments {
     output: Format,
 
     /// Also logs what happens, to standard error; a server logs at `info` without being asked.
-    #[arg(long, global = true, value_name = "LEVEL", value_parser = ["error", "warn", "info", "debug", "trace"])]
-    log: Option<String>,
+    #[arg(long, global = true, value_name = "LEVEL")]
+    log: Option<tracing::Level>,
 
     #[command(subcommand)]
     command: Command,
@@ -61,6 +64,10 @@ enum Command {
 
     /// Asks a cluster for one thing, or talks to it in Redis commands until there are no more.
     Cli(cli::Cli),
+
+    /// Shows and checks the settings of a node.
+    #[command(subcommand)]
+    Config(config::Config),
 
     /// Looks after a cluster that runs.
     #[command(subcommand)]
@@ -100,11 +107,7 @@ enum Command {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let out = Out::new(arguments.output);
-    let level = arguments.log.as_deref().or(match &arguments.command {
-        Command::Server(_) | Command::Standalone(_) => Some("info"),
-        _ => None,
-    });
-    let outcome = log_to_stderr(level).and_then(|()| run(arguments.command, out));
+    let outcome = run(arguments.command, arguments.log, out);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
@@ -116,7 +119,12 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command, out: Out) -> Outcome {
+fn run(command: Command, level: Option<tracing::Level>, out: Out) -> Outcome {
+    // A node's configuration says where nothing else does.
+    match (&command, level) {
+        (Command::Server(_) | Command::Standalone(_), _) | (_, None) => {}
+        (_, Some(level)) => log::begin(level, LogFormat::Text)?,
+    }
     match command {
         Command::Bench(bench) => bench::run(&bench, out),
         Command::Cli(cli) => cli::run(&cli, out),
@@ -131,8 +139,9 @@ fn run(command: Command, out: Out) -> Outcome {
         Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Kill(kill) => kill::run(&kill, out),
         Command::Kv(kv) => kv::run(&kv, out),
-        Command::Server(server) => server::run(server, out),
-        Command::Standalone(standalone) => standalone::run(standalone, out),
+        Command::Config(config) => config::run(&config, out),
+        Command::Server(server) => server::run(&server, level, out),
+        Command::Standalone(standalone) => standalone::run(&standalone, level, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "trilith", &mut script);
@@ -144,22 +153,6 @@ fn run(command: Command, out: Out) -> Outcome {
             ("profile", if cfg!(debug_assertions) { "debug" } else { "release" }.into()),
         ]),
     }
-}
-
-/// The events of store and node, for whoever asked for them.
-fn log_to_stderr(level: Option<&str>) -> Outcome {
-    let Some(level) = level else { return Ok(()) };
-    let level: tracing::Level = level.parse().map_err(|error| {
-        Failure::new(&INTERNAL, error, "report it: clap let a level through that tracing refuses")
-    })?;
-    tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(io::stderr)
-        .with_ansi(false)
-        // When standard error is closed, it would say so there, and panic.
-        .log_internal_errors(false)
-        .try_init()
-        .map_err(|error| Failure::new(&INTERNAL, error, "report it: two loggers in one process"))
 }
 
 #[cfg(test)]

@@ -16,7 +16,9 @@
 
 use clap::Args;
 use std::{
-    fmt, panic,
+    fmt,
+    net::SocketAddr,
+    panic,
     path::{Path, PathBuf},
     process,
     time::Duration,
@@ -43,6 +45,8 @@ use crate::{
 
 /// Where Redis clients look, unless it is said otherwise.
 pub const RESP_PORT: u16 = 7379;
+/// Where HTTP clients look, unless it is said otherwise.
+pub const HTTP_PORT: u16 = 7380;
 /// Where other nodes and our own client look, unless it is said otherwise.
 pub const PEER_PORT: u16 = 7381;
 
@@ -64,17 +68,22 @@ impl Guests {
         Duration::from_millis(self.resp_within_ms)
     }
 
-    /// Whoever reaches the port may do everything, so others reach it only if that is wanted.
+    /// As [`check_exposure`].
     pub fn check_exposure(&self, options: &NodeOptions) -> Outcome {
-        let at = options.listens_at().map_err(|why| misconfigured(&why))?;
-        let mut all = [Some(at), options.resp].into_iter().flatten();
-        let Some(at) = all.find(|at| !self.insecure && !at.ip().is_loopback()) else {
-            return Ok(());
-        };
-        let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
-        let next = "keep it in a network you trust, and add --insecure";
-        Err(Failure::new(&CONFIGURATION, cause, next))
+        check_exposure(options, self.insecure)
     }
+}
+
+/// Whoever reaches a port may do everything, so others reach it only if that is wanted.
+pub fn check_exposure(options: &NodeOptions, is_wanted: bool) -> Outcome {
+    let at = options.listens_at().map_err(|why| misconfigured(&why))?;
+    let mut all = [Some(at), options.resp, options.http].into_iter().flatten();
+    let Some(at) = all.find(|at| !is_wanted && !at.ip().is_loopback()) else {
+        return Ok(());
+    };
+    let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
+    let next = "keep it in a network you trust, and add --insecure";
+    Err(Failure::new(&CONFIGURATION, cause, next))
 }
 
 /// A node and its directory, before it runs.
@@ -102,7 +111,8 @@ impl Member {
         let started = Node::start(&os, options, ()).await;
         let node = started.map_err(|why| place.unstarted(&why))?;
         let (identity, report) = (node.identity(), node.report());
-        let resp = node.serves_resp();
+        let (resp, http) = (node.serves_resp(), node.serves_http());
+        let shown = |at: Option<SocketAddr>| at.map_or_else(|| "off".into(), |at| at.to_string());
         let told = out.facts(&[
             ("node", identity.node.0.into()),
             ("listens", node.listens().to_string().into()),
@@ -111,15 +121,17 @@ impl Member {
             ("directory", data.display().to_string().into()),
             ("directory_id", identity.directory.to_string().into()),
             ("is_new", report.created.into()),
-            ("resp", resp.map_or_else(|| "off".into(), |at| at.to_string()).into()),
+            ("resp", shown(resp).into()),
+            ("http", shown(http).into()),
         ]);
         if let Err(Failure { cause, .. }) = told {
             // Whoever read it has gone. The clients have not.
             tracing::warn!(%cause, "where it listens could not be written to standard output");
         }
-        out.next(&match resp {
-            Some(at) => format!("redis-cli -h {} -p {} set hello world", at.ip(), at.port()),
-            None => format!("trilith cli --at {} set hello world", node.listens()),
+        out.next(&match (resp, http) {
+            (Some(at), _) => format!("redis-cli -h {} -p {} set hello world", at.ip(), at.port()),
+            (None, Some(at)) => format!("curl -X PUT -d world http://{at}/v1/kv/default/hello"),
+            (None, None) => format!("trilith cli --at {} set hello world", node.listens()),
         });
         let remote = node.remote();
         match race(node.run(), told_to_stop(remote)).await {

@@ -1,16 +1,18 @@
 //! `trilith server`: one node of a cluster, over real files and sockets, until it is told to stop.
 //!
 //! Not here: how a node runs as a process and fails as one (`member.rs`), one that is alone
-//! (`standalone.rs`), clients (`cli.rs`).
+//! (`standalone.rs`), what can be said of it and where (`config`), clients (`cli.rs`).
 
 use clap::Args;
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::time::Duration;
 use trilith_engine::{raft::LeaseConfig, shard::ShardOptions, types::NodeId};
-use trilith_net::node::{Cluster, Misconfigured, NodeOptions};
+use trilith_net::node::{Cluster, NodeOptions};
 
 use crate::{
-    failure::Outcome,
-    member::{Guests, Member, misconfigured},
+    config::{Flags, SETTINGS, Settings},
+    failure::{CONFIGURATION, Failure, Outcome},
+    log,
+    member::{Member, check_exposure, misconfigured},
     out::Out,
 };
 
@@ -20,84 +22,68 @@ const LEASE_MARGIN: Duration = Duration::from_millis(100);
 /// Which node of which cluster, and where.
 #[derive(Args, Debug)]
 pub struct Server {
-    /// The number of this node, from 1.
-    #[arg(long)]
-    node: u64,
-    /// All members, this one among them; the same for every node.
-    #[arg(long, required = true, value_delimiter = ',', value_name = "1=IP:PORT,…")]
-    members: Vec<Listed>,
-    /// Where this node keeps its data; made when it is not there.
-    #[arg(long, value_name = "DIRECTORY")]
-    data: PathBuf,
-    /// The cluster's name; the same for every node.
-    #[arg(long, default_value = "default", value_name = "NAME")]
-    cluster: String,
-    /// How many groups the keys are split over; the same for every node, and for ever.
-    #[arg(long, default_value_t = 1)]
-    groups: u16,
-    /// Where to listen, when that is not this node's address among the members.
-    #[arg(long, value_name = "IP:PORT")]
-    listen: Option<SocketAddr>,
-    /// Where Redis clients are served; without it nowhere.
-    #[arg(long, value_name = "IP:PORT")]
-    resp: Option<SocketAddr>,
     #[command(flatten)]
-    guests: Guests,
-    /// How long a leader may be silent before others replace it; the same for every node.
-    #[arg(long, default_value_t = 1000, value_name = "MS", value_parser = clap::value_parser!(u64).range(50..=60_000))]
-    election_ms: u64,
-    /// How far the rates of two nodes' clocks differ at most, in millionths: given, leaders serve
-    /// reads without asking the others; the same for every node.
-    #[arg(long, value_name = "PPM", value_parser = clap::value_parser!(u32).range(1..=500_000))]
-    drift_ppm: Option<u32>,
+    flags: Flags<false>,
     /// Journals as small as the simulator's, for who wants to see them rotate.
     #[arg(long, hide = true)]
     tiny: bool,
 }
 
-/// A member and where it listens.
-#[derive(Clone, Copy, Debug)]
-struct Listed(NodeId, SocketAddr);
-
-impl FromStr for Listed {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (node, at) = text.split_once('=').ok_or("a member is like 1=127.0.0.1:7381")?;
-        let node = node.trim().parse().map_err(|why| format!("the number {node:?}: {why}"))?;
-        let at = at.trim().parse().map_err(|why| format!("the address {at:?}: {why}"))?;
-        Ok(Self(NodeId(node), at))
-    }
-}
-
 /// Runs it to its end.
-pub fn run(server: Server, out: Out) -> Outcome {
-    let options = server.options().map_err(|why| misconfigured(&why))?;
-    server.guests.check_exposure(&options)?;
-    Member { options, cluster: server.cluster, data: server.data }.run(out)
+pub fn run(server: &Server, level: Option<tracing::Level>, out: Out) -> Outcome {
+    let settings = server.flags.resolve()?;
+    log::begin(level.unwrap_or(settings.log_level), settings.log_format)?;
+    let (Some(node), Some(members), Some(data)) =
+        (settings.node, &settings.members, &settings.data)
+    else {
+        return Err(unsaid(&settings));
+    };
+    let cluster = Cluster::new(&settings.cluster, members.0.clone(), settings.groups);
+    let cluster = cluster.map_err(|why| misconfigured(&why))?;
+    let mut options = NodeOptions::new(NodeId(node), cluster);
+    apply(&settings, &mut options);
+    let election = Duration::from_millis(settings.election_ms);
+    let raft = &mut options.shard.raft;
+    raft.election = election;
+    raft.heartbeat = election / 10;
+    raft.lease = settings.drift_ppm.map(|drift_ppm| LeaseConfig {
+        duration: election.saturating_sub(LEASE_MARGIN).max(election / 2),
+        drift_ppm,
+    });
+    if server.tiny {
+        make_tiny(&mut options.shard);
+    }
+    check_exposure(&options, settings.insecure)?;
+    Member { options, cluster: settings.cluster.clone(), data: data.clone() }.run(out)
 }
 
-impl Server {
-    fn options(&self) -> Result<NodeOptions, Misconfigured> {
-        let members = self.members.iter().map(|Listed(node, at)| (*node, *at)).collect();
-        let cluster = Cluster::new(&self.cluster, members, self.groups)?;
-        let mut options = NodeOptions::new(NodeId(self.node), cluster);
-        options.listen = self.listen;
-        options.resp = self.resp;
-        options.resp_within = self.guests.within();
-        let election = Duration::from_millis(self.election_ms);
-        let raft = &mut options.shard.raft;
-        raft.election = election;
-        raft.heartbeat = election / 10;
-        raft.lease = self.drift_ppm.map(|drift_ppm| LeaseConfig {
-            duration: election.saturating_sub(LEASE_MARGIN).max(election / 2),
-            drift_ppm,
-        });
-        if self.tiny {
-            make_tiny(&mut options.shard);
-        }
-        Ok(options)
+/// What a server cannot do without, and how to say it.
+fn unsaid(settings: &Settings) -> Failure {
+    let needed = ["node.id", "cluster.members", "node.data"];
+    let lacking = SETTINGS
+        .iter()
+        .filter(|setting| needed.contains(&setting.name) && (setting.shown)(settings).is_none());
+    let (mut names, mut flags) = (Vec::new(), Vec::new());
+    for setting in lacking {
+        names.push(setting.name);
+        flags.push(format!("--{} {}", setting.flag, setting.kind));
     }
+    let next = format!("say {}, or name a file with --config", flags.join(" "));
+    Failure::new(&CONFIGURATION, format!("nothing says {}", names.join(", ")), next)
+}
+
+/// What every node takes from its settings, alone or not.
+pub fn apply(settings: &Settings, options: &mut NodeOptions) {
+    options.listen = settings.listen;
+    (options.resp, options.http) = (settings.resp, settings.http);
+    options.guests_within = Duration::from_millis(settings.within_ms);
+    let shard = &mut options.shard;
+    shard.retain_bytes = settings.retain_bytes;
+    shard.cache_bytes = settings.cache_bytes;
+    shard.compaction_bytes_per_second = settings.compaction_rate;
+    shard.scrub_bytes_per_second = settings.scrub_rate;
+    shard.journal.segment_bytes_max = settings.segment_bytes;
+    shard.journal.reserve_bytes = settings.reserve_bytes;
 }
 
 /// Within seconds journals rotate, are compacted and cut, and who was away needs a snapshot.

@@ -21,8 +21,8 @@ impl Alone {
         Self { scratch: Scratch::new(name), resp: at[0], listen: at[1] }
     }
 
-    fn arguments<'a>(data: &'a str, resp: &'a str, listen: &'a str) -> [&'a str; 7] {
-        ["standalone", "--data", data, "--resp", resp, "--listen", listen]
+    fn arguments<'a>(data: &'a str, resp: &'a str, listen: &'a str) -> [&'a str; 9] {
+        ["standalone", "--data", data, "--resp", resp, "--http", "127.0.0.1:0", "--listen", listen]
     }
 
     fn start(&self) -> Server {

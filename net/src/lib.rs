@@ -1,10 +1,11 @@
 //! How trilith speaks.
 //!
 //! - `frame`: how a stream of bytes is cut into things that were said.
-//! - `guests`: the connections that others have opened, up to so many.
+//! - `guests`: the connections that others have opened, up to so many; `ending`: how they end.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
 //! - `resp`: the Redis protocol.
+//! - `http`: HTTP/JSON.
 //! - `node`: a shard, its links and its listener, put together.
 //! - `os`: the real doors on tokio, files and sockets (feature `os`).
 //!
@@ -13,8 +14,10 @@
 //! Not here: what trilith is (`trilith-engine`), the simulated network (`trilith-sim`).
 
 pub mod client;
+mod ending;
 pub mod frame;
 mod guests;
+pub mod http;
 pub mod limits;
 pub mod node;
 pub mod peer;

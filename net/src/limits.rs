@@ -5,7 +5,9 @@
 
 use std::time::Duration;
 
-use trilith_engine::limits::{RESPONSE_BYTES_MAX, SESSION_REPLIES_MAX, TRANSACTION_CHECKS_MAX};
+use trilith_engine::limits::{
+    KEY_BYTES_MAX, RESPONSE_BYTES_MAX, SESSION_REPLIES_MAX, TRANSACTION_CHECKS_MAX,
+};
 
 /// A frame's body: an append carries at most one entry more than what it may hold, and the largest
 /// entry has 9 MiB. Room for both, and for what comes next.
@@ -170,3 +172,42 @@ pub const SLOW_WORD_BYTES_MAX: usize = 128;
 
 /// Moments of which LATENCY HISTORY tells; as Redis has it.
 pub const LATENCY_MOMENTS_MAX: usize = 160;
+
+/// The head of one HTTP request: a prefix and a key of the longest kind, each byte in three, and
+/// what browsers and proxies say of themselves.
+pub const HTTP_HEAD_BYTES_MAX: usize = 6 * KEY_BYTES_MAX + (32 << 10);
+
+/// Headers of one HTTP request; browsers and proxies send some thirty.
+pub const HTTP_HEADERS_MAX: usize = 100;
+
+/// The body of one HTTP request: the longest value, and a batch around it.
+pub const HTTP_BODY_BYTES_MAX: usize = 12 << 20;
+
+/// The line before a chunk of a body, and each of those behind the last one.
+pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
+
+/// Bodies and answers of all HTTP connections together that may be in memory: some twenty of the
+/// largest.
+pub const HTTP_BYTES_MAX: usize = 256 << 20;
+
+/// What a connection may hold without asking for a part of that.
+pub const HTTP_BYTES_FREE: usize = 64 << 10;
+
+/// Connections of HTTP clients to a node.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+
+/// How long an HTTP connection may say nothing between two requests; longer than load balancers
+/// keep one.
+pub const HTTP_SILENCE: Duration = Duration::from_secs(75);
+
+/// How long a request may take to arrive, and an answer to be taken.
+pub const HTTP_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// Keys of one page.
+pub const HTTP_PAGE_KEYS_MAX: u32 = 1000;
+
+/// Values of one page, but for the last.
+pub const HTTP_PAGE_BYTES: usize = 1 << 20;
+
+/// Steps of one batch: as many as a transaction has writes.
+pub const HTTP_BATCH_MAX: usize = 1024;

@@ -413,7 +413,7 @@ async fn pipeline(os: &Os, next: &[Manner], lines: &[&str]) -> Vec<String> {
     let lane =
         Client::start(os, &cluster.addresses, ClientOptions { groups: 2, ..cluster.options() });
     cluster.sleep(100).await;
-    let front = Front::new(os.clone(), vec![lane], 2, 1);
+    let front = Front::new(os.clone(), vec![lane].into(), 2, 1);
     let act = |line: &&str| {
         let words = split(line.as_bytes()).unwrap();
         Act::read(COMMANDS.of(&words).unwrap(), &words).unwrap().unwrap()

@@ -170,6 +170,13 @@ const fn speaking(name: &'static str, breaks: &'static str) -> Mutant {
     Mutant { name, room: "resp", breaks, hunters: Hunters::Scenarios(SPEAKING) }
 }
 
+/// Who hunts what HTTP clients see.
+const BROWSING: &[&str] = &["http_clients_are_served_through_everything"];
+
+const fn browsing(name: &'static str, breaks: &'static str) -> Mutant {
+    Mutant { name, room: "http", breaks, hunters: Hunters::Scenarios(BROWSING) }
+}
+
 /// The scenarios that hunt what shows only when nodes lose their directories.
 const REPLACING: &[&str] = &["a_cluster_loses_disks_and_gets_new_ones"];
 
@@ -232,6 +239,14 @@ const PLANTED: &[Mutant] = &[
     speaking("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done"),
     speaking("resp_walk_leaves_the_last_of_a_page", "SCAN leaves out the last key of a page"),
     speaking("resp_message_told_twice", "a node tells another one twice what is published"),
+    browsing(
+        "http_unknown_is_told_as_nothing",
+        "a write in doubt is told as one that did not happen",
+    ),
+    browsing("http_page_goes_beyond_a_group", "a page goes on where a group may have more"),
+    browsing("http_length_and_chunks_are_taken", "a request may hide in the body of another one"),
+    browsing("http_any_page_may_ask", "web pages of others may write"),
+    browsing("http_condition_is_forgotten", "a write is done whatever its condition says"),
     rotting("shard_any_version_sent", "shard", "a damaged value comes back as a later one"),
     rotting("shard_mended_value_forgotten", "shard", "the copy of a damaged value is never used"),
     planted("no_fsync", "journal", "append answers before the file is synced"),

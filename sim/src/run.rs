@@ -36,7 +36,7 @@ use crate::{
     scenario::{Draw, Scenario, Subject, family_name},
     subject::{cluster, damage, journal, links, still_store, store, toy_run},
     trace::{Keep, Line},
-    world::{Latency, NetOptions, Schedule, World},
+    world::{Latency, NetOptions, Schedule, World, WorldOptions},
 };
 
 const NANOS_PER_MS: u64 = 1_000_000;
@@ -77,6 +77,8 @@ pub struct Drawn {
     pub governed: bool,
     /// Whether every other client speaks Redis.
     pub redis: bool,
+    /// Whether every other client speaks HTTP.
+    pub http: bool,
     /// How large each disk is, for good; zero: large enough.
     pub disk_kib: u64,
     /// The load's shape.
@@ -97,6 +99,22 @@ pub struct Drawn {
     pub load: Vec<Planned>,
 }
 
+impl Drawn {
+    /// The world that a run begins in, without nodes.
+    #[must_use]
+    pub fn world(&self, request: &Request) -> World {
+        let options = WorldOptions {
+            schedule: self.schedule,
+            timer_slack: self.timer_slack,
+            net: self.net.clone(),
+            trace: request.keep,
+            planted: request.mutant.iter().cloned().collect(),
+            ..WorldOptions::default()
+        };
+        World::new(request.seed, options)
+    }
+}
+
 /// Draws a run's options. What a scenario does not vary draws nothing.
 #[must_use]
 pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
@@ -109,6 +127,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let (leases, governed) = (some(&scenario.leases) == 1, some(&scenario.governed) == 1);
     let disk_kib = some(&scenario.disk_kib);
     let redis = some(&scenario.redis) == 1;
+    let http = some(&scenario.http) == 1;
     let (time, range) = (scenario.time, &scenario.load);
     let shape = shape(scenario, &mut luck);
     let value_bytes = range.value_bytes.draw(&mut luck);
@@ -153,6 +172,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         leases,
         governed,
         redis,
+        http,
         disk_kib,
         shape,
         value_bytes,

@@ -306,6 +306,8 @@ pub struct Scenario {
     pub governed: Draw,
     /// Whether every other client speaks Redis: 1 or 0.
     pub redis: Draw,
+    /// Whether every other client speaks HTTP: 1 or 0.
+    pub http: Draw,
     /// How large each node's disk is, in KiB; 0: large enough.
     pub disk_kib: Draw,
     /// What is asked.
@@ -391,10 +393,9 @@ impl Scenario {
         let one = Draw::just(if many { 3 } else { 1 });
         let nodes = cluster.draw("nodes", one)?;
         let groups = cluster.draw("groups", Draw::just(1))?;
-        let leases = cluster.draw("leases", Draw::just(0))?;
-        let governed = cluster.draw("governed", Draw::just(0))?;
-        let redis = cluster.draw("redis", Draw::just(0))?;
-        let disk_kib = cluster.draw("disk_kib", Draw::just(0))?;
+        let mut number = |name| cluster.draw(name, Draw::just(0));
+        let (leases, governed) = (number("leases")?, number("governed")?);
+        let (redis, http, disk_kib) = (number("redis")?, number("http")?, number("disk_kib")?);
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -440,6 +441,7 @@ impl Scenario {
             leases,
             governed,
             redis,
+            http,
             disk_kib,
             load,
             faults,

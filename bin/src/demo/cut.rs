@@ -6,8 +6,8 @@
 //! ```
 //! While the gate is shut, nothing comes in and nothing goes out: who dials waits until his time is
 //! over, and who is connected hears silence, as behind a cable that was pulled. Nobody is told. When
-//! it opens, what was on its way goes on: bytes are late, never lost. The Redis port stays outside of
-//! it, so that one can ask a node that is cut off what it still knows.
+//! it opens, what was on its way goes on: bytes are late, never lost. The ports of Redis and HTTP
+//! clients stay outside of it, so that one can ask a node that is cut off what it still knows.
 //!
 //! What the gate cannot keep back is the end of a connection that one side gives up: the kernel tells
 //! the other side.
@@ -57,8 +57,8 @@ pub(super) struct Gated {
 }
 
 impl Gated {
-    /// Everything behind that gate but that one address.
-    pub(super) fn new(os: Os, gate: Gate, outside: SocketAddr) -> Self {
+    /// Everything behind that gate but those addresses.
+    pub(super) fn new(os: Os, gate: Gate, outside: [SocketAddr; 2]) -> Self {
         let net = GatedNet { net: *os.net(), gate, outside };
         Self { os, net }
     }
@@ -98,7 +98,7 @@ pub(super) struct GatedNet {
     net: OsNet,
     gate: Gate,
     /// Whoever comes there does not come through the gate.
-    outside: SocketAddr,
+    outside: [SocketAddr; 2],
 }
 
 /// Something of the network, with the gate that it is behind, if it is.
@@ -121,7 +121,7 @@ impl Net for GatedNet {
     type Stream = Behind<OsStream>;
 
     async fn listen(&self, at: SocketAddr) -> NetResult<Behind<OsListener>> {
-        let gate = (at != self.outside).then(|| self.gate.clone());
+        let gate = (!self.outside.contains(&at)).then(|| self.gate.clone());
         Ok(Behind { inner: self.net.listen(at).await?, gate })
     }
 

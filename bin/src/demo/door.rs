@@ -31,7 +31,10 @@ use trilith_net::os::run_core;
 /// that a process has.
 pub(super) const CONNECTIONS_MAX: usize = 192;
 /// What is said to one more, as Redis says it.
-const FULL: &[u8] = b"-ERR max number of clients reached\r\n";
+pub(super) const FULL_RESP: &[u8] = b"-ERR max number of clients reached\r\n";
+/// The same over HTTP.
+pub(super) const FULL_HTTP: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// How long nobody is accepted when the system has no room for a connection: it would say so again.
 const RESTS: Duration = Duration::from_millis(50);
 /// How long a connection may be silent before the kernel asks whether anybody is there, how often it
@@ -45,17 +48,17 @@ pub(super) struct Door {
 }
 
 impl Door {
-    /// Opens it. It leads nowhere yet.
+    /// Opens it, with what is told to whoever finds no place. It leads nowhere yet.
     ///
     /// # Errors
     /// When somebody else listens there, or the system has no room for another thread.
-    pub(super) fn open(at: SocketAddr) -> io::Result<Self> {
+    pub(super) fn open(at: SocketAddr, full: &'static [u8]) -> io::Result<Self> {
         let (nodes, known) = watch::channel(Vec::new());
         let listener = std::net::TcpListener::bind(at)?;
         listener.set_nonblocking(true)?;
         thread::Builder::new().name("door".to_owned()).spawn(move || {
             // No file is touched: any directory will do.
-            run_core(env::temp_dir(), |_os| listen(listener, known))
+            run_core(env::temp_dir(), |_os| listen(listener, known, full))
         })?;
         Ok(Self { nodes })
     }
@@ -69,6 +72,7 @@ impl Door {
 async fn listen(
     listener: std::net::TcpListener,
     known: watch::Receiver<Vec<SocketAddr>>,
+    full: &'static [u8],
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -76,17 +80,13 @@ async fn listen(
         match listener.accept().await {
             Ok((client, _)) => match Arc::clone(&places).try_acquire_owned() {
                 Ok(place) => _ = tokio::spawn(pass(client, known.clone(), turn, place)),
-                Err(_full) => dismiss(client),
+                // Whoever cannot take that much at once is told nothing.
+                Err(_) => _ = client.try_write(full).is_ok(),
             },
             Err(_why) => tokio::time::sleep(RESTS).await,
         }
     }
     Ok(())
-}
-
-/// Says that there is no place. Whoever cannot take that much at once is told nothing.
-fn dismiss(client: TcpStream) {
-    let _said = client.try_write(FULL).is_ok();
 }
 
 /// Whoever is there is asked now and then.

@@ -66,6 +66,7 @@ impl State {
 pub(super) struct Host {
     pub(super) number: u64,
     pub(super) resp: SocketAddr,
+    pub(super) http: SocketAddr,
     pub(super) peers: SocketAddr,
     pub(super) seen: Seen,
     pub(super) state: State,
@@ -93,10 +94,10 @@ impl Host {
     /// A node with its data there, as soon as it serves.
     pub(super) fn start(options: NodeOptions, data: PathBuf, notes: Notes) -> Outcome<Self> {
         let peers = options.listens_at().map_err(|why| misconfigured(&why))?;
-        let resp = options.resp.unwrap_or(peers);
+        let (resp, http) = (options.resp.unwrap_or(peers), options.http.unwrap_or(peers));
         let (number, seen, state) = (options.node.0, Seen::default(), State::Killed);
         let mut host =
-            Self { number, resp, peers, seen, state, options, data, notes, running: None };
+            Self { number, resp, http, peers, seen, state, options, data, notes, running: None };
         host.begin()?;
         Ok(host)
     }
@@ -109,11 +110,11 @@ impl Host {
         let (options, data) = (self.options.clone(), self.data.clone());
         let watcher =
             Watcher { node: self.number, seen: self.seen.clone(), notes: self.notes.clone() };
-        let resp = self.resp;
+        let guests = [self.resp, self.http];
         let thread =
             thread::Builder::new().name(format!("node {}", self.number)).spawn(move || {
                 let core = |os| {
-                    let gated = Gated::new(os, gate, resp);
+                    let gated = Gated::new(os, gate, guests);
                     live(gated, options, data.clone(), watcher, (started, heard))
                 };
                 run_core(data.clone(), core).map_err(|error| unthreaded(&error))?

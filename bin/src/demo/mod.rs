@@ -5,7 +5,7 @@
 //!   redis-cli, anybody ── front door ──┼──────┼─ node 2 ═╬═ over the loopback, through gates
 //!                     └────────────────┘      └─ node 3 ═╝
 //! ```
-//! Each node is the one that `trilith server` runs, on a thread of its own, with a directory and two
+//! Each node is the one that `trilith server` runs, on a thread of its own, with a directory and three
 //! ports: node n's are 10 n above the usual ones. So everything that is seen here is true of servers.
 //! At the usual Redis port itself one is passed on to a node that runs.
 //!
@@ -53,17 +53,19 @@ use trilith_net::{
 
 use crate::{
     failure::{CONFIGURATION, Failure, INPUT, Outcome},
-    member::{Guests, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
+    member::{Guests, HTTP_PORT, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
     out::Out,
 };
 use door::Door;
 use own::{Claim, Own};
-use session::Session;
+use session::{Doors, Session};
 
 /// As many as a cluster may have.
 const NODES_MAX: u16 = CLUSTER_MEMBERS_MAX as u16;
 /// The cluster's name.
 const NAME: &str = "demo";
+/// A node's port for HTTP clients, counted from that for Redis clients.
+const HTTP_ABOVE: u16 = HTTP_PORT - RESP_PORT;
 /// How far the ports of two nodes lie apart.
 const PORTS_APART: u16 = 10;
 /// A node's port for other nodes, counted from that for Redis clients.
@@ -119,8 +121,13 @@ pub fn run(demo: &Demo, out: Out) -> Outcome {
     check_directory(dir, &nodes)?;
     let count = nodes.len();
     // The nodes have ports of their own: without a front door, one knocks at these.
-    let door = Door::open(demo.resp).map(|door| (demo.resp, door)).ok();
-    let mut session = Session::start(nodes, dir, door, out)?;
+    let open = |at, full| Door::open(at, full).map(|door| (at, door)).ok();
+    let http = demo.resp.port().checked_add(HTTP_ABOVE);
+    let doors = Doors {
+        resp: open(demo.resp, door::FULL_RESP),
+        http: http.and_then(|port| open((demo.resp.ip(), port).into(), door::FULL_HTTP)),
+    };
+    let mut session = Session::start(nodes, dir, doors, out)?;
     let what = format!("{count} nodes in one process, with their data in {}", dir.display());
     out.say(&format!("{what}, {fate}\n"))?;
     converse(&mut session, &events, out)
@@ -158,20 +165,21 @@ impl Demo {
     fn plan(&self) -> Outcome<Vec<NodeOptions>> {
         let places = (1..=self.nodes).map(|node| {
             let port = |above| self.resp.port().checked_add(PORTS_APART * node + above);
-            let (resp, peers) = port(0).zip(port(PEERS_ABOVE)).ok_or_else(|| {
+            let ports = [port(0), port(HTTP_ABOVE), port(PEERS_ABOVE)];
+            let [Some(resp), Some(http), Some(peers)] = ports else {
                 let cause = format!("there is no port {} above {}", PORTS_APART * node, self.resp);
-                Failure::new(&CONFIGURATION, cause, "name a lower port with --resp")
-            })?;
-            let ip = self.resp.ip();
-            Ok((NodeId(node.into()), SocketAddr::new(ip, resp), SocketAddr::new(ip, peers)))
+                return Err(Failure::new(&CONFIGURATION, cause, "name a lower port with --resp"));
+            };
+            let at = |port| SocketAddr::new(self.resp.ip(), port);
+            Ok((NodeId(node.into()), [at(resp), at(http), at(peers)]))
         });
         let places = places.collect::<Outcome<Vec<_>>>()?;
-        let members = places.iter().map(|(node, _, peers)| (*node, *peers)).collect();
+        let members = places.iter().map(|(node, [.., peers])| (*node, *peers)).collect();
         let cluster = Cluster::new(NAME, members, 1).map_err(|why| misconfigured(&why))?;
-        let plan = places.into_iter().map(|(node, resp, _)| {
+        let plan = places.into_iter().map(|(node, [resp, http, _])| {
             let mut options = NodeOptions::new(node, cluster.clone());
-            options.resp = Some(resp);
-            options.resp_within = self.guests.within();
+            (options.resp, options.http) = (Some(resp), Some(http));
+            options.guests_within = self.guests.within();
             self.guests.check_exposure(&options)?;
             Ok(options)
         });

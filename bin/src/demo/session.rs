@@ -31,12 +31,17 @@ const NEXT_LEADS_WITHIN: Duration = Duration::from_secs(5);
 /// How often nodes are looked at while something is waited for.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
+/// The ways in for others, and where they are.
+pub(super) struct Doors {
+    pub(super) resp: Option<(SocketAddr, Door)>,
+    pub(super) http: Option<(SocketAddr, Door)>,
+}
+
 /// A cluster and who talks to it.
 pub(super) struct Session {
     hosts: Vec<Host>,
     asker: Asker,
-    /// The way in for others, and where it is.
-    door: Option<(SocketAddr, Door)>,
+    doors: Doors,
     notes: Notes,
     out: Out,
 }
@@ -46,40 +51,46 @@ impl Session {
     pub(super) fn start(
         nodes: Vec<NodeOptions>,
         dir: &Path,
-        door: Option<(SocketAddr, Door)>,
+        doors: Doors,
         out: Out,
     ) -> Outcome<Self> {
         let notes = Notes::default();
-        let within = nodes.iter().map(|options| options.resp_within).max().unwrap_or_default();
+        let within = nodes.iter().map(|options| options.guests_within).max().unwrap_or_default();
         let hosts = nodes.into_iter().map(|options| {
             let data = directory(dir, options.node);
             Host::start(options, data, notes.clone())
         });
         let hosts = hosts.collect::<Outcome<Vec<_>>>()?;
-        let session = Self { hosts, asker: Asker::new(within), door, notes, out };
+        let session = Self { hosts, asker: Asker::new(within), doors, notes, out };
         if session.leader_within(LEADS_WITHIN).is_none() {
             let cause = format!("no node leads after {} s", LEADS_WITHIN.as_secs());
             return Err(Failure::new(&UNANSWERED, cause, "trilith --log info demo tells more"));
         }
-        session.tell_the_door();
+        session.tell_the_doors();
         Ok(session)
     }
 
-    fn tell_the_door(&self) {
-        if let Some((_, door)) = &self.door {
+    fn tell_the_doors(&self) {
+        if let Some((_, door)) = &self.doors.resp {
             door.leads_to(self.reachable());
+        }
+        if let Some((_, door)) = &self.doors.http {
+            door.leads_to(self.those_reachable().map(|host| host.http).collect());
         }
     }
 
     /// The first words.
     pub(super) fn introduce(&self) -> Outcome {
         self.status()?;
-        let first = self.hosts.first().map(|host| host.resp);
-        let Some(at) = self.door.as_ref().map(|(at, _)| *at).or(first) else { return Ok(()) };
-        let (ip, port) = (at.ip(), at.port());
+        let Some(first) = self.hosts.first() else { return Ok(()) };
+        let place = |door: &Option<(SocketAddr, Door)>| door.as_ref().map(|(at, _)| *at);
+        let resp = place(&self.doors.resp).unwrap_or(first.resp);
+        let http = place(&self.doors.http).unwrap_or(first.http);
+        let (ip, port) = (resp.ip(), resp.port());
         self.out.say(&format!("\nnext: redis-cli -h {ip} -p {port} set hello world"))?;
+        self.out.say(&format!("      curl http://{http}/v1/kv/default/hello"))?;
         self.out.say("or type it here, and then: chaos kill leader; see help")?;
-        match &self.door {
+        match &self.doors.resp {
             Some(_) => self.out.say(&format!("(port {port} leads to any node that runs)")),
             None => self.out.say("(the usual port is taken: this is a node's own)"),
         }
@@ -92,7 +103,7 @@ impl Session {
                 self.out.say(&format!("node {} has ended by itself: {failure}", host.number))?;
             }
         }
-        self.tell_the_door();
+        self.tell_the_doors();
         match prompt::read(line) {
             Line::Nothing => {}
             Line::Quit => return Ok(true),
@@ -126,12 +137,13 @@ impl Session {
 
     /// Where somebody may be asked: of nodes that run, and of nobody else as long as there are any.
     fn reachable(&self) -> Vec<SocketAddr> {
-        let those = |state| {
-            let hosts = self.hosts.iter().filter(move |host| host.state == state);
-            hosts.map(|host| host.resp).collect::<Vec<_>>()
-        };
-        let running = those(State::Runs);
-        if running.is_empty() { those(State::Cut) } else { running }
+        self.those_reachable().map(|host| host.resp).collect()
+    }
+
+    fn those_reachable(&self) -> impl Iterator<Item = &Host> {
+        let is_running = self.hosts.iter().any(|host| host.state == State::Runs);
+        let wanted = if is_running { State::Runs } else { State::Cut };
+        self.hosts.iter().filter(move |host| host.state == wanted)
     }
 
     /// The node that leads by the newest term, as far as can be seen. One that is cut off or stands
@@ -195,7 +207,7 @@ impl Session {
                 self.out.say(&format!("node {number} {now}, as before"))?;
             }
         }
-        self.tell_the_door();
+        self.tell_the_doors();
         let count = self.hosts.len();
         let run = self.hosts.iter().filter(|host| host.state == State::Runs).count();
         let means = match run {
@@ -223,10 +235,11 @@ impl Session {
                 glance.term.into(),
                 glance.commit.into(),
                 host.resp.to_string().into(),
+                host.http.to_string().into(),
                 host.peers.to_string().into(),
             ]
         });
-        let columns = ["node", "state", "role", "term", "committed", "redis", "peers"];
+        let columns = ["node", "state", "role", "term", "committed", "redis", "http", "peers"];
         self.out.table(&columns, &rows.collect::<Vec<_>>())
     }
 

@@ -3,9 +3,9 @@
 //! A client has room for a bounded number of calls, and a session in every group that it writes to;
 //! so connections of other protocols share a few of them.
 //!
-//! Not here: what they are asked (`resp/front.rs`).
+//! Not here: what they are asked (`resp/front.rs`, `http/desk.rs`).
 
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::Arc};
 
 use trilith_engine::{
     runtime::{Runtime, Sender},
@@ -33,7 +33,7 @@ pub(super) fn open<R: Runtime>(
     identity: Identity,
     cluster: &Cluster,
     into: &Sender<Inbound>,
-) -> (Vec<Client<R>>, Vec<Ear<R>>) {
+) -> (Arc<[Client<R>]>, Vec<Ear<R>>) {
     let node = identity.node;
     let others = cluster.members().iter().filter(|(member, _)| *member != node);
     let others: Vec<SocketAddr> = others.map(|(_, at)| *at).collect();
@@ -43,5 +43,6 @@ pub(super) fn open<R: Runtime>(
         let options = ClientOptions { cluster: own, groups, ..ClientOptions::default() };
         Client::inside(rt, inside, &others, options)
     });
-    lanes.unzip()
+    let (lanes, ears): (Vec<Client<R>>, _) = lanes.unzip();
+    (lanes.into(), ears)
 }

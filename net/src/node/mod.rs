@@ -5,8 +5,8 @@
 //!                                   ▲        └────► watch: every packet, step and applied entry
 //!                        remote ────┘
 //! ```
-//! Redis clients come to a port of their own; what they ask goes to the inbox by clients that are
-//! inside the node (`lanes.rs`), and from there to whoever leads.
+//! Redis and HTTP clients come to ports of their own; what they ask goes to the inbox by clients that
+//! are inside the node (`lanes.rs`), and from there to whoever leads.
 //!
 //! The same on real machines and in the simulator. A node is one core: the shard is a task, and so
 //! is each connection, all on one thread. They meet in two places: the inbox, which is bounded, and
@@ -29,7 +29,15 @@ mod sizes;
 pub use cluster::{Cluster, Misconfigured};
 pub use sizes::Sizes;
 
-use std::{fmt, net::SocketAddr, time::Duration};
+use std::{
+    fmt,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use trilith_engine::{
     command::Response,
@@ -42,13 +50,15 @@ use trilith_engine::{
 };
 
 use crate::{
-    client::Ear,
+    client::{Client, Ear},
+    http::{self, desk::Desk},
     limits::NODE_INBOX,
     peer::{LinkOptions, Links, Setup, hello::Identity},
     resp::{
         front::{Front, Mood},
         hub::{Facts, Hub},
-        serve::Port,
+        post::Post,
+        serve,
     },
 };
 
@@ -66,8 +76,10 @@ pub struct NodeOptions {
     pub listen: Option<SocketAddr>,
     /// Where Redis clients are served, if they are.
     pub resp: Option<SocketAddr>,
-    /// How long what a Redis client asks may take.
-    pub resp_within: Duration,
+    /// Where HTTP clients are served, if they are.
+    pub http: Option<SocketAddr>,
+    /// How long what a Redis or HTTP client asks may take.
+    pub guests_within: Duration,
     /// The shard's part.
     pub shard: ShardOptions,
     /// The links' part.
@@ -79,8 +91,9 @@ impl NodeOptions {
     #[must_use]
     pub fn new(node: NodeId, cluster: Cluster) -> Self {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
-        let resp_within = Mood::default().within;
-        Self { node, cluster, listen: None, resp: None, resp_within, shard, links }
+        let guests_within = Mood::default().within;
+        let (listen, resp, http) = (None, None, None);
+        Self { node, cluster, listen, resp, http, guests_within, shard, links }
     }
 
     /// Where the node listens.
@@ -221,9 +234,10 @@ pub struct Node<R: Runtime, W: Watch = ()> {
     into: Sender<Inbound>,
     identity: Identity,
     listens: SocketAddr,
-    /// Where Redis clients are served.
-    resp: Option<Port<R>>,
+    guests: Guests<R>,
     report: OpenReport,
+    /// Whether it has been told to end.
+    ends: Arc<AtomicBool>,
 }
 
 impl<R: Runtime, W: Watch> Node<R, W> {
@@ -233,16 +247,10 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
-        let NodeOptions { node, cluster, resp, resp_within, shard, links, .. } = options;
+        let NodeOptions { node, cluster, resp, http, guests_within, shard, links, .. } = options;
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
-        let door = match resp {
-            Some(at) => {
-                let door = rt.net().listen(at).await;
-                Some(door.map_err(|why| StartError::Listen(at, why))?)
-            }
-            None => None,
-        };
+        let doors = [door(rt, resp).await?, door(rt, http).await?];
         let wire = Wire { links: None, ears: Vec::new(), watch };
         let opened = Shard::open(rt.clone(), shard, node, &cluster.founding(), wire).await;
         let (mut shard, report) = opened?;
@@ -253,22 +261,22 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let links = Links::start(rt, setup, listener, into.clone());
         let post = links.post();
         shard.outbox_mut().links = Some(links);
-        let resp = door.map(|door| {
-            let facts = facts(identity, door.local());
+        let (mut guests, ends) = (Guests { resp: None, http: None }, Arc::default());
+        if doors.iter().any(Option::is_some) {
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
-            let front = Front::new(rt.clone(), lanes, cluster.groups(), cluster.members().len());
-            Port::open(Hub::new(rt.clone(), front, post, resp_within, facts), door)
-        });
-        Ok(Self { shard, inbox, into, identity, listens, resp, report })
+            let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));
+            guests = Guests::welcome(rt, doors, shared, (identity, post), guests_within, told);
+        }
+        Ok(Self { shard, inbox, into, identity, listens, guests, report, ends })
     }
 
     /// Runs until it is told to stop, or must.
     pub async fn run(self) -> Stopped {
         let stopped = self.shard.run(self.inbox).await;
-        if let (Stopped::Asked, Some(port)) = (&stopped, self.resp) {
+        if stopped == Stopped::Asked {
             // What the shard answered last is still to be written.
-            port.end().await;
+            self.guests.end().await;
         }
         stopped
     }
@@ -276,7 +284,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// What tells it things while it runs.
     #[must_use]
     pub fn remote(&self) -> Remote {
-        Remote(self.into.clone())
+        Remote { into: self.into.clone(), ends: Arc::clone(&self.ends) }
     }
 
     /// Who it is.
@@ -294,7 +302,13 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// Where Redis clients are served.
     #[must_use]
     pub fn serves_resp(&self) -> Option<SocketAddr> {
-        self.resp.as_ref().map(Port::at)
+        self.guests.resp.as_ref().map(serve::Port::at)
+    }
+
+    /// Where HTTP clients are served.
+    #[must_use]
+    pub fn serves_http(&self) -> Option<SocketAddr> {
+        self.guests.http.as_ref().map(http::serve::Port::at)
     }
 
     /// What opening its directory found.
@@ -304,7 +318,66 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     }
 }
 
-/// What the node tells Redis clients of itself.
+/// Takes an address, if there is one.
+async fn door<R: Runtime>(
+    rt: &R,
+    at: Option<SocketAddr>,
+) -> Result<Option<<R::Net as Net>::Listener>, StartError> {
+    match at {
+        None => Ok(None),
+        Some(at) => {
+            let door = rt.net().listen(at).await;
+            door.map(Some).map_err(|why| StartError::Listen(at, why))
+        }
+    }
+}
+
+/// The ports of other protocols.
+struct Guests<R: Runtime> {
+    resp: Option<serve::Port<R>>,
+    http: Option<http::serve::Port<R>>,
+}
+
+impl<R: Runtime> Guests<R> {
+    /// Serves who comes to these listeners, of Redis and of HTTP.
+    fn welcome<L: Listener>(
+        rt: &R,
+        [resp, http]: [Option<L>; 2],
+        (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
+        (identity, post): (Identity, Arc<Post>),
+        within: Duration,
+        ends: Arc<AtomicBool>,
+    ) -> Self {
+        let (groups, members) = (cluster.groups(), cluster.members().len());
+        let resp = resp.map(|door| {
+            let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
+            let facts = facts(identity, door.local());
+            serve::Port::open(Hub::new(rt.clone(), front, post, within, facts), door)
+        });
+        let http = http.map(|door| {
+            let (at, shape) = (door.local(), (groups, members > 1));
+            let known = (facts(identity, at), at);
+            let desk = Desk::new(rt.clone(), Arc::clone(lanes), shape, known, within, ends);
+            http::serve::Port::open(desk, door)
+        });
+        Self { resp, http }
+    }
+
+    /// Ends them in order, both at once.
+    async fn end(self) {
+        if let Some(port) = &self.http {
+            port.begin_to_end();
+        }
+        if let Some(port) = self.resp {
+            port.end().await;
+        }
+        if let Some(port) = self.http {
+            port.end().await;
+        }
+    }
+}
+
+/// What the node tells Redis and HTTP clients of itself.
 fn facts(identity: Identity, at: SocketAddr) -> Facts {
     Facts {
         version: env!("CARGO_PKG_VERSION"),
@@ -317,17 +390,22 @@ fn facts(identity: Identity, at: SocketAddr) -> Facts {
 
 /// A hand on a node that runs.
 #[derive(Clone, Debug)]
-pub struct Remote(Sender<Inbound>);
+pub struct Remote {
+    into: Sender<Inbound>,
+    ends: Arc<AtomicBool>,
+}
 
 impl Remote {
     /// Tells the shard, as soon as it has room. Whether somebody is there.
     pub async fn tell(&self, inbound: Inbound) -> bool {
-        self.0.send(inbound).await.is_ok()
+        self.into.send(inbound).await.is_ok()
     }
 
     /// Ends the node in order: it hands its leaderships over, answers what it has begun, refuses
     /// what is new, and then [`Node::run`] ends.
     pub async fn stop(&self) {
+        // Whoever asks whether it is ready hears of it first.
+        self.ends.store(true, Ordering::Relaxed);
         // Nobody there: it has stopped.
         let _told = self.tell(Inbound::Stop).await;
     }

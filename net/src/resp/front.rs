@@ -26,7 +26,8 @@
 
 use bytes::Bytes;
 use std::{
-    borrow::Cow, collections::BTreeMap, future::poll_fn, pin::Pin, task::Poll, time::Duration,
+    borrow::Cow, collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll,
+    time::Duration,
 };
 use trilith_engine::{
     command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response},
@@ -114,7 +115,7 @@ impl Direct {
 pub struct Front<R: Runtime> {
     runtime: R,
     /// Each has its own numbers, and so its own room for what is under way.
-    lanes: Vec<Client<R>>,
+    lanes: Arc<[Client<R>]>,
     groups: u16,
     /// How many nodes there are. Where there are several, keys may come to lie apart that lie
     /// together now.
@@ -125,7 +126,7 @@ impl<R: Runtime> Front<R> {
     /// Over these clients, of a cluster whose slots are split over so many groups and that has so
     /// many nodes.
     #[must_use]
-    pub const fn new(runtime: R, lanes: Vec<Client<R>>, groups: u16, members: usize) -> Self {
+    pub const fn new(runtime: R, lanes: Arc<[Client<R>]>, groups: u16, members: usize) -> Self {
         Self { runtime, lanes, groups, members }
     }
 

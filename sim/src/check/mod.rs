@@ -2,7 +2,7 @@
 //!
 //! A judge reads what a run left behind (a history, the states of the replicas, samples of sizes)
 //! and answers with a [`Verdict`]. It never looks at the code it judges, only at what that code
-//! did; so the same judge serves the toy, the embedded store and, later, the cluster.
+//! did; so the same judge serves the toy, the embedded store and the cluster.
 //!
 //! Every judge has a canary: the smallest input it must refuse. `canaries` lists them all, a
 //! test runs them, and so does `trilith-sim list`: a judge that lets its canary pass is not a
@@ -29,7 +29,7 @@
 //! | `cycles` | transactions on lists are strictly serializable |
 //! | `beliefs` | no `always!` or `never!` of the code was false, and nothing panicked |
 //!
-//! Not here: Raft's, the leaderless and the slots' judges; they arrive with what they judge.
+//! Not here: the leaderless and the slots' judges; they arrive with what they judge.
 
 use std::fmt;
 

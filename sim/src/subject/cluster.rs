@@ -32,7 +32,7 @@ use trilith_net::node::{Cluster, Node, NodeOptions as Options, Sizes, Watch};
 
 use super::{
     cluster_client::{self, Looked},
-    cluster_dealer, cluster_governor, cluster_mortal,
+    cluster_dealer, cluster_governor, cluster_guest, cluster_http, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
     cluster_reader, cluster_redis,
     toy_run::settle,
@@ -45,7 +45,7 @@ use crate::{
     os::SimRuntime,
     run::{Drawn, Evidence, Request as Run},
     scenario::Scenario,
-    world::{self, NodeOptions, World, WorldOptions},
+    world::{self, NodeOptions, World},
 };
 
 /// How long a supervisor waits before it starts a process again that has ended by itself.
@@ -70,6 +70,8 @@ const ALL_EVERY: Duration = Duration::from_millis(100);
 const PORT: u16 = 7381;
 /// Where they serve Redis clients, if they do.
 const RESP_PORT: u16 = 7379;
+/// And HTTP clients here.
+const HTTP_PORT: u16 = 7380;
 /// How long what they ask may take: less than they wait, so that they hear of it.
 const RESP_WITHIN: Duration = Duration::from_millis(800);
 
@@ -112,6 +114,7 @@ struct Setup {
     groups: u32,
     leases: bool,
     redis: bool,
+    http: bool,
     /// Whether it reads all it has, to see whether it is still whole.
     scrubs: bool,
     /// Until when the groups are governed.
@@ -198,14 +201,14 @@ impl Watch for Shown {
 /// Runs the scenario to its end.
 #[must_use]
 pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidence) {
-    let mut world = world_of(request, drawn);
+    let mut world = drawn.world(request);
     let asks = |judge: &str| scenario.judges.iter().any(|asked| asked == judge);
     let (glass, desk) = (Glass::default(), Desk::new(&drawn.families));
     let governed = drawn.governed.then(|| Duration::from_millis(scenario.time.chaos_ms));
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
-    // What a Redis client says while its node closes is lost, and nobody asks it again for him.
-    let stopped = if drawn.redis { time.chaos_ms } else { end };
+    // What a guest says while his node closes is lost, and nobody asks it again for him.
+    let stopped = if drawn.redis || drawn.http { time.chaos_ms } else { end };
     let stopped = Duration::from_millis(stopped).saturating_sub(SETTLES);
     let (offsets, mut put_right) = if asks("mortal") {
         cluster_mortal::wrong_clocks(request.seed, drawn.nodes, time.chaos_ms)
@@ -268,18 +271,6 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     (world, evidence)
 }
 
-fn world_of(request: &Run, drawn: &Drawn) -> World {
-    let options = WorldOptions {
-        schedule: drawn.schedule,
-        timer_slack: drawn.timer_slack,
-        net: drawn.net.clone(),
-        trace: request.keep,
-        planted: request.mutant.iter().cloned().collect(),
-        ..WorldOptions::default()
-    };
-    World::new(request.seed, options)
-}
-
 /// Adds the clients. Answers how many are not done.
 fn add_clients(
     world: &mut World,
@@ -295,9 +286,10 @@ fn add_clients(
             drawn.load.iter().filter(|one| one.client == client).copied().collect();
         let (recorder, notes) = (recorder.clone(), notes.clone());
         let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
-        let resp = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), RESP_PORT));
-        let resp = resp.collect::<Arc<[_]>>();
-        let is_redis = drawn.redis && client % 2 == 1;
+        let (is_http, is_redis) = (drawn.http && client % 2 == 1, drawn.redis && client % 2 == 1);
+        let port = if is_http { HTTP_PORT } else { RESP_PORT };
+        let doors = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), port));
+        let doors = doors.collect::<Arc<[_]>>();
         let (keys, calm_from_ns) = (drawn.shape.keys, drawn.shape.calm_from_ns);
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
@@ -311,10 +303,12 @@ fn add_clients(
                 notes: notes.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
-            let place = cluster_redis::Place { nodes: Arc::clone(&resp), keys, calm_from_ns };
+            let place = cluster_guest::Place { nodes: Arc::clone(&doors), keys, calm_from_ns };
             let busy = Arc::clone(&busy);
             async move {
-                if is_redis {
+                if is_http {
+                    cluster_http::run(runtime, place, setup).await;
+                } else if is_redis {
                     cluster_redis::run(runtime, place, setup).await;
                 } else {
                     cluster_client::run(runtime, setup).await;
@@ -404,7 +398,7 @@ fn add_nodes(
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
-    let redis = drawn.redis;
+    let (redis, http) = (drawn.redis, drawn.http);
     let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
@@ -416,6 +410,7 @@ fn add_nodes(
             groups,
             leases,
             redis,
+            http,
             scrubs,
             governed,
             stopped,
@@ -498,15 +493,16 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, redis, scrubs, governed, .. } = setup;
+    let Setup { node, nodes, groups, leases, redis, http, scrubs, governed, .. } = setup;
     let Setup { stopped, quiet_ns, glass, desk, .. } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
-    options.resp_within = RESP_WITHIN;
+    options.guests_within = RESP_WITHIN;
     options.resp = redis.then(|| world::address(world::NodeId(node), RESP_PORT));
+    options.http = http.then(|| world::address(world::NodeId(node), HTTP_PORT));
     let (sizes_at, all_at) = (Moment::default(), Moment::default());
     let shown =
         Shown { node: own, life, rt: rt.clone(), glass: glass.clone(), sizes_at, all_at, quiet_ns };

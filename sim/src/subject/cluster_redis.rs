@@ -27,7 +27,10 @@ use trilith_engine::{
     runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, race, timeout},
 };
 
-use super::cluster_client::{Setup, key_bytes};
+use super::{
+    cluster_client::{Setup, key_bytes},
+    cluster_guest::Place,
+};
 use crate::{
     history::{Answer, Call, Key, OpId, Outcome, Value},
     load::{Ask, Planned},
@@ -71,16 +74,6 @@ struct Line {
     reader: <Streams as Stream>::Reader,
     writer: <Streams as Stream>::Writer,
     bytes: BytesMut,
-}
-
-/// What it is told beside what every client is told.
-pub(super) struct Place {
-    /// Where the nodes serve it.
-    pub(super) nodes: Arc<[SocketAddr]>,
-    /// How many keys there are beside the sums.
-    pub(super) keys: u32,
-    /// What is asked from then on must be done.
-    pub(super) calm_from_ns: u64,
 }
 
 /// Runs the client to the end of its plan.

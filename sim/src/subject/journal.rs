@@ -39,7 +39,7 @@ use crate::{
     run::{Drawn, Evidence, Request},
     scenario::Scenario,
     subject::toy_run::settle,
-    world::{NodeOptions, World, WorldOptions},
+    world::{NodeOptions, World},
 };
 
 const GROUP: GroupId = GroupId(1);
@@ -149,14 +149,7 @@ pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evi
         value_bytes: drawn.value_bytes,
         options,
     })));
-    let world_options = WorldOptions {
-        schedule: drawn.schedule,
-        timer_slack: drawn.timer_slack,
-        trace: request.keep,
-        planted: request.mutant.iter().cloned().collect(),
-        ..WorldOptions::default()
-    };
-    let mut world = World::new(request.seed, world_options);
+    let mut world = drawn.world(request);
     let lives = shared.clone();
     world.add("store", NodeOptions::default(), move |runtime| {
         let shared = lives.clone();

@@ -49,7 +49,7 @@ use crate::{
     os::SimRuntime,
     run::{Drawn, Evidence, Request},
     scenario::Scenario,
-    world::{self, Latency, NetOptions, NodeOptions, World, WorldOptions},
+    world::{self, Latency, NetOptions, NodeOptions, World},
 };
 
 /// Where members listen.
@@ -123,15 +123,7 @@ impl Shared {
 /// Runs the scenario to its end.
 #[must_use]
 pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evidence) {
-    let options = WorldOptions {
-        schedule: drawn.schedule,
-        timer_slack: drawn.timer_slack,
-        net: drawn.net.clone(),
-        trace: request.keep,
-        planted: request.mutant.iter().cloned().collect(),
-        ..WorldOptions::default()
-    };
-    let mut world = World::new(request.seed, options);
+    let mut world = drawn.world(request);
     let shared = Shared::default();
     let nodes = drawn.nodes.max(2);
     let mut luck = Luck::new(request.seed, Domain::Named("links subject"));

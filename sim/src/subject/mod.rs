@@ -16,6 +16,8 @@ pub mod cluster;
 pub mod cluster_client;
 pub mod cluster_dealer;
 pub mod cluster_governor;
+mod cluster_guest;
+mod cluster_http;
 pub mod cluster_mortal;
 pub mod cluster_operator;
 pub mod cluster_reader;

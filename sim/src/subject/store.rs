@@ -53,7 +53,7 @@ use crate::{
     os::{SimHandle, SimRuntime},
     run::{Drawn, Evidence, Request},
     scenario::Scenario,
-    world::{NodeId, NodeOptions, World, WorldOptions},
+    world::{NodeId, NodeOptions, World},
 };
 
 /// How long a supervisor waits before it starts a life again that has ended by itself.
@@ -158,14 +158,7 @@ fn bench(request: &Request, drawn: &Drawn) -> Bench {
 #[must_use]
 pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evidence) {
     let shared = Shared(Arc::new(Mutex::new(bench(request, drawn))));
-    let world_options = WorldOptions {
-        schedule: drawn.schedule,
-        timer_slack: drawn.timer_slack,
-        trace: request.keep,
-        planted: request.mutant.iter().cloned().collect(),
-        ..WorldOptions::default()
-    };
-    let mut world = World::new(request.seed, world_options);
+    let mut world = drawn.world(request);
     let lives = shared.clone();
     world.add("store", NodeOptions::default(), move |runtime| {
         let shared = lives.clone();

@@ -20,7 +20,7 @@ use crate::{
     run::{Drawn, Evidence, Request, order},
     scenario::Scenario,
     twice::Leak,
-    world::{NodeOptions, World, WorldOptions},
+    world::{NodeOptions, World},
 };
 
 /// How long a supervisor waits before it starts a process again that has ended by itself.
@@ -33,17 +33,7 @@ const PATIENCE: Duration = Duration::from_millis(1200);
 pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evidence) {
     let bugs = scenario.bugs.iter().chain(&request.mutant).filter_map(|name| name.parse().ok());
     let bugs = Bugs::of(&bugs.collect::<Vec<_>>());
-    let mut world = World::new(
-        request.seed,
-        WorldOptions {
-            schedule: drawn.schedule,
-            timer_slack: drawn.timer_slack,
-            net: drawn.net.clone(),
-            trace: request.keep,
-            planted: request.mutant.iter().cloned().collect(),
-            ..WorldOptions::default()
-        },
-    );
+    let mut world = drawn.world(request);
     let glass = Glass::default();
     add_toys(&mut world, drawn.nodes, scenario.leak, &bugs, &glass);
     let recorder = Recorder::default();

@@ -288,7 +288,7 @@ fn cuts_delay_bytes_and_holds_too() {
         });
         begin(&mut world);
         world.run_for(secs(10));
-        assert_eq!(log.all(), []);
+        assert!(log.all().is_empty());
         end(&mut world);
         world.run_for(secs(40));
         let took = log.all()[0];

@@ -1,0 +1,159 @@
+//! `trilith config`: what settings there are, what they are now, and whether a file is in order.
+//!
+//! Not here: how they are read (`mod.rs`).
+
+use clap::Subcommand;
+use std::{fmt::Write as _, path::PathBuf};
+
+use super::{Resolved, SETTINGS, Settings};
+use crate::{
+    failure::Outcome,
+    out::{Cell, Out},
+};
+
+/// Settings, and where they come from.
+#[derive(Debug, Subcommand)]
+pub enum Config {
+    /// Reads a file as a server would, with the environment, and says everything that is wrong.
+    Check {
+        /// Which.
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Shows every setting as a server would have it.
+    Show {
+        /// With this file.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// And where each comes from.
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Writes a file with every setting and its default, to begin with.
+    Default,
+}
+
+/// Runs it.
+///
+/// # Errors
+/// What is wrong with the settings.
+pub fn run(config: &Config, out: Out) -> Outcome {
+    match config {
+        Config::Check { file } => {
+            let resolved = Resolved::read(Some(file), Vec::new())?;
+            let is_said = |origin: &&super::Origin| **origin != super::Origin::Default;
+            let said = resolved.origins.iter().filter(is_said).count();
+            out.facts(&[("settings", said.into()), ("wrong", 0_u64.into())])?;
+            out.next(&format!("trilith server --config {}", file.display()));
+            Ok(())
+        }
+        Config::Show { config, origin } => {
+            let resolved = Resolved::read(config.as_deref(), Vec::new())?;
+            let rows = SETTINGS.iter().zip(&resolved.origins).map(|(setting, from)| {
+                let value = (setting.shown)(&resolved.settings).map_or(Cell::Absent, Cell::from);
+                let mut row = vec![setting.name.into(), value, setting.scope.word().into()];
+                if *origin {
+                    row.push(from.to_string().into());
+                }
+                row
+            });
+            let columns: &[&str] = if *origin {
+                &["setting", "value", "scope", "origin"]
+            } else {
+                &["setting", "value", "scope"]
+            };
+            out.table(columns, &rows.collect::<Vec<Vec<Cell>>>())
+        }
+        Config::Default => out.raw(default_file().as_bytes()),
+    }
+}
+
+/// A file with every setting; what has no default is commented out.
+fn default_file() -> String {
+    let mut text = String::from(
+        "# Settings of trilith. The environment is stronger (TRILITH_RAFT__ELECTION_MS=500), and\n\
+         # flags are strongest. Those marked [cluster] are the same on every member.\n",
+    );
+    let mut group = "";
+    for setting in SETTINGS {
+        let (own, name) = setting.parts();
+        if own != group {
+            group = own;
+            // Writing into a string does not fail.
+            let _written = write!(text, "\n[{group}]\n");
+        }
+        let _written = writeln!(text, "# [{}] {}.", setting.scope.word(), setting.about);
+        let quoted = |words: &str| match words.parse::<u64>().is_ok() || words == "false" {
+            true => words.to_owned(),
+            false => format!("{words:?}"),
+        };
+        let _written = match (setting.shown)(&Settings::default()) {
+            Some(words) => writeln!(text, "{name} = {}", quoted(&words)),
+            None => writeln!(text, "# {name} = \"{}\"", setting.kind),
+        };
+    }
+    text
+}
+
+/// The page about all settings.
+#[cfg(test)]
+fn page() -> String {
+    let mut text = String::from(
+        "# Configure\n\n\
+         Made from the table of settings (`bin/src/config/schema.rs`); a test compares them, and \
+         `UPDATE_DOCS=1 cargo test -p trilith config` writes it anew.\n\n\
+         A value is looked for in this order, and what is found later counts: the default, the file \
+         (`--config FILE`, TOML), the environment, flags.\n\
+         What is said of the *cluster* must be the same on every member.\n\
+         A name that is no setting is an error, with the likeliest one that is.\n\n\
+         ```text\n\
+         trilith config default > node1.toml    a file with every setting\n\
+         trilith config check node1.toml        everything that is wrong with it, and where\n\
+         trilith config show --config node1.toml --origin\n\
+         ```\n\n\
+         | setting | flag | environment | value | default | scope | what it is |\n\
+         | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for setting in SETTINGS {
+        let usual = (setting.shown)(&Settings::default())
+            .map_or("–".to_owned(), |words| format!("`{words}`"));
+        let _written = writeln!(
+            text,
+            "| `{}` | `--{}` | `{}` | {} | {usual} | {} | {} |",
+            setting.name,
+            setting.flag,
+            setting.variable(),
+            setting.kind,
+            setting.scope.word(),
+            setting.about,
+        );
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_is_of_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configure.md");
+        if std::env::var_os("UPDATE_DOCS").is_some() {
+            std::fs::write(path, page()).unwrap();
+        }
+        let there = std::fs::read_to_string(path).unwrap();
+        assert!(there == page(), "UPDATE_DOCS=1 cargo test -p trilith config");
+    }
+
+    #[test]
+    fn the_default_file_is_in_order_and_says_the_defaults() {
+        let dir = std::env::temp_dir().join(format!("trilith-config-{}", std::process::id()));
+        std::fs::write(&dir, default_file()).unwrap();
+        let resolved = Resolved::read(Some(&dir), Vec::new()).unwrap();
+        std::fs::remove_file(&dir).unwrap();
+        for setting in SETTINGS {
+            let shown = |settings| (setting.shown)(settings);
+            assert_eq!(shown(&resolved.settings), shown(&Settings::default()), "{}", setting.name);
+        }
+    }
+}

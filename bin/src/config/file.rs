@@ -1,0 +1,110 @@
+//! A file of settings: TOML, a table for each group.
+//!
+//! Not here: what the settings are (`schema.rs`).
+
+use std::{fs, path::Path};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{Origin, Said};
+use crate::failure::{CONFIGURATION, FILE, Failure, Outcome};
+
+/// What a file says, in its order.
+///
+/// # Errors
+/// When it cannot be read, is no TOML, or says what no setting can be.
+pub(super) fn read(path: &Path) -> Outcome<Vec<Said>> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| {
+        Failure::new(&FILE, format!("{name}: {error}"), "name the file with --config")
+    })?;
+    parse(&name, &text)
+}
+
+fn parse(path: &str, text: &str) -> Outcome<Vec<Said>> {
+    let wrong = |line: usize, why: &str| {
+        let next = "trilith config default writes a file to begin with";
+        Failure::new(&CONFIGURATION, format!("{path}:{line}: {why}"), next)
+    };
+    let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
+    let root = DeTable::parse(text).map_err(|error| {
+        wrong(line_of(error.span().map_or(0, |span| span.start)), error.message())
+    })?;
+    let mut said = Vec::new();
+    for (group, table) in root.get_ref() {
+        let DeValue::Table(table) = table.get_ref() else {
+            let why = format!("{:?} is in no group", group.get_ref());
+            return Err(wrong(line_of(group.span().start), &why));
+        };
+        for (name, value) in table {
+            let line = line_of(name.span().start);
+            let name = format!("{}.{}", group.get_ref(), name.get_ref());
+            let words = words(value).ok_or_else(|| {
+                wrong(line, &format!("{name} is a {}", value.get_ref().type_str()))
+            })?;
+            let origin = Origin::File { path: path.to_owned(), line };
+            said.push(Said { name, value: words, origin });
+        }
+    }
+    said.sort_by_key(|said| match &said.origin {
+        Origin::File { line, .. } => *line,
+        _ => 0,
+    });
+    Ok(said)
+}
+
+/// The words of a value: several are said with commas between.
+fn words(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.clone().into_owned()),
+        DeValue::Integer(number) if number.radix() == 10 => Some(number.as_str().to_owned()),
+        DeValue::Boolean(flag) => Some(flag.to_string()),
+        DeValue::Array(all) => {
+            let all: Option<Vec<String>> = all.iter().map(words).collect();
+            Some(all?.join(","))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_says_what_it_says_and_where() {
+        let text = "# ours\n[raft]\nelection_ms = 1_000\n\n[cluster]\nmembers = [\n  \"1=a\",\n  \
+                    \"2=b\",\n]\nname = 'x'\n[serve]\ninsecure = true\n";
+        let told: Vec<_> = parse("a.toml", text)
+            .unwrap()
+            .into_iter()
+            .map(|said| (said.name, said.value, said.origin.to_string()))
+            .collect();
+        let expected = [
+            ("raft.election_ms", "1000", "a.toml:3"),
+            ("cluster.members", "1=a,2=b", "a.toml:6"),
+            ("cluster.name", "x", "a.toml:10"),
+            ("serve.insecure", "true", "a.toml:12"),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned()))
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn what_is_no_setting_says_its_line() {
+        let wrong = |text: &str| parse("a.toml", text).unwrap_err().to_string();
+        assert!(wrong("[raft]\nelection_ms = \n").contains("a.toml:2"));
+        assert!(wrong("x = 1\n").contains("a.toml:1: \"x\" is in no group"));
+        assert!(
+            wrong("[raft]\n\nelection_ms = 1.5\n")
+                .contains("a.toml:3: raft.election_ms is a float")
+        );
+        assert!(wrong("[raft]\nelection_ms = {a = 1}\n").contains("raft.election_ms is a table"));
+    }
+}

@@ -1,0 +1,356 @@
+//! The table of settings.
+//!
+//! Each has a name in a file (`group.name`), a flag, a type that reads its words, a default, and who
+//! must agree on it: what is said of the *cluster* must be the same on every member, what is said of
+//! a *node* may differ.
+//!
+//! Not here: where words come from (`mod.rs`), what settings do.
+
+use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
+
+use trilith_engine::{journal::JournalOptions, shard::ShardOptions, types::NodeId};
+
+/// Who must agree on a setting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All members say the same.
+    Cluster,
+    /// Each says its own.
+    Node,
+}
+
+impl Scope {
+    /// As a word.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Cluster => "cluster",
+            Self::Node => "node",
+        }
+    }
+}
+
+/// A setting.
+pub struct Setting {
+    /// In a file.
+    pub name: &'static str,
+    /// On a command line.
+    pub flag: &'static str,
+    /// What its words are.
+    pub kind: &'static str,
+    /// Who must agree on it.
+    pub scope: Scope,
+    /// What it is.
+    pub about: &'static str,
+    /// Reads its words.
+    pub read: fn(&mut Settings, &str) -> Result<(), String>,
+    /// Its words; nothing where it is not said.
+    pub shown: fn(&Settings) -> Option<String>,
+}
+
+/// What a setting holds.
+trait Words: Sized {
+    /// What its words are.
+    const KIND: &'static str;
+    /// From its words.
+    fn read(text: &str, range: Option<RangeInclusive<u64>>) -> Result<Self, String>;
+    /// Its words; nothing where it is not said.
+    fn shown(&self) -> Option<String>;
+}
+
+impl<T: Words> Words for Option<T> {
+    const KIND: &'static str = T::KIND;
+
+    fn read(text: &str, range: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        T::read(text, range).map(Some)
+    }
+
+    fn shown(&self) -> Option<String> {
+        self.as_ref().and_then(T::shown)
+    }
+}
+
+macro_rules! whole {
+    ($($type:ty),*) => {$(
+        impl Words for $type {
+            const KIND: &'static str = "whole number";
+
+            fn read(text: &str, range: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+                let digits = text.replace('_', "");
+                let number: u64 = digits.parse().ok().ok_or_else(|| "it is no whole number".to_owned())?;
+                let range = range.unwrap_or(0..=u64::from(Self::MAX));
+                if !range.contains(&number) {
+                    return Err(format!("it is not between {} and {}", range.start(), range.end()));
+                }
+                Self::try_from(number).ok().ok_or_else(|| format!("it is above {}", Self::MAX))
+            }
+
+            fn shown(&self) -> Option<String> {
+                Some(self.to_string())
+            }
+        }
+    )*};
+}
+
+whole!(u16, u32, u64);
+
+impl Words for bool {
+    const KIND: &'static str = "true or false";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        text.parse().ok().ok_or_else(|| "it is neither true nor false".to_owned())
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+impl Words for String {
+    const KIND: &'static str = "text";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        if text.is_empty() { Err("it is empty".to_owned()) } else { Ok(text.to_owned()) }
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.clone())
+    }
+}
+
+impl Words for PathBuf {
+    const KIND: &'static str = "path";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        String::read(text, None).map(Self::from)
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.display().to_string())
+    }
+}
+
+impl Words for SocketAddr {
+    const KIND: &'static str = "IP:PORT";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        text.parse().ok().ok_or_else(|| "it is no address like 127.0.0.1:7379".to_owned())
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string())
+    }
+}
+
+/// The members of a cluster, and where each listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Members(pub Vec<(NodeId, SocketAddr)>);
+
+impl Words for Members {
+    const KIND: &'static str = "1=IP:PORT,…";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        let member = |text: &str| {
+            let (node, at) = text.split_once('=').ok_or("a member is like 1=127.0.0.1:7381")?;
+            let node = u64::read(node.trim(), None).map_err(|why| format!("{node:?}: {why}"))?;
+            let at = SocketAddr::read(at.trim(), None).map_err(|why| format!("{at:?}: {why}"))?;
+            Ok((NodeId(node), at))
+        };
+        text.split(',').map(member).collect::<Result<_, String>>().map(Self)
+    }
+
+    fn shown(&self) -> Option<String> {
+        let all: Vec<String> = self.0.iter().map(|(node, at)| format!("{node}={at}")).collect();
+        Some(all.join(","))
+    }
+}
+
+/// What is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people on a terminal, JSON elsewhere.
+    Auto,
+    /// Lines for people.
+    Text,
+    /// A JSON object a line.
+    Json,
+}
+
+impl Words for LogFormat {
+    const KIND: &'static str = "auto, text or json";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "text" => Ok(Self::Text),
+            "json" => Ok(Self::Json),
+            _ => Err("it is none of auto, text, json".to_owned()),
+        }
+    }
+
+    fn shown(&self) -> Option<String> {
+        let word = match self {
+            Self::Auto => "auto",
+            Self::Text => "text",
+            Self::Json => "json",
+        };
+        Some(word.to_owned())
+    }
+}
+
+impl Words for tracing::Level {
+    const KIND: &'static str = "error, warn, info, debug or trace";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        text.parse().ok().ok_or_else(|| "it is none of error, warn, info, debug, trace".to_owned())
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.to_string().to_ascii_lowercase())
+    }
+}
+
+macro_rules! settings {
+    ($($field:ident: $type:ty = $usual:expr, $name:literal, $flag:literal, $scope:ident
+        $(, $range:expr)?; $about:literal)*) => {
+        /// The values of all settings.
+        #[derive(Clone, Debug)]
+        pub struct Settings {
+            $(#[doc = $about] pub $field: $type,)*
+        }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($field: $usual,)* }
+            }
+        }
+
+        /// All settings, group by group.
+        pub const SETTINGS: &[Setting] = &[$(Setting {
+            name: $name,
+            flag: $flag,
+            kind: <$type as Words>::KIND,
+            scope: Scope::$scope,
+            about: $about,
+            read: |settings, text| {
+                #[allow(unused_assignments, unused_mut, reason = "most have no range of their own")]
+                let mut range = None;
+                $(range = Some($range);)?
+                settings.$field = Words::read(text, range)?;
+                Ok(())
+            },
+            shown: |settings| settings.$field.shown(),
+        }),*];
+    };
+}
+
+settings! {
+    cluster: String = "default".to_owned(), "cluster.name", "cluster", Cluster;
+    "The cluster's name"
+    members: Option<Members> = None, "cluster.members", "members", Cluster;
+    "All members, this one among them"
+    groups: u16 = 1, "cluster.groups", "groups", Cluster, 1..=16_384;
+    "How many groups the keys are split over; for ever"
+
+    node: Option<u64> = None, "node.id", "node", Node, 1..=i64::MAX as u64;
+    "The number of this node, from 1"
+    data: Option<PathBuf> = None, "node.data", "data", Node;
+    "Where this node keeps its data; made when it is not there"
+    listen: Option<SocketAddr> = None, "node.listen", "listen", Node;
+    "Where to listen for nodes and for `trilith cli`, when that is not this node's address among the members"
+
+    resp: Option<SocketAddr> = None, "resp.listen", "resp", Node;
+    "Where Redis clients are served; without it nowhere"
+    http: Option<SocketAddr> = None, "http.listen", "http", Node;
+    "Where HTTP clients are served; without it nowhere"
+    within_ms: u64 = 5000, "serve.within_ms", "within-ms", Node, 10..=600_000;
+    "How long what a Redis or HTTP client asks may take before it is answered that it did not happen, or that nobody knows"
+    insecure: bool = false, "serve.insecure", "insecure", Node;
+    "Listens beyond this machine, though nobody is asked who he is yet"
+
+    election_ms: u64 = 1000, "raft.election_ms", "election-ms", Cluster, 50..=60_000;
+    "How long a leader may be silent before others replace it"
+    drift_ppm: Option<u32> = None, "raft.drift_ppm", "drift-ppm", Cluster, 1..=500_000;
+    "How far the rates of two nodes' clocks differ at most, in millionths: given, leaders serve reads without asking the others"
+
+    segment_bytes: u64 = JournalOptions::default().segment_bytes_max, "storage.segment_bytes", "segment-bytes", Node, 8192..=268_435_456;
+    "How large a segment of the journal becomes"
+    reserve_bytes: u64 = JournalOptions::default().reserve_bytes, "storage.reserve_bytes", "reserve-bytes", Node;
+    "How much of the disk is kept back, so that a full one can be emptied"
+    retain_bytes: u64 = ShardOptions::default().retain_bytes, "storage.retain_bytes", "retain-bytes", Node;
+    "How much of the journal is kept for followers that are behind"
+    compaction_rate: u64 = ShardOptions::default().compaction_bytes_per_second, "storage.compaction_bytes_per_second", "compaction-bytes-per-second", Node;
+    "How many bytes a second compaction moves at most; 0 for no limit"
+    scrub_rate: u64 = ShardOptions::default().scrub_bytes_per_second, "storage.scrub_bytes_per_second", "scrub-bytes-per-second", Node;
+    "How many bytes a second are read to see whether they are still whole; 0 for none"
+    cache_bytes: u64 = ShardOptions::default().cache_bytes, "storage.cache_bytes", "cache-bytes", Node;
+    "How many bytes of applied entries each group keeps in memory for its followers"
+
+    log_level: tracing::Level = tracing::Level::INFO, "log.level", "log-level", Node;
+    "What is logged, to standard error"
+    log_format: LogFormat = LogFormat::Auto, "log.format", "log-format", Node;
+    "How it is logged: text on a terminal and JSON elsewhere, or always the same"
+}
+
+impl Setting {
+    /// In the environment.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("{}{}", super::PREFIX, self.name.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Its group and its name within that.
+    #[must_use]
+    pub fn parts(&self) -> (&'static str, &'static str) {
+        self.name.split_once('.').unwrap_or(("", self.name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_flags_are_said_once_and_groups_lie_together() {
+        let names: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.name).collect();
+        let flags: BTreeSet<_> = SETTINGS.iter().map(|setting| setting.flag).collect();
+        assert_eq!((names.len(), flags.len()), (SETTINGS.len(), SETTINGS.len()));
+        let mut groups: Vec<_> = SETTINGS.iter().map(|setting| setting.parts().0).collect();
+        groups.dedup();
+        let distinct: BTreeSet<_> = groups.iter().collect();
+        assert_eq!(distinct.len(), groups.len(), "{groups:?}");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_again() {
+        let mut settings = Settings::default();
+        let members = Members(vec![(NodeId(1), ([127, 0, 0, 1], 7381).into())]);
+        (settings.members, settings.node) = (Some(members), Some(1));
+        (settings.data, settings.drift_ppm) = (Some("a b".into()), Some(1000));
+        settings.resp = Some(([127, 0, 0, 1], 7379).into());
+        let mut other = Settings::default();
+        for setting in SETTINGS {
+            if let Some(words) = (setting.shown)(&settings) {
+                (setting.read)(&mut other, &words).unwrap();
+                assert_eq!((setting.shown)(&other), Some(words), "{}", setting.name);
+            }
+        }
+    }
+
+    #[test]
+    fn words_that_cannot_be_say_why() {
+        let wrong = |name: &str, words: &str| {
+            let setting = SETTINGS.iter().find(|setting| setting.name == name).unwrap();
+            (setting.read)(&mut Settings::default(), words).unwrap_err()
+        };
+        assert_eq!(wrong("cluster.groups", "0"), "it is not between 1 and 16384");
+        assert_eq!(wrong("cluster.groups", "-1"), "it is no whole number");
+        assert_eq!(wrong("cluster.name", ""), "it is empty");
+        assert_eq!(wrong("resp.listen", "7379"), "it is no address like 127.0.0.1:7379");
+        assert_eq!(wrong("cluster.members", "127.0.0.1:1"), "a member is like 1=127.0.0.1:7381");
+        assert_eq!(wrong("cluster.members", "a=127.0.0.1:1"), "\"a\": it is no whole number");
+        assert_eq!(wrong("serve.insecure", "yes"), "it is neither true nor false");
+        assert_eq!(wrong("log.format", "xml"), "it is none of auto, text, json");
+    }
+}

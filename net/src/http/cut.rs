@@ -1,0 +1,515 @@
+//! Requests, cut out of what a connection sends: HTTP/1.1 and 1.0, bodies with a length or in chunks.
+//!
+//! What two readers could understand in two ways is refused: a length and chunks together, two
+//! lengths that differ, a folded header, a chunk whose line ends in something else. Behind a proxy
+//! that would let one request hide in another.
+//!
+//! Invariants: what is kept of a request is no more than a head and a body of the largest size, and
+//! is counted ([`Cutter::held`]); bytes behind a request stay for the next one.
+//!
+//! Not here: what a request asks (`route.rs`), how long one waits for it (`serve.rs`).
+
+use std::fmt;
+
+use bytes::{Buf, Bytes, BytesMut};
+use httparse::Status;
+use trilith_engine::{mark, planted};
+
+use super::answer::Problem;
+use crate::limits::{
+    HTTP_BODY_BYTES_MAX, HTTP_CHUNK_LINE_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX,
+};
+
+/// What is to be done with what a path names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    /// Tell it.
+    Get,
+    /// Tell it without its body.
+    Head,
+    /// Put it there.
+    Put,
+    /// Do something with it.
+    Post,
+    /// Take it away.
+    Delete,
+    /// Anything else.
+    Other,
+}
+
+impl Method {
+    fn read(name: &str) -> Self {
+        match name {
+            "GET" => Self::Get,
+            "HEAD" => Self::Head,
+            "PUT" => Self::Put,
+            "POST" => Self::Post,
+            "DELETE" => Self::Delete,
+            _ => Self::Other,
+        }
+    }
+
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Put => "PUT",
+            Self::Post => "POST",
+            Self::Delete => "DELETE",
+            Self::Other => "OTHER",
+        }
+    }
+}
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is to be done.
+    pub method: Method,
+    /// With what: path and query as they were sent.
+    pub target: String,
+    /// Names in small letters.
+    headers: Vec<(String, Bytes)>,
+    /// What comes with it.
+    pub body: Bytes,
+    /// Whether the connection is used again.
+    pub stays: bool,
+}
+
+impl Request {
+    /// What a header says that may be there once.
+    ///
+    /// # Errors
+    /// When it is there twice, or is no text: it is not known then what was meant.
+    pub fn once(&self, name: &'static str) -> Result<Option<&str>, Problem> {
+        let mut all = self.all(name);
+        let Some(value) = all.next() else { return Ok(None) };
+        match (std::str::from_utf8(value), all.next()) {
+            (Ok(text), None) => Ok(Some(text.trim())),
+            (Ok(_), Some(_)) => Err(Problem::bad(format!("{name} is there twice"), "say it once")),
+            (Err(_), _) => Err(Problem::bad(format!("{name} is no text"), "say it in ASCII")),
+        }
+    }
+
+    /// The names of all headers.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.headers.iter().map(|(name, _)| name.as_str())
+    }
+
+    /// Whether a header is there that lists words, this one among them.
+    fn lists(&self, name: &str, word: &str) -> bool {
+        let texts = self.all(name).filter_map(|value| std::str::from_utf8(value).ok());
+        texts.flat_map(|text| text.split(',')).any(|one| one.trim().eq_ignore_ascii_case(word))
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_ref())
+    }
+}
+
+/// Why a connection cannot be understood any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broken {
+    /// The head is no head of HTTP.
+    Head,
+    /// The head is too long, or has too many headers.
+    HeadTooLong,
+    /// The length of the body is not certain.
+    Length,
+    /// The body is too long.
+    BodyTooLong,
+    /// A chunk of the body cannot be read.
+    Chunk,
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Head => "this is no request of HTTP/1.1",
+            Self::HeadTooLong => "the request's head is too long",
+            Self::Length => "the length of the request's body is not certain",
+            Self::BodyTooLong => "the request's body is too long",
+            Self::Chunk => "a chunk of the request's body cannot be read",
+        })
+    }
+}
+
+/// What has come so far.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Not a whole request.
+    More,
+    /// The body is held back until it is asked for.
+    Continue,
+    /// This.
+    Request(Request),
+}
+
+/// How a body ends.
+#[derive(Debug)]
+enum Framing {
+    Length(usize),
+    Chunks(BytesMut),
+    /// Chunks, and the last one was there: headers behind it, which nobody reads.
+    Trailer(BytesMut),
+}
+
+/// Cuts.
+#[derive(Debug, Default)]
+pub struct Cutter {
+    /// A request whose body is still to come.
+    pending: Option<(Request, Framing)>,
+    /// How much of the head was looked through for its end.
+    looked: usize,
+}
+
+impl Cutter {
+    /// Whether nothing of a request is there.
+    #[must_use]
+    pub fn is_between(&self, bytes: &BytesMut) -> bool {
+        self.pending.is_none() && bytes.is_empty()
+    }
+
+    /// How much it has taken of a request that is not whole.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        match &self.pending {
+            Some((_, Framing::Chunks(body) | Framing::Trailer(body))) => body.len(),
+            Some((_, Framing::Length(_))) | None => 0,
+        }
+    }
+
+    /// The next request, if it is whole.
+    ///
+    /// # Errors
+    /// When what comes can never be one.
+    pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Cut, Broken> {
+        let mut is_new = false;
+        if self.pending.is_none() {
+            self.pending = self.head(bytes)?;
+            is_new = self.pending.is_some();
+        }
+        let Some((mut request, mut framing)) = self.pending.take() else { return Ok(Cut::More) };
+        if let Some(body) = whole(&mut framing, bytes)? {
+            request.body = body;
+            return Ok(Cut::Request(request));
+        }
+        let waits = is_new && request.lists("expect", "100-continue");
+        self.pending = Some((request, framing));
+        Ok(if waits { Cut::Continue } else { Cut::More })
+    }
+
+    /// The next head, if it is whole.
+    fn head(&mut self, bytes: &mut BytesMut) -> Result<Option<(Request, Framing)>, Broken> {
+        while self.looked == 0 && matches!(bytes.first(), Some(b'\r' | b'\n')) {
+            bytes.advance(1);
+        }
+        let from = self.looked.saturating_sub(3);
+        let ends = bytes[from..].windows(4).any(|four| four == b"\r\n\r\n");
+        self.looked = bytes.len();
+        if !ends {
+            return if bytes.len() > HTTP_HEAD_BYTES_MAX {
+                Err(Broken::HeadTooLong)
+            } else {
+                Ok(None)
+            };
+        }
+        let mut headers = [httparse::EMPTY_HEADER; HTTP_HEADERS_MAX];
+        let mut head = httparse::Request::new(&mut headers);
+        let length = match head.parse(bytes) {
+            Ok(Status::Complete(length)) if length <= HTTP_HEAD_BYTES_MAX => length,
+            Ok(Status::Complete(_)) | Err(httparse::Error::TooManyHeaders) => {
+                return Err(Broken::HeadTooLong);
+            }
+            Ok(Status::Partial) => return Ok(None),
+            Err(_) => return Err(Broken::Head),
+        };
+        let named = head
+            .headers
+            .iter()
+            .map(|header| (header.name.to_ascii_lowercase(), Bytes::copy_from_slice(header.value)));
+        let mut request = Request {
+            method: Method::read(head.method.unwrap_or_default()),
+            target: head.path.unwrap_or_default().to_owned(),
+            headers: named.collect(),
+            body: Bytes::new(),
+            stays: head.version == Some(1),
+        };
+        // Whoever speaks 1.0 would have to be told that it stays.
+        request.stays &= !request.lists("connection", "close");
+        if head.version != Some(1) && request.all("transfer-encoding").next().is_some() {
+            return Err(Broken::Length);
+        }
+        let framing = framing(&request)?;
+        bytes.advance(length);
+        self.looked = 0;
+        Ok(Some((request, framing)))
+    }
+}
+
+/// How the body of this request ends.
+fn framing(request: &Request) -> Result<Framing, Broken> {
+    let mut lengths = request.all("content-length");
+    let first = lengths.next();
+    if lengths.any(|other| Some(other) != first) {
+        return Err(Broken::Length);
+    }
+    let mut codings = request.all("transfer-encoding");
+    match (codings.next(), first) {
+        (None, None) => Ok(Framing::Length(0)),
+        (Some(coding), None) => {
+            let is_chunked = coding.eq_ignore_ascii_case(b"chunked") && codings.next().is_none();
+            if is_chunked { Ok(Framing::Chunks(BytesMut::new())) } else { Err(Broken::Length) }
+        }
+        (None, Some(length)) => {
+            let is_number = !length.is_empty() && length.iter().all(u8::is_ascii_digit);
+            let text = std::str::from_utf8(length).ok().filter(|_| is_number);
+            // A number that is too long to be one is a length that is too long.
+            let length = text.ok_or(Broken::Length)?.parse().unwrap_or(usize::MAX);
+            if length > HTTP_BODY_BYTES_MAX {
+                Err(Broken::BodyTooLong)
+            } else {
+                Ok(Framing::Length(length))
+            }
+        }
+        (Some(_), Some(_)) => {
+            mark!("http: a request had a length and chunks");
+            if planted!("http_length_and_chunks_are_taken") {
+                return Ok(Framing::Chunks(BytesMut::new()));
+            }
+            Err(Broken::Length)
+        }
+    }
+}
+
+/// The body, if all of it is there.
+fn whole(framing: &mut Framing, bytes: &mut BytesMut) -> Result<Option<Bytes>, Broken> {
+    loop {
+        match framing {
+            Framing::Length(length) => {
+                let is_there = bytes.len() >= *length;
+                return Ok(is_there.then(|| bytes.split_to(*length).freeze()));
+            }
+            Framing::Chunks(body) => {
+                let Some((line, size)) = chunk_line(bytes)? else { return Ok(None) };
+                if size == 0 {
+                    bytes.advance(line);
+                    *framing = Framing::Trailer(std::mem::take(body));
+                    continue;
+                }
+                if size > HTTP_BODY_BYTES_MAX - body.len() {
+                    return Err(Broken::BodyTooLong);
+                }
+                let end = line + size;
+                if bytes.len() < end + 2 {
+                    return Ok(None);
+                }
+                if &bytes[end..end + 2] != b"\r\n" {
+                    return Err(Broken::Chunk);
+                }
+                body.extend_from_slice(&bytes[line..end]);
+                bytes.advance(end + 2);
+            }
+            Framing::Trailer(body) => {
+                let Some(line) = line(bytes)? else { return Ok(None) };
+                let is_last = line.is_empty();
+                let length = line.len() + 2;
+                bytes.advance(length);
+                if is_last {
+                    return Ok(Some(std::mem::take(body).freeze()));
+                }
+            }
+        }
+    }
+}
+
+/// The first line, without its end, if it is whole.
+fn line(bytes: &[u8]) -> Result<Option<&[u8]>, Broken> {
+    let looked = &bytes[..bytes.len().min(HTTP_CHUNK_LINE_BYTES_MAX)];
+    match looked.iter().position(|byte| *byte == b'\n') {
+        Some(end) => match bytes[..end].split_last() {
+            Some((b'\r', line)) if !line.contains(&b'\r') => Ok(Some(line)),
+            _ => Err(Broken::Chunk),
+        },
+        None if looked.len() < bytes.len() => Err(Broken::Chunk),
+        None => Ok(None),
+    }
+}
+
+/// The line before a chunk: its own length and the chunk's. What is said behind the number means
+/// nothing to us.
+fn chunk_line(bytes: &[u8]) -> Result<Option<(usize, usize)>, Broken> {
+    let Some(line) = line(bytes)? else { return Ok(None) };
+    let digits = line.split(|byte| matches!(byte, b';' | b' ' | b'\t')).next().unwrap_or_default();
+    let is_number = (1..=8).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    let text = std::str::from_utf8(digits).ok().filter(|_| is_number).ok_or(Broken::Chunk)?;
+    let size = usize::from_str_radix(text, 16).ok().ok_or(Broken::Chunk)?;
+    Ok(Some((line.len() + 2, size)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Everything that comes of these bytes, in pieces of that length.
+    fn cut(bytes: &[u8], piece: usize) -> Result<Vec<Cut>, Broken> {
+        let (mut cutter, mut buffer, mut all) = (Cutter::default(), BytesMut::new(), Vec::new());
+        for piece in bytes.chunks(piece.max(1)) {
+            buffer.extend_from_slice(piece);
+            loop {
+                match cutter.take(&mut buffer)? {
+                    Cut::More => break,
+                    cut => all.push(cut),
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    fn requests(bytes: &[u8]) -> Vec<(Method, String, Bytes, bool)> {
+        let whole = cut(bytes, bytes.len()).unwrap();
+        for piece in 1..bytes.len() {
+            assert_eq!(cut(bytes, piece).unwrap(), whole, "in pieces of {piece}");
+        }
+        let only = |cut| match cut {
+            Cut::Request(request) => {
+                Some((request.method, request.target, request.body, request.stays))
+            }
+            Cut::Continue => None,
+            Cut::More => unreachable!("left out"),
+        };
+        whole.into_iter().filter_map(only).collect()
+    }
+
+    #[test]
+    fn requests_come_one_behind_the_other_and_in_pieces() {
+        let bytes = b"GET /a HTTP/1.1\r\nHost: x\r\n\r\n\r\n\
+            PUT /b?c HTTP/1.1\r\ncontent-length: 5\r\n\r\nhello\
+            POST /d HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: u\r\n\r\n\
+            DELETE /e HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+        let told = requests(bytes);
+        let expected = [
+            (Method::Get, "/a", &b""[..], true),
+            (Method::Put, "/b?c", b"hello", true),
+            (Method::Post, "/d", b"abcde", true),
+            (Method::Delete, "/e", b"", false),
+        ];
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(method, target, body, stays)| {
+                (*method, (*target).to_owned(), Bytes::from_static(body), *stays)
+            })
+            .collect();
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_connection_stays_as_it_is_told_to() {
+        let stays = |head: &str| requests(head.as_bytes()).first().unwrap().3;
+        assert!(stays("GET / HTTP/1.1\r\n\r\n"));
+        assert!(!stays("GET / HTTP/1.1\r\nConnection: TE, Close\r\n\r\n"));
+        assert!(!stays("GET / HTTP/1.1\r\nConnection: TE\r\nConnection: close\r\n\r\n"));
+        assert!(!stays("GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_body_that_is_held_back_is_asked_for_once() {
+        let head = b"PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+        assert_eq!(cut(head, head.len()), Ok(vec![Cut::Continue]));
+        let both = [&head[..], b"abc"].concat();
+        assert!(matches!(cut(&both, head.len()).unwrap()[..], [Cut::Continue, Cut::Request(_)]));
+        assert!(matches!(cut(&both, both.len()).unwrap()[..], [Cut::Request(_)]), "it is there");
+    }
+
+    #[test]
+    fn what_is_taken_of_a_body_is_counted() {
+        let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::new());
+        buffer.extend_from_slice(
+            b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nd",
+        );
+        assert_eq!(cutter.take(&mut buffer), Ok(Cut::More));
+        assert_eq!((cutter.held(), buffer.len()), (3, 4));
+    }
+
+    #[test]
+    fn a_header_that_is_there_twice_or_is_no_text_is_not_taken_for_absent() {
+        let once = |headers: &[u8]| {
+            let bytes = [b"PUT / HTTP/1.1\r\n", headers, b"\r\n\r\n"].concat();
+            match &cut(&bytes, bytes.len()).unwrap()[..] {
+                [Cut::Request(request)] => request
+                    .once("if-match")
+                    .map(|text| text.map(str::to_owned))
+                    .map_err(|problem| problem.status),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(once(b"A: b"), Ok(None));
+        assert_eq!(once(b"If-Match: \"7\""), Ok(Some("\"7\"".to_owned())));
+        assert_eq!(once(b"If-Match: \"\xFF\""), Err(400));
+        assert_eq!(once(b"If-Match: \"7\"\r\nIf-Match: \"8\""), Err(400));
+    }
+
+    #[test]
+    fn what_is_uncertain_or_too_long_is_refused() {
+        let refused = |bytes: &[u8]| cut(bytes, bytes.len()).unwrap_err();
+        let head =
+            |headers: &str| refused(format!("PUT / HTTP/1.1\r\n{headers}\r\n\r\n").as_bytes());
+        assert_eq!(head("Content-Length: 1\r\nTransfer-Encoding: chunked"), Broken::Length);
+        assert_eq!(head("Content-Length: 1\r\nContent-Length: 2"), Broken::Length);
+        assert_eq!(head("Content-Length: +1"), Broken::Length);
+        assert_eq!(head("Content-Length: "), Broken::Length);
+        assert_eq!(head("Transfer-Encoding: gzip, chunked"), Broken::Length);
+        assert_eq!(head("Content-Length: 536870912"), Broken::BodyTooLong);
+        assert_eq!(head("Content-Length: 99999999999999999999999999"), Broken::BodyTooLong);
+        assert_eq!(head("A: b\r\n folded: c"), Broken::Head);
+        assert_eq!(refused(b"hello\r\n\r\n"), Broken::Head);
+        assert_eq!(refused(b"*1\r\n$4\r\nPING\r\n\r\n"), Broken::Head);
+        let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(HTTP_HEAD_BYTES_MAX));
+        assert_eq!(refused(long.as_bytes()), Broken::HeadTooLong);
+        assert_eq!(refused(&vec![b'a'; HTTP_HEAD_BYTES_MAX + 1]), Broken::HeadTooLong);
+        let many = "a: b\r\n".repeat(HTTP_HEADERS_MAX + 1);
+        assert_eq!(head(many.trim_end()), Broken::HeadTooLong);
+        let chunks = |body: &str| {
+            refused(
+                format!("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{body}").as_bytes(),
+            )
+        };
+        assert_eq!(chunks("zz\r\n"), Broken::Chunk);
+        assert_eq!(chunks("1\r\nabc\r\n"), Broken::Chunk);
+        assert_eq!(chunks("ffffffff\r\n"), Broken::BodyTooLong);
+        assert_eq!(chunks("1\r\na\r\nffffffffffffffff\r\n"), Broken::Chunk);
+        assert_eq!(chunks("1\r\na\r\nffffffff\r\n"), Broken::BodyTooLong);
+        assert_eq!(chunks("\r\n"), Broken::Chunk, "no number is no end");
+        assert_eq!(chunks(";x\r\n"), Broken::Chunk);
+        assert_eq!(chunks("1;x\nb\r\n"), Broken::Chunk, "a line ends in one way");
+        assert_eq!(chunks("0\r\na: b\n\r\n"), Broken::Chunk);
+        assert_eq!(chunks("0\r\n\r\r\n"), Broken::Chunk);
+        let old = b"PUT / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+        assert_eq!(refused(old), Broken::Length, "1.0 had no chunks");
+        assert_eq!(chunks(&format!("1;{}", "x".repeat(HTTP_CHUNK_LINE_BYTES_MAX))), Broken::Chunk);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_requests_or_refused(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            piece in 1_usize..40,
+        ) {
+            let _told = cut(&bytes, piece);
+        }
+
+        #[test]
+        fn a_request_with_a_byte_changed_is_a_request_or_refused(
+            at in 0_usize..120, to in any::<u8>(), piece in 1_usize..40,
+        ) {
+            let mut bytes = b"POST /v1/batch HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n\
+                4\r\nabcd\r\n0\r\n\r\nGET / HTTP/1.1\r\nContent-Length: 2\r\n\r\nxy".to_vec();
+            let at = at % bytes.len();
+            bytes[at] = to;
+            prop_assert_eq!(cut(&bytes, piece), cut(&bytes, bytes.len()));
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! A connection of an HTTP client: one request at a time, read, done, answered.
+//!
+//! What it may hold is bounded twice: by the largest request, and by what all connections of the
+//! node hold together ([`HTTP_BYTES_MAX`]). A request that does not arrive in time, and an answer
+//! that nobody takes, end the connection.
+//!
+//! When the node ends, a request that was begun is answered, and the connection is closed.
+//!
+//! Not here: what is asked (`route.rs`, `desk.rs`).
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use trilith_engine::{
+    mark,
+    runtime::{
+        Clock, Either, Handle, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, Task,
+        race, timeout,
+    },
+};
+
+use super::{
+    answer::{Answer, Problem},
+    cut::{Cut, Cutter, Method, Request},
+    desk::Desk,
+};
+use crate::{
+    ending::Ending,
+    guests::Guests,
+    limits::{
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, HTTP_ARRIVES_WITHIN, HTTP_BYTES_FREE, HTTP_BYTES_MAX,
+        HTTP_CONNECTIONS_MAX, HTTP_SILENCE, RESP_ENDS_WITHIN, RESP_PARTS_WITHIN,
+    },
+    peer::stream::{part, write_all},
+};
+
+/// A byte may take so long behind the time that everybody has: 256 kbit/s are enough.
+const PACE: Duration = Duration::from_micros(31);
+
+/// A port where HTTP is spoken. Dropping it ends its connections at once.
+pub struct Port<R: Runtime> {
+    at: SocketAddr,
+    house: Arc<House<R>>,
+    task: <R::Task as Task>::Handle,
+}
+
+/// What all connections have in common.
+struct House<R: Runtime> {
+    desk: Desk<R>,
+    ending: Ending,
+    /// Bytes that they hold together, beyond what is free.
+    held: Arc<AtomicU64>,
+}
+
+impl<R: Runtime> Port<R> {
+    /// Serves whoever comes to that listener.
+    #[must_use]
+    pub fn open<L: Listener>(desk: Desk<R>, listener: L) -> Self {
+        let at = listener.local();
+        let house = House { desk, ending: Ending::default(), held: Arc::default() };
+        let house = Arc::new(house);
+        let task = house.desk.runtime().task();
+        let task = task.spawn("http listener", listen(Arc::clone(&house), listener));
+        Self { at, house, task }
+    }
+
+    /// Where.
+    #[must_use]
+    pub const fn at(&self) -> SocketAddr {
+        self.at
+    }
+
+    /// From now on nothing new is done.
+    pub fn begin_to_end(&self) {
+        self.house.ending.begin();
+    }
+
+    /// Ends it in order: nothing new is done, and what was begun is answered, if that comes in time.
+    pub async fn end(self) {
+        self.begin_to_end();
+        let Self { house, task, .. } = self;
+        let clock = house.desk.runtime().clock();
+        // Whoever is not done by then is cut off with the port.
+        let _ended = timeout(clock, clock.now() + RESP_ENDS_WITHIN, task.join()).await;
+    }
+}
+
+/// Accepts connections until the port ends, and waits for those that are there.
+async fn listen<R: Runtime, L: Listener>(house: Arc<House<R>>, mut listener: L) {
+    let mut guests = Guests::new(house.desk.runtime().clone(), HTTP_CONNECTIONS_MAX);
+    let mut number = 0;
+    while let Either::Right((stream, _)) =
+        race(house.ending.begins(0), guests.accept(&mut listener)).await
+    {
+        number += 1;
+        let visit = Visit { house: Arc::clone(&house), number };
+        guests.host("http", visit.serve(stream));
+    }
+    drop(listener);
+    guests.all_leave().await;
+}
+
+/// A part of what all connections may hold.
+struct Held {
+    of: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Held {
+    /// So many bytes are held now. Whether there is room for them.
+    fn hold(&mut self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_sub(HTTP_BYTES_FREE) as u64;
+        let more = wanted.saturating_sub(self.bytes);
+        let before = self.of.fetch_add(more, Ordering::Relaxed);
+        let is_over = before + more > HTTP_BYTES_MAX as u64;
+        if more > 0 && is_over {
+            self.of.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.of.fetch_sub(self.bytes.saturating_sub(wanted), Ordering::Relaxed);
+        self.bytes = wanted;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// A connection, as long as it lives.
+struct Visit<R: Runtime> {
+    house: Arc<House<R>>,
+    number: u64,
+}
+
+impl<R: Runtime> Drop for Visit<R> {
+    fn drop(&mut self) {
+        self.house.ending.forget(self.number);
+    }
+}
+
+/// What comes next on a connection.
+enum Next {
+    /// Another look.
+    Go,
+    /// Its end; these last words are still to be said.
+    Over(Option<Answer>),
+    /// Its end: nobody is there any more.
+    Gone,
+}
+
+/// What there is of a connection beside its streams.
+struct Talk {
+    cutter: Cutter,
+    /// What was read and not cut yet.
+    bytes: BytesMut,
+    /// What is to be written.
+    out: BytesMut,
+    held: Held,
+    /// When the next request must be whole.
+    until: Instant,
+}
+
+impl<R: Runtime> Visit<R> {
+    fn clock(&self) -> &R::Clock {
+        self.house.desk.runtime().clock()
+    }
+
+    async fn serve<S: Stream>(self, stream: S) {
+        let (mut reader, mut writer) = stream.split();
+        let mut talk = Talk {
+            cutter: Cutter::default(),
+            bytes: BytesMut::new(),
+            out: BytesMut::new(),
+            held: Held { of: Arc::clone(&self.house.held), bytes: 0 },
+            until: self.clock().now() + HTTP_ARRIVES_WITHIN,
+        };
+        let mut piece = vec![0; CLIENT_READ_BYTES];
+        let last = loop {
+            let next = match talk.cutter.take(&mut talk.bytes) {
+                Ok(Cut::Request(request)) => self.answer(&mut talk, request, &mut writer).await,
+                Ok(Cut::Continue) => {
+                    talk.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+                    self.write(&mut writer, &mut talk.out).await
+                }
+                Ok(Cut::More) => self.more(&mut talk, &mut reader, &mut piece).await,
+                Err(broken) => {
+                    mark!("http: a connection sent what is no request");
+                    Next::Over(Some(Problem::broken(broken).answer()))
+                }
+            };
+            match next {
+                Next::Go => {}
+                Next::Gone => return,
+                Next::Over(answer) => break answer,
+            }
+        };
+        talk.out.clear();
+        if let Some(answer) = last {
+            answer.put(&mut talk.out, Method::Get, false);
+        }
+        let streams = (&mut reader, &mut writer);
+        part(self.clock(), RESP_PARTS_WITHIN, streams, &mut piece, &talk.out).await;
+    }
+
+    /// Does what is asked, and answers.
+    async fn answer<S: StreamWrite>(
+        &self,
+        talk: &mut Talk,
+        request: Request,
+        writer: &mut S,
+    ) -> Next {
+        let answer = self.house.desk.answer(self.number, &request).await;
+        let stays = request.stays && !self.house.ending.is_near();
+        answer.put(&mut talk.out, request.method, stays);
+        let is_read = matches!(request.method, Method::Get | Method::Head);
+        drop((request, answer));
+        // What was done is told in any case.
+        if !talk.held.hold(talk.out.len() + talk.bytes.len()) && is_read {
+            return Next::Over(Some(crowded()));
+        }
+        let next = self.write(writer, &mut talk.out).await;
+        if talk.bytes.is_empty() {
+            // The room of a long body goes back.
+            talk.bytes = BytesMut::new();
+        }
+        let _fits = talk.held.hold(talk.bytes.len());
+        talk.until = self.clock().now() + HTTP_SILENCE;
+        if stays || matches!(next, Next::Gone) { next } else { Next::Over(None) }
+    }
+
+    /// Reads something more of a request.
+    async fn more<S: StreamRead>(&self, talk: &mut Talk, reader: &mut S, piece: &mut [u8]) -> Next {
+        let was_between = talk.cutter.is_between(&talk.bytes);
+        match self.read(reader, piece, talk.until).await {
+            Ok(read) => {
+                if was_between {
+                    talk.until = self.clock().now() + HTTP_ARRIVES_WITHIN;
+                }
+                talk.bytes.extend_from_slice(&piece[..read]);
+                // A long body on a slow line comes at some pace.
+                talk.until = talk.until + PACE.saturating_mul(read as u32);
+                let has_room = talk.held.hold(talk.bytes.len() + talk.cutter.held());
+                if has_room { Next::Go } else { Next::Over(Some(crowded())) }
+            }
+            // Nothing was asked: nothing is to be said.
+            Err(_) if was_between => Next::Gone,
+            Err(next) => next,
+        }
+    }
+
+    /// Reads something, until the time is over or the node ends.
+    async fn read<S: StreamRead>(
+        &self,
+        reader: &mut S,
+        piece: &mut [u8],
+        until: Instant,
+    ) -> Result<usize, Next> {
+        let reads = timeout(self.clock(), until, reader.read(piece));
+        let problem = match race(reads, self.house.ending.begins(self.number)).await {
+            Either::Left(Ok(Ok(0) | Err(_))) => return Err(Next::Gone),
+            Either::Left(Ok(Ok(read))) => return Ok(read),
+            Either::Left(Err(_)) => {
+                mark!("http: a request did not arrive in time");
+                let what = "the request did not arrive in time";
+                Problem::new(408, "REQUEST_TIMEOUT", what, "send it whole")
+            }
+            Either::Right(()) => Problem::new(503, "STOPPING", "the node ends", "ask another one"),
+        };
+        Err(Next::Over(Some(problem.answer())))
+    }
+
+    /// Writes what is there, unless nobody takes it.
+    async fn write<S: StreamWrite>(&self, writer: &mut S, out: &mut BytesMut) -> Next {
+        let until = self.clock().now() + HTTP_ARRIVES_WITHIN;
+        let is_taken =
+            matches!(timeout(self.clock(), until, write_all(writer, out)).await, Ok(Ok(())));
+        out.clear();
+        if out.capacity() > BUFFER_KEPT_BYTES {
+            *out = BytesMut::new();
+        }
+        if is_taken { Next::Go } else { Next::Gone }
+    }
+}
+
+/// There is no room for one more body.
+fn crowded() -> Answer {
+    mark!("http: connections held too much");
+    let (what, hint) = ("too many large requests are under way", "wait a little and ask again");
+    Problem::new(503, "OVERLOADED", what, hint).answer()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connections_hold_together_is_bounded() {
+        let of = Arc::new(AtomicU64::new(0));
+        let held = || Held { of: Arc::clone(&of), bytes: 0 };
+        let (mut one, mut other) = (held(), held());
+        assert!(one.hold(HTTP_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
+        assert!(one.hold(HTTP_BYTES_MAX));
+        assert!(!other.hold(2 * HTTP_BYTES_FREE + 1));
+        assert!(other.hold(HTTP_BYTES_FREE), "and stays so");
+        assert!(one.hold(HTTP_BYTES_FREE + 10), "less is always there");
+        assert_eq!(of.load(Ordering::Relaxed), 10);
+        assert!(other.hold(HTTP_BYTES_MAX));
+        drop(one);
+        drop(other);
+        assert_eq!(of.load(Ordering::Relaxed), 0);
+    }
+}

@@ -1,0 +1,404 @@
+//! A client of the cluster that speaks HTTP, at the port where nodes serve it.
+//!
+//! It asks one node at a time, whichever, and goes to another one when its connection ends. It says
+//! its requests in pieces of any length, bodies with a length or in chunks, and while faults happen
+//! it also stops in the middle of them, says what is no request, and asks as a foreign web page does.
+//!
+//! A compare-and-swap is a GET and a PUT with the version that was told. Every value is set once, so
+//! another version is another value. A walk over all pages has seen every key at some moment between
+//! its first request and its last answer, also those that it has not met.
+//!
+//! Not here: what is asked (`load`), the other clients (`cluster_client`, `cluster_redis`).
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes};
+use serde_json::Value as Json;
+use trilith_engine::{
+    always, mark, never,
+    runtime::{Clock, Instant, Rng, Runtime, timeout},
+};
+
+use super::{
+    cluster_client::{Setup, key_bytes},
+    cluster_guest::{Line, Lost, Place, number},
+};
+use crate::{
+    history::{Answer, Call, Key, OpId, Outcome},
+    load::{Ask, Planned},
+    os::SimRuntime,
+};
+
+/// Runs the client to the end of its plan.
+pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
+    let luck = rt.rng("http");
+    let mut client = Http { rt, luck, place, line: None, is_calm: false, setup };
+    let clock = client.rt.clock().clone();
+    let began = clock.now();
+    let plan = Arc::clone(&client.setup.plan);
+    for planned in plan.iter() {
+        clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
+        client.operation(planned).await;
+    }
+}
+
+/// What is asked.
+struct Question {
+    method: &'static str,
+    target: String,
+    /// A header beside those that are always there.
+    header: String,
+    body: Option<Vec<u8>>,
+}
+
+/// What a node answers.
+#[derive(Clone, Debug)]
+struct Heard {
+    status: u16,
+    /// Names in small letters.
+    headers: BTreeMap<String, String>,
+    body: Bytes,
+}
+
+type Told = Result<Heard, Lost>;
+
+impl Heard {
+    /// Whether what was asked was understood, and could not be done.
+    const fn is_excused(&self) -> bool {
+        matches!(self.status, 503 | 504 | 507)
+    }
+}
+
+struct Http {
+    rt: SimRuntime,
+    luck: <SimRuntime as Runtime>::Rng,
+    place: Place,
+    line: Option<Line>,
+    /// Faults are over.
+    is_calm: bool,
+    setup: Setup,
+}
+
+impl Question {
+    fn new(method: &'static str, key: Key, body: Option<Vec<u8>>) -> Self {
+        let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
+        let target = format!("/v1/kv/default/{name}");
+        Self { method, target, header: String::new(), body }
+    }
+
+    fn of_batch(step: String) -> Self {
+        let body = format!("{{\"ops\": [{step}]}}").into_bytes();
+        let target = "/v1/batch".to_owned();
+        Self { method: "POST", target, header: String::new(), body: Some(body) }
+    }
+
+    fn with(self, header: String) -> Self {
+        Self { header, ..self }
+    }
+
+    /// Its bytes. A body in chunks comes in two of them.
+    fn encoded(&self, in_chunks: bool) -> Vec<u8> {
+        let mut out =
+            format!("{} {} HTTP/1.1\r\nhost: node\r\n{}", self.method, self.target, self.header);
+        let mut body = Vec::new();
+        match &self.body {
+            None => {}
+            Some(bytes) if in_chunks && !bytes.is_empty() => {
+                out.push_str("transfer-encoding: chunked\r\n");
+                let (one, other) = bytes.split_at(bytes.len() / 2);
+                for chunk in [one, other].into_iter().filter(|chunk| !chunk.is_empty()) {
+                    body.extend(format!("{:x}\r\n", chunk.len()).into_bytes());
+                    body.extend_from_slice(chunk);
+                    body.extend_from_slice(b"\r\n");
+                }
+                body.extend_from_slice(b"0\r\n\r\n");
+            }
+            Some(bytes) => {
+                out.push_str(&format!("content-length: {}\r\n", bytes.len()));
+                body.extend_from_slice(bytes);
+            }
+        }
+        out.push_str("\r\n");
+        let mut out = out.into_bytes();
+        out.extend(body);
+        out
+    }
+}
+
+impl Http {
+    async fn operation(&mut self, planned: &Planned) {
+        // What was to be asked before the calm may be late.
+        if !self.is_calm && (self.setup.world_ns)() >= self.place.calm_from_ns {
+            // A connection that a fault has broken says so only when it is used.
+            (self.is_calm, self.line) = (true, None);
+        }
+        if !self.is_calm && self.luck.chance(1, 20) {
+            self.mischief(self.until()).await;
+        }
+        let (key, until) = (planned.key, self.until());
+        match planned.ask {
+            Ask::Get if self.luck.chance(1, 4) => self.walk(until).await,
+            Ask::Get => {
+                self.get(key, until).await;
+            }
+            Ask::Set(value) => {
+                let question = Question::new("PUT", key, Some(self.value(value)));
+                self.plain(key, Call::Set(value), question, until).await;
+            }
+            Ask::Delete => {
+                self.plain(key, Call::Delete, Question::new("DELETE", key, None), until).await;
+            }
+            Ask::Incr(by) => {
+                let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
+                let step = format!(r#"{{"op": "increment", "key": "{name}", "by": {by}}}"#);
+                self.plain(key, Call::Incr(by), Question::of_batch(step), until).await;
+            }
+            Ask::Cas(to) => self.cas(key, to, until).await,
+        }
+    }
+
+    /// How long it waits for what is asked now.
+    fn until(&self) -> Instant {
+        self.rt.clock().now() + self.setup.patience
+    }
+
+    fn begin(&self, key: Key, call: Call) -> OpId {
+        self.setup.recorder.begin((self.setup.world_ns)(), self.setup.client, key, call)
+    }
+
+    fn end(&self, id: OpId, outcome: Outcome) {
+        if outcome == Outcome::Unknown {
+            mark!("http: an outcome is unknown");
+        }
+        self.setup.recorder.end((self.setup.world_ns)(), id, outcome);
+    }
+
+    fn value(&self, value: u64) -> Vec<u8> {
+        let width = self.setup.value_bytes;
+        format!("{value:<width$}").into_bytes()
+    }
+
+    /// A change that is one request.
+    async fn plain(&mut self, key: Key, call: Call, question: Question, until: Instant) {
+        let id = self.begin(key, call);
+        let told = self.ask(&question, until).await;
+        self.end(id, outcome(call, told));
+    }
+
+    /// What a key has, and its version.
+    async fn get(&mut self, key: Key, until: Instant) -> Option<(Option<u64>, Option<String>)> {
+        let id = self.begin(key, Call::Get);
+        let mut question = Question::new("GET", key, None);
+        if key % 2 == 1 {
+            question.target.push_str("?consistency=quorum");
+        }
+        if self.luck.chance(1, 8) {
+            // On a connection that ends with its answer.
+            question.header = "connection: close\r\n".to_owned();
+        }
+        let told = self.ask(&question, until).await;
+        let tag = told.as_ref().ok().and_then(|heard| heard.headers.get("etag").cloned());
+        let outcome = outcome(Call::Get, told);
+        self.end(id, outcome);
+        match outcome {
+            Outcome::Ok(Answer::Value(value)) => Some((value, tag)),
+            _ => None,
+        }
+    }
+
+    /// Sets a value in the place of another one.
+    async fn cas(&mut self, key: Key, to: u64, until: Instant) {
+        let Some((from, tag)) = self.get(key, until).await else { return };
+        let must = match tag {
+            Some(tag) => format!("if-match: {tag}\r\n"),
+            None => "if-none-match: *\r\n".to_owned(),
+        };
+        let until = self.until();
+        let question = Question::new("PUT", key, Some(self.value(to))).with(must);
+        let call = Call::Cas { from, to };
+        let id = self.begin(key, call);
+        let told = self.ask(&question, until).await;
+        self.end(id, outcome(call, told));
+    }
+
+    /// Looks at all keys, page by page.
+    async fn walk(&mut self, until: Instant) {
+        let ids: Vec<OpId> = (0..self.place.keys).map(|key| self.begin(key, Call::Get)).collect();
+        let limit = 1 + self.luck.range(0..5);
+        let mut met = BTreeMap::new();
+        let mut next = Some(format!("/v1/kv/default?prefix=key&values&limit={limit}"));
+        while let Some(target) = next.take() {
+            let question = Question { method: "GET", target, header: String::new(), body: None };
+            let page = match self.ask(&question, until).await {
+                Ok(heard) if heard.status == 200 => serde_json::from_slice(&heard.body).ok(),
+                Ok(heard) => {
+                    always!(heard.is_excused(), "a page is refused for a good reason only");
+                    None
+                }
+                Err(_) => None,
+            };
+            let Some(page): Option<Json> = page else {
+                // Looking changes nothing.
+                return ids.into_iter().for_each(|id| self.end(id, Outcome::Failed));
+            };
+            for item in page["items"].as_array().into_iter().flatten() {
+                let text = |name: &str| item[name].as_str().unwrap_or_default().to_owned();
+                let is_new = met.insert(text("key"), text("value")).is_none();
+                always!(is_new, "a walk meets each key once");
+            }
+            next = page["next"].as_str().map(str::to_owned);
+        }
+        mark!("http: a walk over all keys");
+        for (key, id) in (0..).zip(ids) {
+            let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
+            let value = met.get(&name).and_then(|value| number(value.as_bytes()));
+            self.end(id, Outcome::Ok(Answer::Value(value)));
+        }
+    }
+
+    /// Says something and hears the answer. A connection on which anything is lost is left.
+    async fn ask(&mut self, question: &Question, until: Instant) -> Told {
+        let line = match self.line.take() {
+            Some(line) => Some(line),
+            None => Line::open(&self.rt, &mut self.luck, &self.place.nodes, until).await,
+        };
+        let mut line = line.ok_or(Lost::Unsaid)?;
+        let said = question.encoded(self.luck.chance(1, 3));
+        // Where it stops speaking, when it does.
+        let stops = !self.is_calm && self.luck.chance(1, 40);
+        let stops = stops.then(|| self.luck.range(0..said.len() as u64) as usize);
+        let piece = 1 + self.luck.range(0..said.len() as u64) as usize;
+        let clock = self.rt.clock().clone();
+        let say = async {
+            for piece in said[..stops.unwrap_or(said.len())].chunks(piece) {
+                line.say(piece).await?;
+            }
+            Some(())
+        };
+        if !matches!(timeout(&clock, until, say).await, Ok(Some(()))) {
+            return Err(Lost::Unheard);
+        }
+        if stops.is_some() {
+            mark!("http: a client left in the middle of a request");
+            return Err(Lost::Unsaid);
+        }
+        match timeout(&clock, until, hear(&mut line)).await {
+            Ok(Some(heard)) => {
+                let stays = !heard.headers.contains_key("connection");
+                self.line = stays.then_some(line);
+                Ok(heard)
+            }
+            Ok(None) | Err(_) => Err(Lost::Unheard),
+        }
+    }
+
+    /// Says what is no request, or what a foreign web page would: both are refused, and nothing
+    /// comes of them.
+    async fn mischief(&mut self, until: Instant) {
+        let own = format!("/v1/kv/default/own{}", self.setup.client);
+        let hidden = format!("PUT {own} HTTP/1.1\r\nhost: node\r\ncontent-length: 1\r\n\r\nx");
+        let nonsense = [
+            "hello\r\n\r\n".to_owned(),
+            "*1\r\n$4\r\nPING\r\n\r\n".to_owned(),
+            "PUT / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n".to_owned(),
+            format!("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{hidden}"),
+            format!(
+                "PUT {own} HTTP/1.1\r\nhost: node\r\ncontent-length: {}\r\n\
+                 transfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}",
+                5 + hidden.len()
+            ),
+            format!(
+                "PUT {own} HTTP/1.1\r\nhost: node\r\norigin: http://other\r\n\
+                     content-length: 1\r\n\r\nx"
+            ),
+        ];
+        let nth = self.luck.range(0..nonsense.len() as u64) as usize;
+        let nodes = Arc::clone(&self.place.nodes);
+        let line = Line::open(&self.rt, &mut self.luck, &nodes, until).await;
+        let Some(mut line) = line else { return };
+        let clock = self.rt.clock().clone();
+        let told = async {
+            line.say(nonsense[nth].as_bytes()).await?;
+            hear(&mut line).await
+        };
+        if let Ok(Some(heard)) = timeout(&clock, until, told).await {
+            mark!("http: what is not served was said");
+            // A node that ends says that instead.
+            let is_refused = matches!(heard.status, 400 | 403 | 413 | 431 | 503);
+            always!(is_refused, "what is no request of a program is refused");
+        }
+        // Nothing of what was hidden in it was done.
+        let question = Question { method: "GET", target: own, header: String::new(), body: None };
+        if let Ok(heard) = self.ask(&question, until).await {
+            let is_absent = heard.status == 404 || heard.is_excused();
+            always!(is_absent, "what is refused has not happened in part");
+        }
+    }
+}
+
+/// The next answer; nothing when the connection ends first.
+async fn hear(line: &mut Line) -> Option<Heard> {
+    loop {
+        if let Some((heard, len)) = parse(&line.bytes) {
+            line.bytes.advance(len);
+            return Some(heard);
+        }
+        line.more().await?;
+    }
+}
+
+/// The first answer of the bytes and how long it is, if it is whole.
+fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
+    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let head = std::str::from_utf8(&bytes[..end]).ok()?;
+    let mut lines = head.lines();
+    let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    let header =
+        |line: &str| line.split_once(": ").map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let headers: BTreeMap<String, String> = lines.filter_map(header).collect();
+    let length = headers.get("content-length").map_or(Some(0), |length| length.parse().ok())?;
+    let body = Bytes::copy_from_slice(bytes.get(end..end + length)?);
+    Some((Heard { status, headers, body }, end + length))
+}
+
+fn outcome(call: Call, told: Told) -> Outcome {
+    let heard = match told {
+        Ok(heard) => heard,
+        Err(lost) => return lost.outcome(call == Call::Get),
+    };
+    let json = || serde_json::from_slice::<Json>(&heard.body).unwrap_or_default();
+    let problem = |json: &Json| match json["happened"].as_str() {
+        Some("nothing") => Outcome::Failed,
+        Some("unknown") => Outcome::Unknown,
+        _ => {
+            never!(true, "a problem says what is known");
+            Outcome::Unknown
+        }
+    };
+    let answer = match (call, heard.status) {
+        (Call::Get, 200) => match number(&heard.body) {
+            None => {
+                never!(true, "a value is what was written");
+                return Outcome::Failed;
+            }
+            value => Answer::Value(value),
+        },
+        (Call::Get, 404) => Answer::Value(None),
+        (Call::Set(_), 200) | (Call::Delete, 200 | 404) => Answer::Done,
+        (Call::Cas { .. }, 200) => Answer::Swapped(true),
+        (Call::Cas { .. }, 412) => Answer::Swapped(false),
+        (Call::Incr(_), 200) => {
+            let json = json();
+            let result = &json["results"][0];
+            match result["numbers"][0].as_u64() {
+                Some(sum) => Answer::Value(Some(sum)),
+                None => return problem(result),
+            }
+        }
+        _ => {
+            always!(heard.is_excused(), "what is understood is refused for a good reason only");
+            return problem(&json());
+        }
+    };
+    Outcome::Ok(answer)
+}
