@@ -419,6 +419,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 // Applying may have stopped before it.
                 self.committed.insert(id);
                 self.point_at_mended(id, index, extent, old);
+                // It was held until it was on the disk; applying lets go of no more than it applies.
+                if let Some(group) = self.groups.get_mut(&id) {
+                    group.window.trim(self.options.cache_bytes, group.raft.applied());
+                }
             }
         }
         for (id, record) in flight.derived {
