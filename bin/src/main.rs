@@ -2,7 +2,7 @@
 //! and its simulator.
 //!
 //! Each command is a module with one `run`; this file parses, dispatches, and turns a
-//! [`Failure`] into its exit code. Results go to standard output, everything else to standard
+//! [`Failure`](failure::Failure) into its exit code. Results go to standard output, everything else to standard
 //! error, so that a pipe always holds data and nothing else.
 //!
 //! Not here: the router, which comes later.
