@@ -135,7 +135,7 @@ fn a_leader_that_is_ended_hands_over() {
     let ended = nodes[leader].take().expect("it runs").end("-TERM");
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let (_, last_words) = ended.err.split_once("asked to stop").expect("it says that it stops");
-    assert!(last_words.contains("role=follower"), "{ended:?}");
+    assert!(last_words.contains(r#""role":"follower""#), "{ended:?}");
     assert_eq!(cluster.ask(&["get", "hello"]).ok(), "world\n");
 }
 

@@ -275,7 +275,7 @@ settings! {
 
     segment_bytes: u64 = JournalOptions::default().segment_bytes_max, "storage.segment_bytes", "segment-bytes", Node, 8192..=268_435_456;
     "How large a segment of the journal becomes"
-    reserve_bytes: u64 = JournalOptions::default().reserve_bytes, "storage.reserve_bytes", "reserve-bytes", Node;
+    reserve_bytes: u64 = ShardOptions::default().journal.reserve_bytes, "storage.reserve_bytes", "reserve-bytes", Node;
     "How much of the disk is kept back, so that a full one can be emptied"
     retain_bytes: u64 = ShardOptions::default().retain_bytes, "storage.retain_bytes", "retain-bytes", Node;
     "How much of the journal is kept for followers that are behind"

@@ -66,7 +66,7 @@ impl Default for JournalOptions {
             first_segment_bytes: 1 << 20,
             segment_bytes_max: 64 << 20,
             spares: 1,
-            reserve_bytes: 128 << 20,
+            reserve_bytes: 16 << 20,
             manifest_bytes: 64 << 10,
             accept_tail_loss: false,
             accept_rot: false,

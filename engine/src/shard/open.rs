@@ -74,6 +74,8 @@ impl Default for ShardOptions {
             journal: JournalOptions {
                 settled_by_owner: true,
                 damage: OnDamage::Report,
+                // Room for copies of two of the largest segments: a full disk gets room back by them.
+                reserve_bytes: 128 << 20,
                 ..JournalOptions::default()
             },
             raft: raft::Config::default(),
