@@ -493,6 +493,9 @@ mod tests {
         assert_eq!(within(200), ids(&[1, 2, 3]));
     }
 
+    /// How many of the largest segments a node's reserve has room for (`ShardOptions`).
+    const NODE_RESERVE_SEGMENTS: u64 = 2;
+
     /// As it is in production: what is copied at once is less than a segment.
     #[test]
     fn what_is_cold_does_not_keep_what_is_dead_behind_it() {
@@ -501,7 +504,7 @@ mod tests {
         lines.extend([(true, true, 64, 3, 0); 4]);
         lines.push((true, false, 64, 30, 0));
         let journal = JournalOptions::default();
-        let room = journal.reserve_bytes / 2;
+        let room = NODE_RESERVE_SEGMENTS * journal.segment_bytes_max / 2;
         assert!(room < journal.segment_bytes_max * 3 / 2);
         let victims = ledger(&lines).victims(Need::Room, &Policy::default(), room);
         assert_eq!(victims, ids(&[9, 10, 11, 12, 13, 14, 15, 16]));
@@ -519,7 +522,8 @@ mod tests {
             let live = segment * (100 - dead_percent) / 100;
             let lines =
                 [(true, true, segment * 15 / 16, live.min(segment * 15 / 16 * 9 / 10), 0); 4];
-            let room = journal.reserve_bytes - journal.reserve_bytes / 4;
+            let reserve = NODE_RESERVE_SEGMENTS * journal.segment_bytes_max;
+            let room = reserve - reserve / 4;
             let victims = ledger(&lines).victims(Need::Room, &Policy::default(), room);
             assert_ne!(victims, [], "{dead_percent} of 100 bytes are dead");
         }
