@@ -286,9 +286,7 @@ impl State {
                 self.sends_again();
             }
             FaultKind::Slow { from, to, .. } => self.wire.links.get_mut(from, to).extra_ns = 0,
-            FaultKind::Throttle { from, to, .. } => {
-                self.wire.links.get_mut(from, to).bytes_per_second = 0;
-            }
+            FaultKind::Throttle { from, to, .. } => self.widen(from, to),
             FaultKind::Loss { from, to, .. } => {
                 self.wire.links.get_mut(from, to).loss_per_million = None;
             }
@@ -319,6 +317,10 @@ impl State {
         self.script.disk_ops.clear();
         self.script.messages.clear();
         self.script.epoch += 1;
+        let all = 0..self.nodes.len() as u32;
+        for (from, to) in all.clone().flat_map(|from| all.clone().map(move |to| (from, to))) {
+            self.widen(from, to);
+        }
         self.wire.links.heal_all();
         self.wire.options.partial_per_million = 0;
         self.wire.options.loss_per_million = 0;

@@ -127,6 +127,13 @@ impl Links {
         link.holds = link.holds.saturating_sub(1);
     }
 
+    /// A narrow link is wide again. Answers whether it was narrow.
+    pub(crate) fn widen(&mut self, from: u32, to: u32) -> bool {
+        let link = self.get_mut(from, to);
+        link.busy_until = 0;
+        std::mem::take(&mut link.bytes_per_second) > 0
+    }
+
     /// Everything carries again, as it did in the beginning.
     pub(crate) fn heal_all(&mut self) {
         self.epoch += 1;

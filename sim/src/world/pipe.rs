@@ -107,6 +107,14 @@ impl Pipe {
         self.delivered
     }
 
+    /// Whatever would arrive later than that arrives then. Answers whether that changes anything.
+    pub(crate) fn hurry(&mut self, at: u64) -> bool {
+        let is_late = self.last_at > at;
+        self.last_at = self.last_at.min(at);
+        self.segments.iter_mut().for_each(|segment| segment.at = segment.at.min(at));
+        is_late
+    }
+
     /// Reads what has arrived. The window stays used until [`Self::acknowledge`].
     pub(crate) fn read(&mut self, buffer: &mut [u8]) -> usize {
         let len = buffer.len().min(self.delivered);

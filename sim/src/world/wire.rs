@@ -213,7 +213,10 @@ impl Wire {
             delay += RETRANSMIT_NS << losses;
             losses += 1;
         }
-        if let Some(nanos) = (bytes as u64 * 1_000_000_000).checked_div(per_second) {
+        // A narrow link is shared fairly: what is small passes by what is large.
+        if bytes > 0
+            && let Some(nanos) = (bytes as u64 * 1_000_000_000).checked_div(per_second)
+        {
             let link = self.links.get_mut(from, to);
             link.busy_until = link.busy_until.max(now) + nanos;
             delay += link.busy_until - now;
@@ -839,6 +842,34 @@ impl State {
                 conn.pipes[at].stalled = None;
                 conn.pipes[at].ticket = Some(ticket);
             }
+        }
+    }
+
+    /// A narrow link is wide again: what waited for it passes.
+    pub(crate) fn widen(&mut self, from: u32, to: u32) {
+        if !self.wire.links.widen(from, to) {
+            return;
+        }
+        for key in self.wire.of_node(from) {
+            for at in 0..2 {
+                if self.nodes_of(key, at) == Some((from, to)) {
+                    self.hurry(key, at);
+                }
+            }
+        }
+    }
+
+    fn hurry(&mut self, key: ConnKey, at: usize) {
+        let Some((from, to)) = self.nodes_of(key, at) else { return };
+        let (delay, _) = self.wire.travel(self.now, from, to, 0);
+        let arrives = self.now + delay;
+        let Some(conn) = self.wire.conn(key) else { return };
+        let pipe = &mut conn.pipes[at];
+        let (is_late, next) = (pipe.hurry(arrives), pipe.next_at());
+        if let (true, Some(next), Some(ticket)) = (is_late, next, pipe.ticket.take()) {
+            self.timeline.cancel(ticket);
+            let event = Event::Deliver { conn: key, dir: at as u8 };
+            pipe.ticket = Some(self.timeline.push(next, event));
         }
     }
 

@@ -395,6 +395,23 @@ fn weather_slows_and_narrows() {
 }
 
 #[test]
+fn what_waits_for_a_narrow_link_passes_when_it_is_wide_again() {
+    let narrow = FaultKind::Throttle { from: 0, to: 1, bytes_per_second: 1_000, for_ms: 500 };
+    let mut world = echo(2, WorldOptions::default());
+    world.run_for(ms(10));
+    world.strike(&narrow);
+    let took = ping(&mut world, 50_000, secs(600)).expect("it ends").1;
+    assert!((490..700).contains(&took), "50 kB would be under way for 50 s: {took} ms");
+    // Everything ends at once: the same.
+    let mut world = echo(2, WorldOptions::default());
+    world.run_for(ms(10));
+    world.strike(&narrow);
+    world.calm();
+    let took = ping(&mut world, 50_000, secs(600)).expect("it ends").1;
+    assert!(took < 50, "{took} ms");
+}
+
+#[test]
 fn a_reset_between_two_nodes_ends_their_connections() {
     let mut world = echo(1, WorldOptions::default());
     let log = reads_until(&mut world, ms(100));
