@@ -514,18 +514,30 @@ fn planted_names(tree: &Tree) -> BTreeMap<&str, &str> {
     names
 }
 
-const CATALOGUE: &str = "sim/src/mutants.rs";
+/// The catalogue: a file, and those in the folder beside it.
+const CATALOGUE: &str = "sim/src/mutants/catalogue";
+
+fn catalogue(tree: &Tree) -> impl Iterator<Item = (&String, &String)> {
+    tree.iter().filter(|(path, _)| path.starts_with(CATALOGUE))
+}
 
 fn planted(tree: &Tree) -> Vec<String> {
+    let known: BTreeSet<&str> = catalogue(tree)
+        .flat_map(|(_, text)| text.split("planted(").skip(1))
+        .filter_map(|rest| Some(rest.trim_start().strip_prefix('"')?.split_once('"')?.0))
+        .collect();
     // The catalogue comes with the judges; without it there is nothing to compare.
-    let Some(catalogue) = tree.get(CATALOGUE) else { return Vec::new() };
-    planted_names(tree)
-        .into_iter()
-        .filter(|(name, _)| !catalogue.contains(&format!("\"{name}\"")))
-        .map(|(name, path)| {
-            format!("{path}: the planted bug {name} is in no catalogue; add it to {CATALOGUE}")
-        })
-        .collect()
+    if known.is_empty() {
+        return Vec::new();
+    }
+    let names = planted_names(tree);
+    let unknown = names.iter().filter(|(name, _)| !known.contains(*name)).map(|(name, path)| {
+        format!("{path}: the planted bug {name} is in no catalogue; add it to {CATALOGUE}")
+    });
+    let nowhere = known.iter().filter(|name| !names.contains_key(*name)).map(|name| {
+        format!("{CATALOGUE}: {name} is planted nowhere; take it out, or plant it in the code")
+    });
+    unknown.chain(nowhere).collect()
 }
 
 /// Its bugs are options, not `planted!`.
@@ -547,7 +559,7 @@ fn stories(tree: &Tree) -> Vec<String> {
         tests.extend(text.split("fn ").skip(1).filter_map(|rest| Some(rest.split_once('(')?.0)));
     }
     let catalogues: Vec<&String> =
-        [CATALOGUE, TOY].iter().filter_map(|path| tree.get(*path)).collect();
+        catalogue(tree).map(|(_, text)| text).chain(tree.get(TOY)).collect();
     let exists = |name: &str| {
         let quoted = format!("\"{name}\"");
         tree.contains_key(&format!("{SCRIPTS}{name}.txt"))
@@ -693,15 +705,10 @@ fn each_rule_finds_its_planted_violation() {
     let decisions = "decisions_are_numbered_once";
     check(decisions, "engine/docs/adr/one.md", record, "no number");
     check(decisions, "engine/docs/adr/0001-a.md", "# A\ncontext", "no word of decision");
-    let planted = "//! D.\nfn a() { if planted!(\"b\") {} }";
-    let mut tree = small_house();
-    tree.insert(CATALOGUE.to_owned(), "\"a\"".to_owned());
-    tree.insert("engine/src/disk/a.rs".to_owned(), planted.to_owned());
-    assert!(self::planted(&tree).concat().contains("the planted bug b"), "a missing mutant");
     let mut tree = small_house();
     tree.insert(STORIES.to_owned(), "# A\n`a_story`, `raft_a`".to_owned());
     tree.insert(format!("{SCRIPTS}another.txt"), String::new());
-    tree.insert(CATALOGUE.to_owned(), "\"raft_a\"".to_owned());
+    tree.insert(format!("{CATALOGUE}.rs"), "\"raft_a\"".to_owned());
     tree.insert(
         "engine/src/raft/b.rs".to_owned(),
         "planted!(\"raft_a\") planted!(\"raft_b\")".to_owned(),
@@ -717,4 +724,16 @@ fn each_rule_finds_its_planted_violation() {
         tree.insert(format!("engine/docs/adr/{name}"), record.to_owned());
     }
     assert!(self::decisions(&tree).concat().contains("take the next number"), "two of one number");
+}
+
+#[test]
+fn the_catalogue_is_what_is_planted() {
+    let planted = "//! D.\nfn a() { if planted!(\"b\") {} }";
+    let mut tree = small_house();
+    tree.insert(format!("{CATALOGUE}/raft.rs"), "planted(\n    \"a\", \"\")".to_owned());
+    tree.insert("engine/src/disk/a.rs".to_owned(), planted.to_owned());
+    let complaints = self::planted(&tree).concat();
+    for expect in ["the planted bug b", "a is planted nowhere"] {
+        assert!(complaints.contains(expect), "{expect}: {complaints}");
+    }
 }

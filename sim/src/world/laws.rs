@@ -9,6 +9,7 @@
 //! world's unit tests (`tests/`).
 
 use std::{
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +24,10 @@ use trilith_engine::runtime::{
 };
 
 use super::{NodeId, World, WorldOptions};
-use crate::os::{SimRuntime, SimStream};
+use crate::{
+    fault::FaultKind,
+    os::{SimRuntime, SimStream},
+};
 
 /// A promise: its sentence, the planted bug that breaks it, and whether it holds in a world.
 pub struct Law {
@@ -35,7 +39,7 @@ pub struct Law {
 }
 
 /// Every promise.
-pub const LAWS: [Law; 10] = [
+pub const LAWS: [Law; 11] = [
     Law {
         sentence: "a peer's death does not cross a cut",
         mutant: "world_reset_crosses_cut",
@@ -50,6 +54,11 @@ pub const LAWS: [Law; 10] = [
         sentence: "a writer waits for a reader that does not read",
         mutant: "world_no_window",
         holds: writers_wait,
+    },
+    Law {
+        sentence: "what waits for a narrow link passes when it is wide again",
+        mutant: "world_queue_outlives_throttle",
+        holds: queues_end_with_narrow_links,
     },
     Law {
         sentence: "a connect fails by its deadline",
@@ -111,18 +120,20 @@ async fn nap(rt: &SimRuntime, time: Duration) {
     rt.clock().sleep_until(rt.clock().now() + time).await;
 }
 
-/// B accepts and keeps what it accepts, without a word; answers A's end.
-fn joined(world: &mut World) -> Option<SimStream> {
+/// B accepts and serves whoever comes; answers A's end.
+fn joined<F: Future<Output = ()> + Send + 'static>(
+    world: &mut World,
+    serve: impl Fn(SimStream) -> F + Send + 'static,
+) -> Option<SimStream> {
     world.run_on(B, SECOND / 100, |rt| async move {
-        let listener = rt.net().listen(rt.address(B, PORT)).await;
-        let keep = async move {
-            let mut kept = Vec::new();
+        let (listener, mine) = (rt.net().listen(rt.address(B, PORT)).await, rt.clone());
+        let accepts = async move {
             let Ok(mut listener) = listener else { return };
-            while let Ok(accepted) = listener.accept().await {
-                kept.push(accepted);
+            while let Ok((stream, _)) = listener.accept().await {
+                mine.task().spawn("serves", serve(stream)).detach();
             }
         };
-        rt.task().spawn("keeps", keep).detach();
+        rt.task().spawn("accepts", accepts).detach();
     })?;
     let dial = |rt: SimRuntime| async move {
         let deadline = rt.clock().now() + SECOND;
@@ -133,9 +144,15 @@ fn joined(world: &mut World) -> Option<SimStream> {
     Some(stream)
 }
 
+/// Serves without a word, and reads nothing.
+async fn keep(stream: SimStream) {
+    pending::<()>().await;
+    drop(stream);
+}
+
 /// Whether A, reading from B, still waits ten seconds after something was done to the world.
 fn silence_after(world: &mut World, done: impl FnOnce(&mut World)) -> bool {
-    let Some(mut stream) = joined(world) else { return false };
+    let Some(mut stream) = joined(world, keep) else { return false };
     done(world);
     let read = world.run_on(A, 10 * SECOND, move |_| async move {
         let read: NetResult<usize> = stream.read(&mut [0; 8]).await;
@@ -156,7 +173,7 @@ fn no_power_no_word(world: &mut World) -> bool {
 }
 
 fn writers_wait(world: &mut World) -> bool {
-    let Some(mut stream) = joined(world) else { return false };
+    let Some(mut stream) = joined(world, keep) else { return false };
     let taken = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&taken);
     let written = world.run_on(A, 10 * SECOND, move |_| async move {
@@ -167,6 +184,32 @@ fn writers_wait(world: &mut World) -> bool {
         }
     });
     written.is_none() && taken.load(Ordering::Relaxed) <= 64 << 10
+}
+
+fn queues_end_with_narrow_links(world: &mut World) -> bool {
+    const SENT: usize = 10_000;
+    let come = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&come);
+    let read = move |mut stream: SimStream| {
+        let count = Arc::clone(&count);
+        async move {
+            while let Ok(len @ 1..) = stream.read(&mut [0; 512]).await {
+                count.fetch_add(len as u64, Ordering::Relaxed);
+            }
+        }
+    };
+    let Some(mut stream) = joined(world, read) else { return false };
+    // All of it would be under way for ten seconds.
+    world.strike(&FaultKind::Throttle { from: 0, to: 1, bytes_per_second: 1_000, for_ms: 500 });
+    world.run_on(A, 3 * SECOND, move |rt| async move {
+        let mut rest: &[u8] = &[1; SENT];
+        while !rest.is_empty() {
+            let Ok(len) = stream.write(rest).await else { return };
+            rest = &rest[len..];
+        }
+        nap(&rt, 2 * SECOND).await;
+    });
+    come.load(Ordering::Relaxed) == SENT as u64
 }
 
 fn connects_end(world: &mut World) -> bool {

@@ -1,0 +1,60 @@
+//! The bugs planted in how nodes and clients speak.
+
+use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, planted};
+
+/// Of the links between nodes.
+pub(super) const PEER: &[Planted] = &[
+    planted(
+        "peer_hung_node_is_vouched_for",
+        "links answer for a node that hangs in a read of its disk",
+    )
+    .by(PACING),
+    planted("peer_checksum_ignored", "frames are taken without looking at their checksum")
+        .by(LINKING),
+    planted("peer_garbage_skipped", "a frame that does not fit is skipped, the link lives")
+        .by(LINKING),
+    planted("peer_half_a_write_is_a_write", "what a stream did not take counts as written")
+        .by(LINKING),
+    planted("peer_outbox_unbounded", "what waits for a node grows without end").by(LINKING),
+    planted("peer_newest_dropped_unseen", "a full node's packets are dropped uncounted")
+        .by(LINKING),
+    planted("peer_no_reconnect", "a link that was lost is not made again").by(LINKING),
+    planted("peer_silence_ignored", "a silent connection is believed to live").by(LINKING),
+    planted("peer_down_not_told", "a node is not told that a link went down").by(LINKING),
+    planted("peer_stale_hello_accepted", "a greeting counts before it is confirmed").by(LINKING),
+    planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
+    planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
+];
+
+/// Of the Redis protocol.
+pub(super) const RESP: &[Planted] = &[
+    planted(
+        "resp_part_of_an_act_is_called_nothing",
+        "an act of which a part was done is told as refused",
+    )
+    .by(SPEAKING),
+    planted("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys")
+        .by(SPEAKING),
+    planted("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done")
+        .by(SPEAKING),
+    planted("resp_walk_leaves_the_last_of_a_page", "SCAN leaves out the last key of a page")
+        .by(SPEAKING),
+    planted("resp_message_told_twice", "a node tells another one twice what is published")
+        .by(SPEAKING),
+];
+
+/// Of HTTP.
+pub(super) const HTTP: &[Planted] = &[
+    planted(
+        "http_unknown_is_told_as_nothing",
+        "a write in doubt is told as one that did not happen",
+    )
+    .by(BROWSING),
+    planted("http_page_goes_beyond_a_group", "a page goes on where a group may have more")
+        .by(BROWSING),
+    planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
+        .by(BROWSING),
+    planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
+    planted("http_condition_is_forgotten", "a write is done whatever its condition says")
+        .by(BROWSING),
+];

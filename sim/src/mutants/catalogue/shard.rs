@@ -1,0 +1,174 @@
+//! The bugs planted in what is around Raft on a node: its groups, their disk, their snapshots.
+
+use super::{
+    AGEING, CLUSTERS, DEALING, FILLING, GLANCING, PACING, PARTING, Planted, REPLACING, ROOM,
+    ROTTING, groups, planted, scenarios,
+};
+
+/// The shard's.
+pub(super) const SHARD: &[Planted] = &[
+    planted("shard_any_version_sent", "a damaged value comes back as a later one").by(ROTTING),
+    planted("shard_mended_value_forgotten", "the copy of a damaged value is never used")
+        .by(ROTTING),
+    planted(
+        "shard_settled_before_applied",
+        "a segment settles while its entries may still be replaced",
+    )
+    .by(CLUSTERS),
+    planted(
+        "shard_settled_without_a_checkpoint",
+        "a segment settles with the newest state of a group in it",
+    )
+    .by(CLUSTERS),
+    planted("shard_void_entry_recovered", "an entry without effect counts after a restart")
+        .by(CLUSTERS),
+    planted("shard_void_entry_forgotten", "nobody remembers that an entry had no effect")
+        .by(CLUSTERS),
+    planted(
+        "shard_read_before_applied",
+        "a read is served before the state has taken what it must see",
+    )
+    .by(CLUSTERS),
+    planted("shard_hard_state_not_written", "terms and votes are not written").by(CLUSTERS),
+    planted("shard_frame_not_synced", "entries and votes count as durable before their sync")
+        .by(CLUSTERS),
+    planted(
+        "shard_uncounted_values_come_back",
+        "values of a snapshot that never counted come back behind the next one",
+    )
+    .by(scenarios(&["a_snapshot_that_never_counted_brings_nothing_back"])),
+    planted("shard_derived_never_written", "a computed value has no record").by(CLUSTERS),
+    planted("shard_applies_blindly", "one node applies as if no key were there").by(CLUSTERS),
+    planted("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ")
+        .by(PARTING),
+    planted("shard_staleness_not_told", "every state is said to be current").by(GLANCING),
+    planted("shard_fresh_before_applied", "a state counts as new before it has what makes it so")
+        .by(GLANCING),
+    planted(
+        "shard_given_up_comes_back",
+        "the same, and it is started again with the state it was stopped for",
+    )
+    .by(PARTING),
+    planted("shard_commit_goes_back", "a hard state names less than one before it").by(ROOM),
+    planted("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again")
+        .by(FILLING),
+    planted("shard_never_slow", "a node never finds itself slow").by(PACING),
+    planted("shard_own_clock_is_the_time", "a leader stamps by its own clock, whatever others say")
+        .by(AGEING),
+    planted("shard_reads_expire_by_the_clock", "reads that are current expire by the node's time")
+        .by(AGEING),
+    planted("shard_time_waits_for_writes", "nothing expires in a group that nobody writes")
+        .by(AGEING),
+    planted("shard_slow_without_patience", "a node is slow as soon as one moment is").by(PACING),
+    planted(
+        "shard_founds_unwelcomed",
+        "a node with an empty directory founds its groups without asking the others",
+    )
+    .by(REPLACING),
+    planted("shard_any_directory_admitted", "a member may come back with another directory")
+        .by(REPLACING),
+    planted(
+        "shard_newcomer_not_answered",
+        "a replica that is not in the roster yet is not answered, though it leads",
+    )
+    .by(REPLACING),
+    planted("shard_parts_not_recovered", "what a transaction wrote is not recovered").by(DEALING),
+    planted("shard_entry_of_another_place_taken", "entries are taken whatever place they name")
+        .by(ROOM),
+    planted("shard_snapshot_checksum_ignored", "a damaged chunk of a snapshot is taken").by(ROOM),
+    planted(
+        "shard_unknown_told_as_refused",
+        "a leader that loses its place says that nothing happened",
+    )
+    .by(groups("promises::a_refusal_of_what_happened_is_noticed")),
+    planted(
+        "shard_snapshot_keeps_deleted_keys",
+        "installing a snapshot leaves the keys that it has not",
+    )
+    .by(groups("promises::a_snapshot_that_only_adds_is_noticed")),
+    planted("shard_victims_dropped_uncovered", "compaction drops what an older checkpoint needs")
+        .by(groups("promises::a_compaction_beyond_the_checkpoint_is_noticed")),
+    planted(
+        "shard_compaction_by_the_newest_time",
+        "compaction buries what had not expired for an older checkpoint",
+    )
+    .by(groups("expiry::a_compaction_by_the_newest_time_is_noticed")),
+    planted("shard_any_seat_taken", "a node makes any group in which anybody seats a replica here")
+        .by(groups("unknown::a_group_that_anybody_may_make_is_noticed")),
+    planted("shard_older_number_kept", "a directory that is seated again keeps its older number")
+        .by(groups("a_directory_that_keeps_its_older_number_is_noticed")),
+    planted("shard_scar_is_settled", "a doubt is settled before what it may have hidden is known")
+        .by(groups("a_lost_end_that_is_forgotten_is_noticed")),
+    planted(
+        "shard_far_term_comes_with_its_promises",
+        "promises are written in one frame with the far term that they need",
+    )
+    .by(groups("a_lost_end_that_is_forgotten_is_noticed")),
+    planted(
+        "shard_void_copy_loses_deletions",
+        "a damaged transaction that counts no more loses what it deleted",
+    )
+    .by(groups("a_deletion_that_is_lost_with_its_transaction_is_noticed")),
+    planted("shard_only_the_leader_sends", "a leader asks nobody to send a snapshot")
+        .by(groups("snapshots::a_leader_that_sends_everything_is_noticed")),
+    planted(
+        "shard_silent_source_is_waited_for",
+        "a leader waits for ever for a source that is gone",
+    )
+    .by(groups("snapshots::a_leader_that_waits_for_the_dead_is_noticed")),
+    planted(
+        "shard_refusing_source_is_asked_again",
+        "a leader never sends what it has asked for once",
+    )
+    .by(groups("snapshots::a_leader_that_asks_in_vain_for_ever_is_noticed")),
+    planted(
+        "shard_moving_intake_is_replaced",
+        "a second sending takes the place of one that moves",
+    )
+    .by(groups("snapshots::a_transfer_that_is_torn_down_is_noticed")),
+    planted(
+        "shard_source_sends_what_is_older",
+        "a source sends a state that is older than was asked for",
+    )
+    .by(groups("snapshots::a_source_that_lacks_what_it_sends_is_noticed")),
+    planted(
+        "shard_chunk_of_a_stranger_taken",
+        "a snapshot is taken from a node that is not its sender's",
+    )
+    .by(groups("snapshots::a_receiver_that_takes_anything_is_noticed")),
+    planted("shard_refused_edit_stops_frames", "a manifest without room keeps all frames back")
+        .by(groups("frames_that_wait_for_the_manifest_are_noticed")),
+    planted("shard_read_waits_for_room", "a read waits for an entry that has no room")
+        .by(groups("reads_that_wait_for_room_are_noticed")),
+    planted("shard_full_disk_keeps_everything_back", "a full disk keeps back what would give room")
+        .by(groups("full::a_full_disk_that_keeps_everything_back_is_noticed")),
+    planted("shard_full_node_leads_on", "a node without room goes on leading")
+        .by(groups("full::a_full_node_that_leads_on_is_noticed")),
+    planted(
+        "shard_failed_intake_keeps_its_files",
+        "a snapshot that found no room leaves its files",
+    )
+    .by(groups("full::intakes_that_leave_too_much_or_too_little_are_noticed")),
+    planted(
+        "shard_compaction_takes_no_look",
+        "a compaction begins without knowing how much room there is",
+    )
+    .by(groups("full::a_compaction_that_takes_no_look_is_noticed")),
+    planted(
+        "shard_checkpoint_speaks_of_what_waits",
+        "a checkpoint covers entries that wait for room",
+    )
+    .by(groups("full::a_checkpoint_that_speaks_of_what_waits_is_noticed")),
+    planted("shard_requests_have_no_end", "requests are taken in however much they weigh")
+        .by(groups("bounds::requests_without_end_are_noticed")),
+    planted("shard_intakes_have_no_end", "a node takes in as many snapshots as anybody sends")
+        .by(groups("bounds::snapshots_without_end_are_noticed")),
+    planted("shard_greetings_have_no_end", "members that come again are collected").by(ROOM),
+    planted("shard_groups_have_no_end", "groups that a neighbour names are made").by(ROOM),
+    planted("shard_strangers_have_no_end", "replicas that sit nowhere are remembered").by(ROOM),
+    planted("shard_fetched_entries_stay", "what followers are sent stays in memory").by(ROOM),
+    planted("shard_cache_is_not_trimmed", "a group keeps all entries in memory").by(CLUSTERS),
+    planted("shard_gathered_are_forgotten", "who waits to be proposed is forgotten").by(CLUSTERS),
+    planted("shard_sent_snapshot_is_kept", "a snapshot that arrived keeps its place").by(REPLACING),
+    planted("shard_known_seats_are_kept", "seats that are written down are kept").by(REPLACING),
+];
