@@ -1,19 +1,24 @@
-//! What clients that speak other protocols have in common: a connection to one node at a time,
-//! whichever, and how things are said on it.
+//! What clients that speak other protocols have in common: a plan, a history, a connection to one
+//! node at a time, whichever, and how things are said on it.
 //!
 //! Not here: what is said (`cluster_redis`, `cluster_http`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::BytesMut;
-use trilith_engine::runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite};
+use bytes::{Buf, BytesMut};
+use trilith_engine::runtime::{
+    Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, timeout,
+};
 
+use super::cluster_client::Setup;
 use crate::{
-    history::{Outcome, Value},
+    history::{Call, Key, OpId, Outcome, Value},
+    load::Planned,
     os::SimRuntime,
 };
 
 type Streams = <<SimRuntime as Runtime>::Net as Net>::Stream;
+type Luck = <SimRuntime as Runtime>::Rng;
 
 /// How long a connection may take to be made.
 const CONNECTS: Duration = Duration::from_millis(300);
@@ -49,19 +54,116 @@ impl Lost {
     }
 }
 
+/// Such a client.
+pub(super) struct Guest {
+    pub(super) rt: SimRuntime,
+    pub(super) luck: Luck,
+    pub(super) place: Place,
+    pub(super) setup: Setup,
+    /// Where it asks, unless that was lost.
+    pub(super) line: Option<Line>,
+    /// Faults are over.
+    pub(super) is_calm: bool,
+    began: Instant,
+}
+
+impl Guest {
+    /// One that begins now, with luck of that name.
+    pub(super) fn new(rt: SimRuntime, name: &'static str, place: Place, setup: Setup) -> Self {
+        let (luck, began) = (rt.rng(name), rt.clock().now());
+        Self { rt, luck, place, setup, line: None, is_calm: false, began }
+    }
+
+    /// Waits until that is to be asked.
+    pub(super) async fn waits_for(&self, planned: &Planned) {
+        self.rt.clock().sleep_until(self.began + Duration::from_nanos(planned.at_ns)).await;
+    }
+
+    /// Whether faults may still happen.
+    pub(super) fn is_early(&self) -> bool {
+        (self.setup.world_ns)() < self.place.calm_from_ns
+    }
+
+    /// Sees whether faults are over: what was to be asked before the calm may be late.
+    pub(super) fn calm_down(&mut self) {
+        if !self.is_calm && !self.is_early() {
+            // A connection that a fault has broken says so only when it is used.
+            (self.is_calm, self.line) = (true, None);
+        }
+    }
+
+    /// How long it waits for what is asked now.
+    pub(super) fn until(&self) -> Instant {
+        self.rt.clock().now() + self.setup.patience
+    }
+
+    /// An operation of the history begins.
+    pub(super) fn begin(&self, key: Key, call: Call) -> OpId {
+        self.setup.recorder.begin((self.setup.world_ns)(), self.setup.client, key, call)
+    }
+
+    /// And ends.
+    pub(super) fn end(&self, id: OpId, outcome: Outcome) {
+        self.setup.recorder.end((self.setup.world_ns)(), id, outcome);
+    }
+
+    /// The bytes of a value.
+    pub(super) fn value(&self, value: Value) -> Vec<u8> {
+        let width = self.setup.value_bytes;
+        format!("{value:<width$}").into_bytes()
+    }
+
+    /// A connection of its own for something beside.
+    pub(super) async fn another_line(&mut self, until: Instant) -> Option<Line> {
+        Line::open(&self.rt, &mut self.luck, &self.place.nodes, until).await
+    }
+
+    /// The connection that there is, or another one. It is put back when all has been heard.
+    pub(super) async fn take_line(&mut self, until: Instant) -> Option<Line> {
+        match self.line.take() {
+            Some(line) => Some(line),
+            None => self.another_line(until).await,
+        }
+    }
+
+    /// Says something in pieces of some length. While faults happen it may stop among the first
+    /// `most` bytes; then that many were said.
+    pub(super) async fn speak(
+        &mut self,
+        line: &mut Line,
+        said: &[u8],
+        most: usize,
+        until: Instant,
+    ) -> Result<Option<usize>, Lost> {
+        let stops = !self.is_calm && self.luck.chance(1, 40);
+        let stops = stops.then(|| self.luck.range(0..most as u64) as usize);
+        let piece = 1 + self.luck.range(0..said.len() as u64) as usize;
+        let say = async {
+            for piece in said[..stops.unwrap_or(said.len())].chunks(piece) {
+                line.say(piece).await?;
+            }
+            Some(())
+        };
+        match timeout(self.rt.clock(), until, say).await {
+            Ok(Some(())) => Ok(stops),
+            Ok(None) | Err(_) => Err(Lost::Unheard),
+        }
+    }
+}
+
 /// A connection.
 pub(super) struct Line {
     reader: <Streams as Stream>::Reader,
     writer: <Streams as Stream>::Writer,
     /// What was heard and not understood yet.
-    pub(super) bytes: BytesMut,
+    bytes: BytesMut,
 }
 
 impl Line {
     /// To any of the nodes that takes it.
     pub(super) async fn open(
         rt: &SimRuntime,
-        luck: &mut <SimRuntime as Runtime>::Rng,
+        luck: &mut Luck,
         nodes: &[SocketAddr],
         until: Instant,
     ) -> Option<Self> {
@@ -87,12 +189,18 @@ impl Line {
         Some(())
     }
 
-    /// Hears something more; nothing when the connection has ended.
-    pub(super) async fn more(&mut self) -> Option<()> {
-        let mut piece = [0; 512];
-        let read = self.reader.read(&mut piece).await.ok().filter(|read| *read > 0)?;
-        self.bytes.extend_from_slice(&piece[..read]);
-        Some(())
+    /// The next answer, as it stands first in the bytes and with its length there; nothing when the
+    /// connection ends before it is whole.
+    pub(super) async fn hear<T>(&mut self, first: fn(&[u8]) -> Option<(T, usize)>) -> Option<T> {
+        loop {
+            if let Some((heard, len)) = first(&self.bytes) {
+                self.bytes.advance(len);
+                return Some(heard);
+            }
+            let mut piece = [0; 512];
+            let read = self.reader.read(&mut piece).await.ok().filter(|read| *read > 0)?;
+            self.bytes.extend_from_slice(&piece[..read]);
+        }
     }
 }
 

@@ -10,18 +10,18 @@
 //!
 //! Not here: what is asked (`load`), the other clients (`cluster_client`, `cluster_redis`).
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use serde_json::Value as Json;
 use trilith_engine::{
     always, mark, never,
-    runtime::{Clock, Instant, Rng, Runtime, timeout},
+    runtime::{Instant, Rng, Runtime, timeout},
 };
 
 use super::{
     cluster_client::{Setup, key_bytes},
-    cluster_guest::{Line, Lost, Place, number},
+    cluster_guest::{Guest, Lost, Place, number},
 };
 use crate::{
     history::{Answer, Call, Key, OpId, Outcome},
@@ -31,13 +31,10 @@ use crate::{
 
 /// Runs the client to the end of its plan.
 pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
-    let luck = rt.rng("http");
-    let mut client = Http { rt, luck, place, line: None, is_calm: false, setup };
-    let clock = client.rt.clock().clone();
-    let began = clock.now();
-    let plan = Arc::clone(&client.setup.plan);
+    let mut client = Http { guest: Guest::new(rt, "http", place, setup) };
+    let plan = Arc::clone(&client.guest.setup.plan);
     for planned in plan.iter() {
-        clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
+        client.guest.waits_for(planned).await;
         client.operation(planned).await;
     }
 }
@@ -70,19 +67,12 @@ impl Heard {
 }
 
 struct Http {
-    rt: SimRuntime,
-    luck: <SimRuntime as Runtime>::Rng,
-    place: Place,
-    line: Option<Line>,
-    /// Faults are over.
-    is_calm: bool,
-    setup: Setup,
+    guest: Guest,
 }
 
 impl Question {
     fn new(method: &'static str, key: Key, body: Option<Vec<u8>>) -> Self {
-        let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
-        let target = format!("/v1/kv/default/{name}");
+        let target = format!("/v1/kv/default/{}", name(key));
         Self { method, target, header: String::new(), body }
     }
 
@@ -127,29 +117,25 @@ impl Question {
 
 impl Http {
     async fn operation(&mut self, planned: &Planned) {
-        // What was to be asked before the calm may be late.
-        if !self.is_calm && (self.setup.world_ns)() >= self.place.calm_from_ns {
-            // A connection that a fault has broken says so only when it is used.
-            (self.is_calm, self.line) = (true, None);
+        self.guest.calm_down();
+        if !self.guest.is_calm && self.guest.luck.chance(1, 20) {
+            self.mischief(self.guest.until()).await;
         }
-        if !self.is_calm && self.luck.chance(1, 20) {
-            self.mischief(self.until()).await;
-        }
-        let (key, until) = (planned.key, self.until());
+        let (key, until) = (planned.key, self.guest.until());
         match planned.ask {
-            Ask::Get if self.luck.chance(1, 4) => self.walk(until).await,
+            Ask::Get if self.guest.luck.chance(1, 4) => self.walk(until).await,
             Ask::Get => {
                 self.get(key, until).await;
             }
             Ask::Set(value) => {
-                let question = Question::new("PUT", key, Some(self.value(value)));
+                let question = Question::new("PUT", key, Some(self.guest.value(value)));
                 self.plain(key, Call::Set(value), question, until).await;
             }
             Ask::Delete => {
                 self.plain(key, Call::Delete, Question::new("DELETE", key, None), until).await;
             }
             Ask::Incr(by) => {
-                let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
+                let name = name(key);
                 let step = format!(r#"{{"op": "increment", "key": "{name}", "by": {by}}}"#);
                 self.plain(key, Call::Incr(by), Question::of_batch(step), until).await;
             }
@@ -157,42 +143,28 @@ impl Http {
         }
     }
 
-    /// How long it waits for what is asked now.
-    fn until(&self) -> Instant {
-        self.rt.clock().now() + self.setup.patience
-    }
-
-    fn begin(&self, key: Key, call: Call) -> OpId {
-        self.setup.recorder.begin((self.setup.world_ns)(), self.setup.client, key, call)
-    }
-
     fn end(&self, id: OpId, outcome: Outcome) {
         if outcome == Outcome::Unknown {
             mark!("http: an outcome is unknown");
         }
-        self.setup.recorder.end((self.setup.world_ns)(), id, outcome);
-    }
-
-    fn value(&self, value: u64) -> Vec<u8> {
-        let width = self.setup.value_bytes;
-        format!("{value:<width$}").into_bytes()
+        self.guest.end(id, outcome);
     }
 
     /// A change that is one request.
     async fn plain(&mut self, key: Key, call: Call, question: Question, until: Instant) {
-        let id = self.begin(key, call);
+        let id = self.guest.begin(key, call);
         let told = self.ask(&question, until).await;
         self.end(id, outcome(call, told));
     }
 
     /// What a key has, and its version.
     async fn get(&mut self, key: Key, until: Instant) -> Option<(Option<u64>, Option<String>)> {
-        let id = self.begin(key, Call::Get);
+        let id = self.guest.begin(key, Call::Get);
         let mut question = Question::new("GET", key, None);
         if key % 2 == 1 {
             question.target.push_str("?consistency=quorum");
         }
-        if self.luck.chance(1, 8) {
+        if self.guest.luck.chance(1, 8) {
             // On a connection that ends with its answer.
             question.header = "connection: close\r\n".to_owned();
         }
@@ -213,18 +185,19 @@ impl Http {
             Some(tag) => format!("if-match: {tag}\r\n"),
             None => "if-none-match: *\r\n".to_owned(),
         };
-        let until = self.until();
-        let question = Question::new("PUT", key, Some(self.value(to))).with(must);
+        let until = self.guest.until();
+        let question = Question::new("PUT", key, Some(self.guest.value(to))).with(must);
         let call = Call::Cas { from, to };
-        let id = self.begin(key, call);
+        let id = self.guest.begin(key, call);
         let told = self.ask(&question, until).await;
         self.end(id, outcome(call, told));
     }
 
     /// Looks at all keys, page by page.
     async fn walk(&mut self, until: Instant) {
-        let ids: Vec<OpId> = (0..self.place.keys).map(|key| self.begin(key, Call::Get)).collect();
-        let limit = 1 + self.luck.range(0..5);
+        let ids: Vec<OpId> =
+            (0..self.guest.place.keys).map(|key| self.guest.begin(key, Call::Get)).collect();
+        let limit = 1 + self.guest.luck.range(0..5);
         let mut met = BTreeMap::new();
         let mut next = Some(format!("/v1/kv/default?prefix=key&values&limit={limit}"));
         while let Some(target) = next.take() {
@@ -250,42 +223,23 @@ impl Http {
         }
         mark!("http: a walk over all keys");
         for (key, id) in (0..).zip(ids) {
-            let name = String::from_utf8_lossy(&key_bytes(key)).into_owned();
-            let value = met.get(&name).and_then(|value| number(value.as_bytes()));
+            let value = met.get(&name(key)).and_then(|value| number(value.as_bytes()));
             self.end(id, Outcome::Ok(Answer::Value(value)));
         }
     }
 
     /// Says something and hears the answer. A connection on which anything is lost is left.
     async fn ask(&mut self, question: &Question, until: Instant) -> Told {
-        let line = match self.line.take() {
-            Some(line) => Some(line),
-            None => Line::open(&self.rt, &mut self.luck, &self.place.nodes, until).await,
-        };
-        let mut line = line.ok_or(Lost::Unsaid)?;
-        let said = question.encoded(self.luck.chance(1, 3));
-        // Where it stops speaking, when it does.
-        let stops = !self.is_calm && self.luck.chance(1, 40);
-        let stops = stops.then(|| self.luck.range(0..said.len() as u64) as usize);
-        let piece = 1 + self.luck.range(0..said.len() as u64) as usize;
-        let clock = self.rt.clock().clone();
-        let say = async {
-            for piece in said[..stops.unwrap_or(said.len())].chunks(piece) {
-                line.say(piece).await?;
-            }
-            Some(())
-        };
-        if !matches!(timeout(&clock, until, say).await, Ok(Some(()))) {
-            return Err(Lost::Unheard);
-        }
-        if stops.is_some() {
+        let mut line = self.guest.take_line(until).await.ok_or(Lost::Unsaid)?;
+        let said = question.encoded(self.guest.luck.chance(1, 3));
+        if self.guest.speak(&mut line, &said, said.len(), until).await?.is_some() {
             mark!("http: a client left in the middle of a request");
             return Err(Lost::Unsaid);
         }
-        match timeout(&clock, until, hear(&mut line)).await {
+        match timeout(self.guest.rt.clock(), until, line.hear(parse)).await {
             Ok(Some(heard)) => {
                 let stays = !heard.headers.contains_key("connection");
-                self.line = stays.then_some(line);
+                self.guest.line = stays.then_some(line);
                 Ok(heard)
             }
             Ok(None) | Err(_) => Err(Lost::Unheard),
@@ -295,7 +249,7 @@ impl Http {
     /// Says what is no request, or what a foreign web page would: both are refused, and nothing
     /// comes of them.
     async fn mischief(&mut self, until: Instant) {
-        let own = format!("/v1/kv/default/own{}", self.setup.client);
+        let own = format!("/v1/kv/default/own{}", self.guest.setup.client);
         let hidden = format!("PUT {own} HTTP/1.1\r\nhost: node\r\ncontent-length: 1\r\n\r\nx");
         let nonsense = [
             "hello\r\n\r\n".to_owned(),
@@ -312,16 +266,13 @@ impl Http {
                      content-length: 1\r\n\r\nx"
             ),
         ];
-        let nth = self.luck.range(0..nonsense.len() as u64) as usize;
-        let nodes = Arc::clone(&self.place.nodes);
-        let line = Line::open(&self.rt, &mut self.luck, &nodes, until).await;
-        let Some(mut line) = line else { return };
-        let clock = self.rt.clock().clone();
+        let nth = self.guest.luck.range(0..nonsense.len() as u64) as usize;
+        let Some(mut line) = self.guest.another_line(until).await else { return };
         let told = async {
             line.say(nonsense[nth].as_bytes()).await?;
-            hear(&mut line).await
+            line.hear(parse).await
         };
-        if let Ok(Some(heard)) = timeout(&clock, until, told).await {
+        if let Ok(Some(heard)) = timeout(self.guest.rt.clock(), until, told).await {
             mark!("http: what is not served was said");
             // A node that ends says that instead.
             let is_refused = matches!(heard.status, 400 | 403 | 413 | 431 | 503);
@@ -336,15 +287,9 @@ impl Http {
     }
 }
 
-/// The next answer; nothing when the connection ends first.
-async fn hear(line: &mut Line) -> Option<Heard> {
-    loop {
-        if let Some((heard, len)) = parse(&line.bytes) {
-            line.bytes.advance(len);
-            return Some(heard);
-        }
-        line.more().await?;
-    }
+/// What a key is called.
+fn name(key: Key) -> String {
+    String::from_utf8_lossy(&key_bytes(key)).into_owned()
 }
 
 /// The first answer of the bytes and how long it is, if it is whole.

@@ -21,15 +21,14 @@
 
 use std::{collections::BTreeSet, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::{Buf, BytesMut};
 use trilith_engine::{
     always, mark, never,
-    runtime::{Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, race, timeout},
+    runtime::{Clock, Instant, Rng, Runtime, race, timeout},
 };
 
 use super::{
     cluster_client::{Setup, key_bytes},
-    cluster_guest::Place,
+    cluster_guest::{Guest, Line, Lost, Place, number},
 };
 use crate::{
     history::{Answer, Call, Key, OpId, Outcome, Value},
@@ -37,12 +36,9 @@ use crate::{
     os::SimRuntime,
 };
 
-type Streams = <<SimRuntime as Runtime>::Net as Net>::Stream;
 type Words = Vec<Vec<u8>>;
 
-/// How long a connection may take to be made.
-const CONNECTS: Duration = Duration::from_millis(300);
-/// It does not try again at once.
+/// Whoever hears what is published does not try again at once.
 const RESTS: Duration = Duration::from_millis(20);
 /// The values of one operation are so far from each other, which those of two are not.
 const APART: Value = 100_000;
@@ -57,72 +53,43 @@ enum Heard {
     Many(Option<Vec<Heard>>),
 }
 
-/// Why there is no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Lost {
-    /// The request was never whole: nothing can have come of it.
-    Unsaid,
-    /// It may have been heard.
-    Unheard,
-}
-
 /// What came of a request.
 type Told = Result<Heard, Lost>;
 
-/// A connection.
-struct Line {
-    reader: <Streams as Stream>::Reader,
-    writer: <Streams as Stream>::Writer,
-    bytes: BytesMut,
-}
-
 /// Runs the client to the end of its plan.
 pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
-    let luck = rt.rng("redis");
     let hears = Hears { rt: rt.clone(), luck: rt.rng("hears"), nodes: Arc::clone(&place.nodes) };
-    let (is_calm, has_counted, published) = (false, false, 0);
-    let client = Redis { rt, luck, place, line: None, is_calm, has_counted, published, setup };
+    let guest = Guest::new(rt, "redis", place, setup);
+    let client = Redis { guest, has_counted: false, published: 0 };
     race(client.live(), hears.live()).await;
 }
 
 struct Redis {
-    rt: SimRuntime,
-    luck: <SimRuntime as Runtime>::Rng,
-    place: Place,
-    line: Option<Line>,
-    /// Faults are over.
-    is_calm: bool,
+    guest: Guest,
     /// Its own number is there.
     has_counted: bool,
     /// What it published last.
     published: u64,
-    setup: Setup,
 }
 
 impl Redis {
     async fn live(mut self) {
-        let clock = self.rt.clock().clone();
-        let began = clock.now();
-        let plan = Arc::clone(&self.setup.plan);
+        let plan = Arc::clone(&self.guest.setup.plan);
         for planned in plan.iter() {
-            clock.sleep_until(began + Duration::from_nanos(planned.at_ns)).await;
+            self.guest.waits_for(planned).await;
             self.operation(planned).await;
         }
     }
 
     async fn operation(&mut self, planned: &Planned) {
-        // What was to be asked before the calm may be late.
-        if !self.is_calm && (self.setup.world_ns)() < self.place.calm_from_ns {
+        if self.guest.is_early() {
             self.beside(planned.ask).await;
         }
-        if !self.is_calm && (self.setup.world_ns)() >= self.place.calm_from_ns {
-            // A connection that a fault has broken says so only when it is used.
-            (self.is_calm, self.line) = (true, None);
-        }
-        let (key, until) = (planned.key, self.until());
+        self.guest.calm_down();
+        let (key, until) = (planned.key, self.guest.until());
         match planned.ask {
             Ask::Cas(to) => self.cas(key, to, until).await,
-            Ask::Incr(by) if self.luck.chance(1, 4) => self.add_alone(key, by, until).await,
+            Ask::Incr(by) if self.guest.luck.chance(1, 4) => self.add_alone(key, by, until).await,
             Ask::Incr(by) => self.add(key, by, until).await,
             Ask::Get => self.several(key, |_| Call::Get, until).await,
             Ask::Delete => self.several(key, |_| Call::Delete, until).await,
@@ -132,49 +99,36 @@ impl Redis {
         }
     }
 
-    /// How long it waits for what is asked now.
-    fn until(&self) -> Instant {
-        self.rt.clock().now() + self.setup.patience
-    }
-
     /// What is in no history, while faults happen.
     async fn beside(&mut self, ask: Ask) {
-        if self.luck.chance(1, 20) {
-            self.mischief(self.until()).await;
+        if self.guest.luck.chance(1, 20) {
+            self.mischief(self.guest.until()).await;
         }
-        if matches!(ask, Ask::Incr(_)) && self.luck.chance(1, 4) {
-            self.count(self.until()).await;
+        if matches!(ask, Ask::Incr(_)) && self.guest.luck.chance(1, 4) {
+            self.count(self.guest.until()).await;
         }
-        if self.luck.chance(1, 8) {
-            self.walk(self.until()).await;
+        if self.guest.luck.chance(1, 8) {
+            self.walk(self.guest.until()).await;
         }
-        if self.luck.chance(1, 4) {
-            self.publish(self.until()).await;
+        if self.guest.luck.chance(1, 4) {
+            self.publish(self.guest.until()).await;
         }
-    }
-
-    fn begin(&self, key: Key, call: Call) -> OpId {
-        self.setup.recorder.begin((self.setup.world_ns)(), self.setup.client, key, call)
     }
 
     fn end(&self, id: OpId, outcome: Outcome) {
         if outcome == Outcome::Unknown {
             mark!("redis: an outcome is unknown");
         }
-        self.setup.recorder.end((self.setup.world_ns)(), id, outcome);
-    }
-
-    fn value(&self, value: Value) -> Vec<u8> {
-        let width = self.setup.value_bytes;
-        format!("{value:<width$}").into_bytes()
+        self.guest.end(id, outcome);
     }
 
     /// One operation of one key, or of several at once.
     async fn several(&mut self, key: Key, call: impl Fn(u64) -> Call, until: Instant) {
         let mut keys = vec![key];
-        if self.luck.chance(1, 2) {
-            for _ in 0..1 + self.luck.range(0..3) {
-                let other = self.luck.range(0..u64::from(self.place.keys.max(1))) as Key;
+        if self.guest.luck.chance(1, 2) {
+            for _ in 0..1 + self.guest.luck.range(0..3) {
+                let other =
+                    self.guest.luck.range(0..u64::from(self.guest.place.keys.max(1))) as Key;
                 if !keys.contains(&other) {
                     keys.push(other);
                 }
@@ -182,7 +136,8 @@ impl Redis {
         }
         let calls: Vec<(Key, Call)> =
             (0..).zip(&keys).map(|(nth, key)| (*key, call(nth))).collect();
-        let ids: Vec<OpId> = calls.iter().map(|(key, call)| self.begin(*key, *call)).collect();
+        let ids: Vec<OpId> =
+            calls.iter().map(|(key, call)| self.guest.begin(*key, *call)).collect();
         let told = self.ask(&self.words(&calls), until).await;
         for (at, (id, (_, call))) in ids.into_iter().zip(calls).enumerate() {
             let told = match &told {
@@ -209,7 +164,7 @@ impl Redis {
         for (key, call) in calls {
             words.push(key_bytes(*key).to_vec());
             if let Call::Set(value) = call {
-                words.push(self.value(*value));
+                words.push(self.guest.value(*value));
             }
         }
         words
@@ -217,10 +172,10 @@ impl Redis {
 
     /// Increments in one go, of which each comes to more than the one before.
     async fn add(&mut self, key: Key, by: Value, until: Instant) {
-        let count = if self.luck.chance(1, 3) { 2 + self.luck.range(0..6) } else { 1 };
+        let count = if self.guest.luck.chance(1, 3) { 2 + self.guest.luck.range(0..6) } else { 1 };
         let words = vec![b"INCRBY".to_vec(), key_bytes(key).to_vec(), by.to_string().into_bytes()];
         let all: Vec<Words> = (0..count).map(|_| words.clone()).collect();
-        let ids: Vec<OpId> = all.iter().map(|_| self.begin(key, Call::Incr(by))).collect();
+        let ids: Vec<OpId> = all.iter().map(|_| self.guest.begin(key, Call::Incr(by))).collect();
         let mut last = None;
         for (id, told) in ids.into_iter().zip(self.ask_all(&all, until).await) {
             if let Ok(Heard::Number(sum)) = told {
@@ -234,7 +189,7 @@ impl Redis {
     /// Many increments in one go, of a number of its own that is in no history.
     async fn count(&mut self, until: Instant) {
         let words = vec![b"INCR".to_vec(), self.own()];
-        let all = vec![words; 10 + self.luck.range(0..60) as usize];
+        let all = vec![words; 10 + self.guest.luck.range(0..60) as usize];
         let mut last = None;
         for told in self.ask_all(&all, until).await {
             if let Ok(Heard::Number(sum)) = told {
@@ -247,7 +202,7 @@ impl Redis {
 
     /// The key that is its own, and that nobody deletes.
     fn own(&self) -> Vec<u8> {
-        format!("own{}", self.setup.client).into_bytes()
+        format!("own{}", self.guest.setup.client).into_bytes()
     }
 
     /// Walks over all keys, some at a time, as long as it is answered.
@@ -255,7 +210,7 @@ impl Redis {
         let (own, is_there) = (self.own(), self.has_counted);
         let (mut cursor, mut met) = (b"0".to_vec(), 0);
         loop {
-            let count = (1 + self.luck.range(0..4)).to_string().into_bytes();
+            let count = (1 + self.guest.luck.range(0..4)).to_string().into_bytes();
             let words = vec![b"SCAN".to_vec(), cursor, b"COUNT".to_vec(), count];
             let Ok(Heard::Many(Some(page))) = self.ask(&words, until).await else { return };
             let [Heard::Bytes(Some(next)), Heard::Many(Some(keys))] = &page[..] else {
@@ -276,14 +231,14 @@ impl Redis {
     /// Says something to everybody, and nothing twice.
     async fn publish(&mut self, until: Instant) {
         self.published += 1;
-        let text = format!("{}:{}", self.setup.client, self.published).into_bytes();
+        let text = format!("{}:{}", self.guest.setup.client, self.published).into_bytes();
         let words = vec![b"PUBLISH".to_vec(), b"news".to_vec(), text];
         let _heard = self.ask(&words, until).await.is_ok();
     }
 
     /// An increment between MULTI and EXEC, with something beside it.
     async fn add_alone(&mut self, key: Key, by: Value, until: Instant) {
-        let id = self.begin(key, Call::Incr(by));
+        let id = self.guest.begin(key, Call::Incr(by));
         let words = vec![b"INCRBY".to_vec(), key_bytes(key).to_vec(), by.to_string().into_bytes()];
         let told = match self.exec(vec![vec![b"PING".to_vec()], words], until).await {
             Ok(Heard::Many(Some(all))) => {
@@ -307,15 +262,15 @@ impl Redis {
     async fn cas(&mut self, key: Key, to: Value, until: Instant) {
         let name = key_bytes(key).to_vec();
         let (get, watch) = ([b"GET".to_vec(), name.clone()], [b"WATCH".to_vec(), name.clone()]);
-        let id = self.begin(key, Call::Get);
+        let id = self.guest.begin(key, Call::Get);
         let told = self.ask_all(&[get.to_vec(), watch.to_vec(), get.to_vec()], until).await;
         let [before, watched, after] = &told[..] else { return };
         self.end(id, outcome(Call::Get, after.clone()));
-        if self.line.is_none() {
+        if self.guest.line.is_none() {
             // What was watched is forgotten with its connection.
             return;
         }
-        let (set, until) = (vec![b"SET".to_vec(), name, self.value(to)], self.until());
+        let (set, until) = (vec![b"SET".to_vec(), name, self.guest.value(to)], self.guest.until());
         if matches!(watched, Ok(Heard::Error(_))) {
             return self.unguarded(key, to, set, until).await;
         }
@@ -331,7 +286,7 @@ impl Redis {
             return;
         }
         let from = after.as_deref().and_then(number);
-        let id = self.begin(key, Call::Cas { from, to });
+        let id = self.guest.begin(key, Call::Cas { from, to });
         let outcome = if from.is_none() {
             let set = set.into_iter().chain([b"NX".to_vec()]).collect();
             swapped(self.ask_all(&[unwatch, set], until).await.pop().unwrap_or(Err(Lost::Unsaid)))
@@ -351,7 +306,7 @@ impl Redis {
     /// EXEC behind a WATCH that was refused.
     async fn unguarded(&mut self, key: Key, to: Value, set: Words, until: Instant) {
         mark!("redis: a refused WATCH was followed by EXEC");
-        let id = self.begin(key, Call::Set(to));
+        let id = self.guest.begin(key, Call::Set(to));
         let told = self.exec(vec![set], until).await;
         never!(matches!(told, Ok(Heard::Many(_))), "behind a refused WATCH nothing is done");
         self.end(id, Outcome::Failed);
@@ -364,48 +319,37 @@ impl Redis {
 
     /// Says things in one go and hears the answers. A connection on which anything is lost is left.
     async fn ask_all(&mut self, all: &[Words], until: Instant) -> Vec<Told> {
-        let line = match self.line.take() {
-            Some(line) => Some(line),
-            None => self.connect(until).await,
+        let Some(mut line) = self.guest.take_line(until).await else {
+            return vec![Err(Lost::Unsaid); all.len()];
         };
-        let Some(mut line) = line else { return vec![Err(Lost::Unsaid); all.len()] };
-        let others = if self.luck.chance(1, 3) { self.luck.range(0..3) as usize } else { 0 };
+        let others =
+            if self.guest.luck.chance(1, 3) { self.guest.luck.range(0..3) as usize } else { 0 };
         let ping = encoded(&[b"PING".to_vec()]).repeat(others);
         let (mut said, mut ends) = (ping.clone(), Vec::new());
         for words in all {
             said.extend(encoded(words));
             ends.push(said.len());
         }
-        let whole = said.len() as u64;
+        let whole = said.len();
         said.extend(ping);
-        // Where it stops speaking, when it does.
-        let stops = !self.is_calm && self.luck.chance(1, 40);
-        let stops = stops.then(|| self.luck.range(0..whole) as usize);
-        let piece = 1 + self.luck.range(0..said.len() as u64) as usize;
-        let clock = self.rt.clock().clone();
-        let say = async {
-            for piece in said[..stops.unwrap_or(said.len())].chunks(piece) {
-                line.say(piece).await?;
+        match self.guest.speak(&mut line, &said, whole, until).await {
+            Ok(None) => {}
+            Ok(Some(stops)) => {
+                mark!("redis: a client left in the middle of a request");
+                let lost = |end: usize| if end <= stops { Lost::Unheard } else { Lost::Unsaid };
+                return ends.into_iter().map(|end| Err(lost(end))).collect();
             }
-            Some(())
-        };
-        if !matches!(timeout(&clock, until, say).await, Ok(Some(()))) {
-            return vec![Err(Lost::Unheard); all.len()];
-        }
-        if let Some(stops) = stops {
-            mark!("redis: a client left in the middle of a request");
-            let lost = |end: usize| if end <= stops { Lost::Unheard } else { Lost::Unsaid };
-            return ends.into_iter().map(|end| Err(lost(end))).collect();
+            Err(lost) => return vec![Err(lost); all.len()],
         }
         let mut heard = Vec::new();
         let total = all.len() + 2 * others;
         let hear = async {
             while heard.len() < total {
-                heard.push(line.hear().await?);
+                heard.push(line.hear(parse).await?);
             }
             Some(())
         };
-        let is_whole = matches!(timeout(&clock, until, hear).await, Ok(Some(())));
+        let is_whole = matches!(timeout(self.guest.rt.clock(), until, hear).await, Ok(Some(())));
         let is_pong = |heard: &Heard| *heard == Heard::Word("PONG".into());
         let mut beside = heard.iter().enumerate();
         let in_order = always!(
@@ -413,55 +357,30 @@ impl Redis {
             "answers come in the order of their questions"
         );
         if is_whole && in_order {
-            self.line = Some(line);
+            self.guest.line = Some(line);
         }
         let mut heard = heard.into_iter().skip(others);
         all.iter().map(|_| heard.next().ok_or(Lost::Unheard)).collect()
-    }
-
-    async fn connect(&mut self, until: Instant) -> Option<Line> {
-        connect(&self.rt, &mut self.luck, &self.place.nodes, until).await
     }
 
     /// Says what is no request, on a connection of its own, which must then end.
     async fn mischief(&mut self, until: Instant) {
         let nonsense: [&[u8]; 4] =
             [b"*1\r\n*1\r\n*1\r\n", b"*1\r\n$99999999999\r\n", b"*x\r\n", b"SET \"a\r\n"];
-        let said = nonsense[self.luck.range(0..nonsense.len() as u64) as usize];
-        let Some(mut line) = self.connect(until).await else { return };
-        let clock = self.rt.clock().clone();
+        let said = nonsense[self.guest.luck.range(0..nonsense.len() as u64) as usize];
+        let Some(mut line) = self.guest.another_line(until).await else { return };
         let told = async {
             line.say(said).await?;
-            let told = line.hear().await?;
+            let told = line.hear(parse).await?;
             // Then nothing more.
-            Some((told, line.hear().await.is_none()))
+            Some((told, line.hear(parse).await.is_none()))
         };
-        if let Ok(Some((told, is_over))) = timeout(&clock, until, told).await {
+        if let Ok(Some((told, is_over))) = timeout(self.guest.rt.clock(), until, told).await {
             mark!("redis: what is no request was said");
             let is_refused = matches!(&told, Heard::Error(text) if text.contains("Protocol error"));
             always!(is_refused && is_over, "what is no request ends its connection");
         }
     }
-}
-
-/// A connection to a node, whichever.
-async fn connect(
-    rt: &SimRuntime,
-    luck: &mut <SimRuntime as Runtime>::Rng,
-    nodes: &[SocketAddr],
-    until: Instant,
-) -> Option<Line> {
-    let clock = rt.clock().clone();
-    while clock.now() < until {
-        let node = luck.range(0..nodes.len().max(1) as u64) as usize;
-        let deadline = until.min(clock.now() + CONNECTS);
-        if let Ok(stream) = rt.net().connect(nodes[node], deadline).await {
-            let (reader, writer) = stream.split();
-            return Some(Line { reader, writer, bytes: BytesMut::new() });
-        }
-        clock.sleep_until(until.min(clock.now() + RESTS)).await;
-    }
-    None
 }
 
 /// Whoever hears what is published.
@@ -476,7 +395,7 @@ impl Hears {
         let clock = self.rt.clock().clone();
         loop {
             let until = clock.now() + Duration::from_secs(1);
-            if let Some(line) = connect(&self.rt, &mut self.luck, &self.nodes, until).await {
+            if let Some(line) = Line::open(&self.rt, &mut self.luck, &self.nodes, until).await {
                 let _ended = listen(line).await.is_none();
             }
             clock.sleep_until(clock.now() + RESTS).await;
@@ -493,35 +412,12 @@ async fn listen(mut line: Line) -> Option<()> {
     line.say(&encoded(&[b"SUBSCRIBE".to_vec(), b"news".to_vec()])).await?;
     let mut known = BTreeSet::new();
     loop {
-        let Heard::Many(Some(parts)) = line.hear().await? else { return None };
+        let Heard::Many(Some(parts)) = line.hear(parse).await? else { return None };
         if word(parts.first()) != "message" {
             continue;
         }
         always!(known.insert(word(parts.get(2))), "a message is heard once");
         mark!("redis: a message was heard");
-    }
-}
-
-impl Line {
-    async fn say(&mut self, mut bytes: &[u8]) -> Option<()> {
-        while !bytes.is_empty() {
-            let taken = self.writer.write(bytes).await.ok().filter(|taken| *taken > 0)?;
-            bytes = &bytes[taken..];
-        }
-        Some(())
-    }
-
-    /// The next answer; nothing when the connection ends first.
-    async fn hear(&mut self) -> Option<Heard> {
-        loop {
-            if let Some((heard, len)) = parse(&self.bytes) {
-                self.bytes.advance(len);
-                return Some(heard);
-            }
-            let mut piece = [0; 512];
-            let read = self.reader.read(&mut piece).await.ok().filter(|read| *read > 0)?;
-            self.bytes.extend_from_slice(&piece[..read]);
-        }
     }
 }
 
@@ -567,10 +463,6 @@ fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
     })
 }
 
-fn number(bytes: &[u8]) -> Option<Value> {
-    std::str::from_utf8(bytes).ok()?.trim_end().parse().ok()
-}
-
 fn refused(text: &str) -> Outcome {
     if text.starts_with("INDOUBT") { Outcome::Unknown } else { Outcome::Failed }
 }
@@ -586,9 +478,7 @@ fn swapped(told: Told) -> Outcome {
 
 fn outcome(call: Call, told: Told) -> Outcome {
     let answer = match (call, told) {
-        // Looking changes nothing, so nothing of it is in doubt.
-        (_, Err(Lost::Unsaid)) | (Call::Get, Err(Lost::Unheard)) => return Outcome::Failed,
-        (_, Err(Lost::Unheard)) => return Outcome::Unknown,
+        (_, Err(lost)) => return lost.outcome(call == Call::Get),
         (_, Ok(Heard::Error(text))) => return refused(&text),
         (Call::Get, Ok(Heard::Bytes(value))) => Answer::Value(value.as_deref().and_then(number)),
         (Call::Incr(_), Ok(Heard::Number(sum))) => Answer::Value(u64::try_from(sum).ok()),
