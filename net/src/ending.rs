@@ -1,22 +1,31 @@
-//! The end of a port: nothing new is begun, and who waits for something else hears of it.
+//! The end of a port, or of some of its connections: nothing new is begun, and who waits for
+//! something else hears of it.
 //!
 //! Not here: how long the rest is waited for (`resp/serve.rs`, `http/serve.rs`).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     future::poll_fn,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
 
-/// Whether a port ends, and who waits for that.
+/// Whether a port ends, which of its connections are to, and who waits for that. Each who waits has
+/// a number of its own; the listener's is 0.
 #[derive(Debug, Default)]
 pub(crate) struct Ending(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     is_near: bool,
+    killed: BTreeSet<u64>,
     waiting: BTreeMap<u64, Waker>,
+}
+
+impl State {
+    fn is_over(&self, number: u64) -> bool {
+        self.is_near || self.killed.contains(&number)
+    }
 }
 
 impl Ending {
@@ -31,16 +40,32 @@ impl Ending {
         std::mem::take(&mut state.waiting).into_values().for_each(Waker::wake);
     }
 
-    /// Whether it has begun.
-    pub(crate) fn is_near(&self) -> bool {
-        self.lock().is_near
+    /// That connection is to end.
+    pub(crate) fn kill(&self, number: u64) {
+        let mut state = self.lock();
+        state.killed.insert(number);
+        state.waiting.remove(&number).into_iter().for_each(Waker::wake);
     }
 
-    /// Waits until it begins. Each who waits has a number of his own; the listener's is 0.
-    pub(crate) async fn begins(&self, number: u64) {
+    /// Whether that one is to end: alone, or with all others.
+    pub(crate) fn is_over(&self, number: u64) -> bool {
+        self.lock().is_over(number)
+    }
+
+    /// Waits until it is.
+    pub(crate) async fn ends(&self, number: u64) {
+        self.until(number, |state| state.is_over(number)).await;
+    }
+
+    /// Waits until it is to end though the port may not.
+    pub(crate) async fn is_killed(&self, number: u64) {
+        self.until(number, |state| state.killed.contains(&number)).await;
+    }
+
+    async fn until(&self, number: u64, is_so: impl Fn(&State) -> bool) {
         poll_fn(|context| {
             let mut state = self.lock();
-            if state.is_near {
+            if is_so(&state) {
                 return Poll::Ready(());
             }
             state.waiting.insert(number, context.waker().clone());
@@ -49,8 +74,10 @@ impl Ending {
         .await;
     }
 
-    /// That one does not wait any more.
+    /// That one has left.
     pub(crate) fn forget(&self, number: u64) {
-        self.lock().waiting.remove(&number);
+        let mut state = self.lock();
+        state.waiting.remove(&number);
+        state.killed.remove(&number);
     }
 }

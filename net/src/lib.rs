@@ -1,7 +1,8 @@
 //! How trilith speaks.
 //!
 //! - `frame`: how a stream of bytes is cut into things that were said.
-//! - `guests`: the connections that others have opened, up to so many; `ending`: how they end.
+//! - `guests`: the connections that others have opened, up to so many; `ending`: how they end;
+//!   `facts`: what they are told of the node.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
 //! - `resp`: the Redis protocol.
@@ -15,6 +16,7 @@
 
 pub mod client;
 mod ending;
+pub mod facts;
 pub mod frame;
 mod guests;
 pub mod http;

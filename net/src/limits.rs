@@ -54,6 +54,14 @@ pub const CLIENT_SILENCE: Duration = Duration::from_secs(20);
 /// are few, and one beyond that waits in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 1024;
 
+/// How long a connection of a Redis or HTTP client that we end is left open for its last words to be
+/// read.
+pub const GUEST_PARTS_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long a port for Redis or HTTP clients that ends waits for what its connections have under way:
+/// another node may still answer that.
+pub const GUESTS_END_WITHIN: Duration = Duration::from_secs(1);
+
 /// Things that happen to a node and wait for its shard: a few turns' worth. When it is full,
 /// connections are not read.
 pub const NODE_INBOX: usize = 4096;
@@ -103,13 +111,6 @@ pub const RESP_READ_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
 /// Reads of one connection that are on their way together: each may be answered by the largest
 /// value, and all answers are held until the first has come.
 pub const RESP_READS_AT_ONCE: usize = 32;
-
-/// How long a connection that we end is left open for its last words to be read.
-pub const RESP_PARTS_WITHIN: Duration = Duration::from_secs(1);
-
-/// How long a node that ends waits for what its connections have under way: another node may still
-/// answer that.
-pub const RESP_ENDS_WITHIN: Duration = Duration::from_secs(1);
 
 /// Commands of one connection that are done before anything is answered.
 pub const RESP_BATCH: usize = 512;

@@ -17,7 +17,6 @@
 use std::{
     collections::BTreeSet,
     fmt::Write as _,
-    net::SocketAddr,
     ops::Bound,
     sync::{
         Arc,
@@ -50,8 +49,8 @@ use super::{
 };
 use crate::{
     client::{Client, Wish},
+    facts::Facts,
     limits::{HTTP_ARRIVES_WITHIN, HTTP_BODY_BYTES_MAX, HTTP_PAGE_BYTES},
-    resp::hub::Facts,
 };
 
 /// How long `/readyz` waits for all groups.
@@ -70,7 +69,6 @@ pub struct Desk<R: Runtime> {
     facts: Facts,
     /// What is wanted where nothing is said.
     usual: Wish,
-    at: SocketAddr,
     /// Whether the node has been told to end.
     ends: Arc<AtomicBool>,
     began: Instant,
@@ -136,13 +134,13 @@ impl<R: Runtime> Desk<R> {
         runtime: R,
         lanes: Arc<[Client<R>]>,
         (groups, is_cluster): (u16, bool),
-        (facts, at): (Facts, SocketAddr),
+        facts: Facts,
         within: Duration,
         ends: Arc<AtomicBool>,
     ) -> Self {
         let (began, requests) = (runtime.clock().now(), AtomicU64::new(0));
         let usual = Wish::strong(within);
-        Self { runtime, lanes, groups, is_cluster, facts, usual, at, ends, began, requests }
+        Self { runtime, lanes, groups, is_cluster, facts, usual, ends, began, requests }
     }
 
     pub(super) const fn runtime(&self) -> &R {
@@ -161,7 +159,7 @@ impl<R: Runtime> Desk<R> {
     /// Answers a request.
     pub(super) async fn answer(&self, connection: u64, request: &Request) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let asked = guard::may(request, self.at).and_then(|()| route(request, self.usual));
+        let asked = guard::may(request, self.facts.at).and_then(|()| route(request, self.usual));
         let done = match asked {
             Ok(route) => self.perform(connection, route).await,
             Err(problem) => Err(problem),

@@ -35,8 +35,8 @@ use crate::{
     ending::Ending,
     guests::Guests,
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, HTTP_ARRIVES_WITHIN, HTTP_BYTES_FREE, HTTP_BYTES_MAX,
-        HTTP_CONNECTIONS_MAX, HTTP_SILENCE, RESP_ENDS_WITHIN, RESP_PARTS_WITHIN,
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
+        HTTP_ARRIVES_WITHIN, HTTP_BYTES_FREE, HTTP_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
     },
     peer::stream::{part, write_all},
 };
@@ -88,7 +88,7 @@ impl<R: Runtime> Port<R> {
         let Self { house, task, .. } = self;
         let clock = house.desk.runtime().clock();
         // Whoever is not done by then is cut off with the port.
-        let _ended = timeout(clock, clock.now() + RESP_ENDS_WITHIN, task.join()).await;
+        let _ended = timeout(clock, clock.now() + GUESTS_END_WITHIN, task.join()).await;
     }
 }
 
@@ -97,7 +97,7 @@ async fn listen<R: Runtime, L: Listener>(house: Arc<House<R>>, mut listener: L) 
     let mut guests = Guests::new(house.desk.runtime().clone(), HTTP_CONNECTIONS_MAX);
     let mut number = 0;
     while let Either::Right((stream, _)) =
-        race(house.ending.begins(0), guests.accept(&mut listener)).await
+        race(house.ending.ends(0), guests.accept(&mut listener)).await
     {
         number += 1;
         let visit = Visit { house: Arc::clone(&house), number };
@@ -209,7 +209,7 @@ impl<R: Runtime> Visit<R> {
             answer.put(&mut talk.out, Method::Get, false);
         }
         let streams = (&mut reader, &mut writer);
-        part(self.clock(), RESP_PARTS_WITHIN, streams, &mut piece, &talk.out).await;
+        part(self.clock(), GUEST_PARTS_WITHIN, streams, &mut piece, &talk.out).await;
     }
 
     /// Does what is asked, and answers.
@@ -220,7 +220,7 @@ impl<R: Runtime> Visit<R> {
         writer: &mut S,
     ) -> Next {
         let answer = self.house.desk.answer(self.number, &request).await;
-        let stays = request.stays && !self.house.ending.is_near();
+        let stays = request.stays && !self.house.ending.is_over(self.number);
         answer.put(&mut talk.out, request.method, stays);
         let is_read = matches!(request.method, Method::Get | Method::Head);
         drop((request, answer));
@@ -266,7 +266,7 @@ impl<R: Runtime> Visit<R> {
         until: Instant,
     ) -> Result<usize, Next> {
         let reads = timeout(self.clock(), until, reader.read(piece));
-        let problem = match race(reads, self.house.ending.begins(self.number)).await {
+        let problem = match race(reads, self.house.ending.ends(self.number)).await {
             Either::Left(Ok(Ok(0) | Err(_))) => return Err(Next::Gone),
             Either::Left(Ok(Ok(read))) => return Ok(read),
             Either::Left(Err(_)) => {

@@ -51,19 +51,17 @@ use trilith_engine::{
 
 use crate::{
     client::{Client, Ear},
+    facts::Facts,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
     peer::{LinkOptions, Links, Setup, hello::Identity},
     resp::{
         front::{Front, Mood},
-        hub::{Facts, Hub},
+        hub::Hub,
         post::Post,
         serve,
     },
 };
-
-/// The Redis whose commands and errors we have.
-const REDIS_VERSION: &str = "7.4.0";
 
 /// How a node is started.
 #[derive(Clone, Debug)]
@@ -351,13 +349,12 @@ impl<R: Runtime> Guests<R> {
         let (groups, members) = (cluster.groups(), cluster.members().len());
         let resp = resp.map(|door| {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
-            let facts = facts(identity, door.local());
+            let facts = Facts::new(identity, door.local());
             serve::Port::open(Hub::new(rt.clone(), front, post, within, facts), door)
         });
         let http = http.map(|door| {
-            let (at, shape) = (door.local(), (groups, members > 1));
-            let known = (facts(identity, at), at);
-            let desk = Desk::new(rt.clone(), Arc::clone(lanes), shape, known, within, ends);
+            let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
+            let desk = Desk::new(rt.clone(), Arc::clone(lanes), shape, facts, within, ends);
             http::serve::Port::open(desk, door)
         });
         Self { resp, http }
@@ -374,17 +371,6 @@ impl<R: Runtime> Guests<R> {
         if let Some(port) = self.http {
             port.end().await;
         }
-    }
-}
-
-/// What the node tells Redis and HTTP clients of itself.
-fn facts(identity: Identity, at: SocketAddr) -> Facts {
-    Facts {
-        version: env!("CARGO_PKG_VERSION"),
-        redis_version: REDIS_VERSION,
-        node: identity.node,
-        directory: identity.directory,
-        port: at.port(),
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     act::integer,
     commands::{COMMANDS, Spec, Verb},
     guest::Which,
-    hub::Hub,
+    hub::{Hub, REDIS_VERSION},
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
@@ -353,11 +353,11 @@ pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -
             format!(
                 "redis_version:{}\r\ntrilith_version:{}\r\nredis_mode:standalone\r\narch_bits:64\r\n\
                  run_id:{}\r\nnode_id:{}\r\ntcp_port:{}\r\nuptime_in_seconds:{}\r\n",
-                facts.redis_version,
+                REDIS_VERSION,
                 facts.version,
                 facts.directory,
                 facts.node,
-                facts.port,
+                facts.at.port(),
                 hub.uptime_seconds(),
             ),
         ),

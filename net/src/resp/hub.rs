@@ -3,38 +3,23 @@
 //! Not here: one connection (`session.rs`, `serve.rs`), the cluster (`front.rs`).
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    future::poll_fn,
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    task::{Poll, Waker},
     time::Duration,
 };
 
-use trilith_engine::{
-    runtime::{Clock, Instant, Rng, Runtime},
-    types::{NodeId, Uuid},
-};
+use trilith_engine::runtime::{Clock, Instant, Rng, Runtime};
 
 use super::{cursors::Cursors, front::Front, guest::Guest, post::Post, slow::Slow};
+use crate::{ending::Ending, facts::Facts};
 
-/// What a node says of itself.
-#[derive(Clone, Debug)]
-pub struct Facts {
-    /// Our version.
-    pub version: &'static str,
-    /// The version of Redis that clients are to take us for: they look at it to know what is there.
-    pub redis_version: &'static str,
-    /// Which node.
-    pub node: NodeId,
-    /// Its directory.
-    pub directory: Uuid,
-    /// The port.
-    pub port: u16,
-}
+/// The version of Redis that clients are to take us for, whose commands and errors we have: they
+/// look at it to know what is there.
+pub(super) const REDIS_VERSION: &str = "7.4.0";
 
 /// A node's Redis port.
 pub struct Hub<R: Runtime> {
@@ -47,20 +32,12 @@ pub struct Hub<R: Runtime> {
     connections: AtomicU64,
     commands: AtomicU64,
     last: AtomicU64,
-    ending: Mutex<Ending>,
+    ending: Ending,
     guests: Mutex<BTreeMap<u64, Guest>>,
     post: Arc<Post>,
     cursors: Mutex<Cursors>,
     slow: Mutex<Slow>,
     luck: Mutex<R::Rng>,
-}
-
-/// The end of a port, or of some of its connections: who waits for something else must hear of it.
-#[derive(Default)]
-struct Ending {
-    is_near: bool,
-    killed: BTreeSet<u64>,
-    waiting: BTreeMap<u64, Waker>,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -87,7 +64,7 @@ impl<R: Runtime> Hub<R> {
             connections: zero(),
             commands: zero(),
             last: zero(),
-            ending: Mutex::default(),
+            ending: Ending::default(),
             guests: Mutex::default(),
             post,
             cursors: Mutex::default(),
@@ -97,54 +74,18 @@ impl<R: Runtime> Hub<R> {
         }
     }
 
-    fn ending(&self) -> MutexGuard<'_, Ending> {
-        locked(&self.ending)
-    }
-
-    /// From now on nothing new is done.
-    pub(super) fn end(&self) {
-        let mut ending = self.ending();
-        ending.is_near = true;
-        std::mem::take(&mut ending.waiting).into_values().for_each(Waker::wake);
+    /// Its end, and that of its connections.
+    pub(super) const fn ending(&self) -> &Ending {
+        &self.ending
     }
 
     /// A connection is to end. Whether there is one of that number.
     pub(super) fn kill(&self, number: u64) -> bool {
-        if !self.guests().contains_key(&number) {
-            return false;
+        let is_there = self.guests().contains_key(&number);
+        if is_there {
+            self.ending.kill(number);
         }
-        let mut ending = self.ending();
-        ending.killed.insert(number);
-        ending.waiting.remove(&number).into_iter().for_each(Waker::wake);
-        true
-    }
-
-    /// Whether a connection is to end.
-    pub(super) fn is_over(&self, number: u64) -> bool {
-        let ending = self.ending();
-        ending.is_near || ending.killed.contains(&number)
-    }
-
-    /// Waits until the port ends, or that connection is to. The listener is number 0.
-    pub(super) async fn ends(&self, number: u64) {
-        self.until(number, |ending| ending.is_near || ending.killed.contains(&number)).await;
-    }
-
-    /// Waits until that connection is to end, though the port does not.
-    pub(super) async fn is_killed(&self, number: u64) {
-        self.until(number, |ending| ending.killed.contains(&number)).await;
-    }
-
-    async fn until(&self, number: u64, is_so: impl Fn(&Ending) -> bool) {
-        poll_fn(|context| {
-            let mut ending = self.ending();
-            if is_so(&ending) {
-                return Poll::Ready(());
-            }
-            ending.waiting.insert(number, context.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        is_there
     }
 
     /// The connections that there are.
@@ -204,9 +145,7 @@ impl<R: Runtime> Hub<R> {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.guests().remove(&number);
         self.post.leave_all(number);
-        let mut ending = self.ending();
-        ending.waiting.remove(&number);
-        ending.killed.remove(&number);
+        self.ending.forget(number);
     }
 
     pub(super) fn count(&self, commands: u64) {

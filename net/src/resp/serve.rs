@@ -40,8 +40,8 @@ use super::{
 use crate::{
     guests::Guests,
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX,
-        RESP_ENDS_WITHIN, RESP_PARTS_WITHIN, RESP_READS_AT_ONCE,
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
+        RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE,
     },
     peer::stream::{part, write_all},
 };
@@ -71,9 +71,9 @@ impl<R: Runtime> Port<R> {
     /// Ends it in order: nothing new is done, and what was begun is answered, if that comes in time.
     pub async fn end(self) {
         let Self { hub, task, .. } = self;
-        hub.end();
+        hub.ending().begin();
         let clock = hub.runtime().clock();
-        if timeout(clock, clock.now() + RESP_ENDS_WITHIN, task.join()).await.is_err() {
+        if timeout(clock, clock.now() + GUESTS_END_WITHIN, task.join()).await.is_err() {
             mark!("resp: a port ended before everybody was answered");
         }
     }
@@ -82,7 +82,8 @@ impl<R: Runtime> Port<R> {
 /// Accepts connections until the port ends, and waits for those that are there.
 async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
     let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX);
-    while let Either::Right((stream, from)) = race(hub.ends(0), guests.accept(&mut listener)).await
+    while let Either::Right((stream, from)) =
+        race(hub.ending().ends(0), guests.accept(&mut listener)).await
     {
         let visit = Visit { hub: Arc::clone(&hub), number: hub.enter(from) };
         guests.host("resp", visit.serve(stream, from));
@@ -129,7 +130,7 @@ impl<R: Runtime> Visit<R> {
             if self.read_letters(&session, &mut out).is_err() {
                 return;
             }
-            if session.ends || self.hub.is_over(self.number) {
+            if session.ends || self.hub.ending().is_over(self.number) {
                 break;
             }
             if self.write(&mut writer, &out).await.is_err() {
@@ -145,7 +146,7 @@ impl<R: Runtime> Visit<R> {
             }
             session.note(&self.hub);
             let news = race(reader.read(&mut piece), self.hub.post().arrives(self.number));
-            match race(news, self.hub.ends(self.number)).await {
+            match race(news, self.hub.ending().ends(self.number)).await {
                 Either::Left(Either::Left(Ok(0) | Err(_))) => return,
                 Either::Left(Either::Left(Ok(read))) => bytes.extend_from_slice(&piece[..read]),
                 // What was published is written in the next turn.
@@ -154,7 +155,7 @@ impl<R: Runtime> Visit<R> {
             }
         }
         let (clock, streams) = (self.hub.runtime().clock(), (&mut reader, &mut writer));
-        part(clock, RESP_PARTS_WITHIN, streams, &mut piece, &out).await;
+        part(clock, GUEST_PARTS_WITHIN, streams, &mut piece, &out).await;
     }
 
     /// Writes what was published to whoever has subscribed to it.
@@ -172,7 +173,7 @@ impl<R: Runtime> Visit<R> {
             return Ok(());
         }
         let (hub, number) = (&self.hub, self.number);
-        let gives_up = race(hub.is_killed(number), hub.post().overflows(number));
+        let gives_up = race(hub.ending().is_killed(number), hub.post().overflows(number));
         match race(write_all(writer, out), gives_up).await {
             Either::Left(Ok(())) => Ok(()),
             Either::Left(Err(_)) | Either::Right(_) => Err(()),
@@ -257,7 +258,7 @@ impl<R: Runtime> Visit<R> {
                 session.note(&self.hub);
                 session.own(&self.hub, (spec, &words), out).await;
                 // It may have ended its own connection.
-                session.ends |= self.hub.is_over(self.number);
+                session.ends |= self.hub.ending().is_over(self.number);
                 // What says who somebody is is written nowhere.
                 if !matches!(spec.verb, Verb::Auth | Verb::Hello) {
                     self.saw(session, began, &words, 0);

@@ -16,7 +16,7 @@ use super::{
     commands::{COMMANDS, Spec, Verb},
     described,
     front::{Executed, Mood, Watched},
-    hub::Hub,
+    hub::{Hub, REDIS_VERSION},
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
@@ -346,7 +346,7 @@ impl Session {
         }
         let said = match spec.verb {
             Verb::Hello => match self.hello(words) {
-                Ok(()) => return self.greet(hub, &mut Answer::new(out, self.protocol)),
+                Ok(()) => return self.greet(&mut Answer::new(out, self.protocol)),
                 Err(said) => said,
             },
             _ => match self.change(spec, words) {
@@ -505,9 +505,9 @@ impl Session {
         Ok(())
     }
 
-    fn greet<R: Runtime>(&self, hub: &Hub<R>, answer: &mut Answer<'_>) {
+    fn greet(&self, answer: &mut Answer<'_>) {
         answer.map(7);
-        for (name, value) in [("server", "redis"), ("version", hub.facts().redis_version)] {
+        for (name, value) in [("server", "redis"), ("version", REDIS_VERSION)] {
             answer.bulk(name.as_bytes());
             answer.bulk(value.as_bytes());
         }

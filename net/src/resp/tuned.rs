@@ -39,7 +39,7 @@ fn parameters<R: Runtime>(hub: &Hub<R>) -> Vec<(&'static str, String)> {
     let slow = hub.slow();
     let mut all: Vec<_> = FIXED.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
     all.push(("maxclients", RESP_CONNECTIONS_MAX.to_string()));
-    all.push(("port", hub.facts().port.to_string()));
+    all.push(("port", hub.facts().at.port().to_string()));
     all.push((LOG_FROM, slow.log_from.to_string()));
     all.push((LOG_MAX, slow.log_max.to_string()));
     all.push((MOMENTS_FROM, slow.moments_from.to_string()));
