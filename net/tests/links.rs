@@ -86,6 +86,14 @@ impl Node {
     }
 }
 
+/// Node 1, where it listens, and the place of node 2, where nobody answers.
+async fn alone(os: &Os) -> (Node, SocketAddr, OsListener) {
+    let (listener, nobody) = (listen(os).await, listen(os).await);
+    let at = listener.local();
+    let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
+    (Node::start(os, identity(1), &members, listener), at, nobody)
+}
+
 fn run<F: Future>(name: &str, test: impl FnOnce(Os) -> F) {
     run_core(std::env::temp_dir().join(format!("trilith-links-{name}")), test).unwrap();
 }
@@ -168,10 +176,7 @@ async fn shake(os: &Os, at: SocketAddr, who: Identity) -> OsStream {
 #[test]
 fn who_does_not_belong_here_is_told_why_and_sent_away() {
     run("refusals", async |os| {
-        let (listener, nobody) = (listen(&os).await, listen(&os).await);
-        let at = listener.local();
-        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
-        let _node = Node::start(&os, identity(1), &members, listener);
+        let (_node, at, _nobody) = alone(&os).await;
         let _living = shake(&os, at, identity(2)).await;
         // Its Ready must have arrived before another one claims the number.
         os.clock().sleep_until(os.clock().now() + Duration::from_millis(50)).await;
@@ -224,10 +229,7 @@ fn a_node_that_calls_itself_knows_why_it_fails() {
 #[test]
 fn what_arrives_byte_by_byte_is_read_and_what_is_cut_short_is_not() {
     run("pieces", async |os| {
-        let (listener, nobody) = (listen(&os).await, listen(&os).await);
-        let at = listener.local();
-        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
-        let mut node = Node::start(&os, identity(1), &members, listener);
+        let (mut node, at, _nobody) = alone(&os).await;
         let mut bytes = BytesMut::new();
         codec::encode(&packet(3, &[3; 112]), &mut bytes).unwrap();
         let mut stream = shake(&os, at, identity(2)).await;
@@ -255,10 +257,7 @@ fn what_arrives_byte_by_byte_is_read_and_what_is_cut_short_is_not() {
 #[test]
 fn pings_are_answered_and_silence_ends_a_connection() {
     run("silence", async |os| {
-        let (listener, nobody) = (listen(&os).await, listen(&os).await);
-        let at = listener.local();
-        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
-        let _node = Node::start(&os, identity(1), &members, listener);
+        let (_node, at, _nobody) = alone(&os).await;
         let mut stream = shake(&os, at, identity(2)).await;
         let mut decoder = Decoder::new(100);
         let mut ping = BytesMut::new();

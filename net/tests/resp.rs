@@ -30,6 +30,9 @@ use trilith_net::{
     resp::heard::Heard,
 };
 
+/// What EXEC says behind a command that was refused.
+const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.|";
+
 /// A node of a cluster of one, until it is dropped.
 struct Alone {
     at: SocketAddr,
@@ -97,17 +100,43 @@ impl Drop for Alone {
 struct Redis(TcpStream);
 
 impl Redis {
-    /// Sends lines in pieces of that size, and expects that to be answered.
+    /// Sends lines, and expects that to be answered.
     #[track_caller]
-    fn expect(&mut self, lines: &str, piece: usize, answer: &str) {
-        let sent = lines.replace('\n', "\r\n");
-        for piece in sent.as_bytes().chunks(piece) {
+    fn expect(&mut self, lines: &str, answer: &str) {
+        self.expect_in_pieces(9, lines, answer);
+    }
+
+    /// The same in pieces of that size.
+    #[track_caller]
+    fn expect_in_pieces(&mut self, piece: usize, lines: &str, answer: &str) {
+        for piece in lines.replace('\n', "\r\n").as_bytes().chunks(piece) {
             self.0.write_all(piece).unwrap();
         }
         let mut heard = vec![0; answer.replace('|', "\r\n").len()];
         self.0.read_exact(&mut heard).unwrap();
         let heard = String::from_utf8_lossy(&heard).replace("\r\n", "|");
         assert_eq!(heard, answer, "{lines}");
+    }
+
+    /// Sends bytes; the answer to them, behind which nothing comes.
+    fn ask(&mut self, bytes: &[u8]) -> Heard {
+        self.0.write_all(bytes).unwrap();
+        let mut said = Vec::new();
+        loop {
+            if let Some((heard, length)) = Heard::first(&said).unwrap() {
+                assert_eq!(length, said.len(), "more than {heard} was said");
+                return heard;
+            }
+            let mut piece = [0; 65536];
+            let read = self.0.read(&mut piece).unwrap();
+            assert!(read > 0, "the connection ended behind {said:?}");
+            said.extend_from_slice(&piece[..read]);
+        }
+    }
+
+    /// What is answered to a line, for people.
+    fn told(&mut self, line: &str) -> String {
+        self.ask(format!("{line}\r\n").as_bytes()).to_string()
     }
 
     /// Sends bytes; what is answered until the other side ends it.
@@ -129,7 +158,7 @@ fn commands_are_answered_in_their_order_however_they_come() {
                   -ERR unknown command 'NOSUCH', with args beginning with: |\
                   -ERR wrong number of arguments for 'get' command|+PONG|";
     for piece in [1, 7, 10_000] {
-        node.connect().expect(story, piece, answer);
+        node.connect().expect_in_pieces(piece, story, answer);
     }
 }
 
@@ -139,35 +168,30 @@ fn a_transaction_is_done_wholly_or_not_at_all() {
     let (mut one, mut other) = (node.connect(), node.connect());
     one.expect(
         "MULTI\nSET a 1\nINCR a\nGET a\nEXEC\n",
-        9,
         "+OK|+QUEUED|+QUEUED|+QUEUED|*3|+OK|:2|$1|2|",
     );
-    one.expect("WATCH a\n", 9, "+OK|");
-    other.expect("SET a 7\n", 9, "+OK|");
-    one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", 9, "+OK|+QUEUED|*-1|$1|7|");
-    let aborted = "-EXECABORT Transaction discarded because of previous errors.|";
+    one.expect("WATCH a\n", "+OK|");
+    other.expect("SET a 7\n", "+OK|");
+    one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", "+OK|+QUEUED|*-1|$1|7|");
     let arity = "-ERR wrong number of arguments for 'set' command|";
-    one.expect("MULTI\nSET a\nEXEC\nGET a\n", 9, &format!("+OK|{arity}{aborted}$1|7|"));
+    one.expect("MULTI\nSET a\nEXEC\nGET a\n", &format!("+OK|{arity}{ABORTED}$1|7|"));
     let text = "-ERR value is not an integer or out of range|";
     one.expect(
         "SET t x\nMULTI\nINCR t\nSET t y\nEXEC\nGET t\n",
-        9,
         &format!("+OK|+OK|+QUEUED|+QUEUED|*2|{text}+OK|$1|y|"),
     );
     one.expect(
         "MULTI\nSET a 1\nDISCARD\nGET a\nEXEC\n",
-        9,
         "+OK|+QUEUED|+OK|$1|7|-ERR EXEC without MULTI|",
     );
     one.expect(
         "MULTI\nPING\nSET a 8\nUNWATCH\nECHO x\nGET a\nEXEC\n",
-        9,
         "+OK|+QUEUED|+QUEUED|+QUEUED|+QUEUED|+QUEUED|*5|+PONG|+OK|+OK|$1|x|$1|8|",
     );
     // EXEC by itself forgets nothing.
-    one.expect("WATCH a\nEXEC\n", 9, "+OK|-ERR EXEC without MULTI|");
-    other.expect("SET a 9\n", 9, "+OK|");
-    one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", 9, "+OK|+QUEUED|*-1|$1|9|");
+    one.expect("WATCH a\nEXEC\n", "+OK|-ERR EXEC without MULTI|");
+    other.expect("SET a 9\n", "+OK|");
+    one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", "+OK|+QUEUED|*-1|$1|9|");
 }
 
 #[test]
@@ -175,58 +199,48 @@ fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
     let node = Alone::start();
     let mut redis = node.connect();
     let keys = |count: usize| (0..count).map(|n| format!(" k{n}")).collect::<String>();
-    let aborted = "-EXECABORT Transaction discarded because of previous errors.|";
     let watches = "-ERR a connection watches at most 1024 keys with 1048576 bytes|";
     let (line, many) = (format!("WATCH{}\n", keys(1025)), "MULTI\nSET a 1\nEXEC\nGET a\n");
     redis.expect(
         &format!("{line}{many}{many}"),
-        9999,
-        &format!("{watches}+OK|+QUEUED|{aborted}$-1|+OK|+QUEUED|*1|+OK|$1|1|"),
+        &format!("{watches}+OK|+QUEUED|{ABORTED}$-1|+OK|+QUEUED|*1|+OK|$1|1|"),
     );
     redis.expect(
         &format!("{line}UNWATCH\n{many}"),
-        9999,
         &format!("{watches}+OK|+OK|+QUEUED|*1|+OK|$1|1|"),
     );
     let large =
         "-ERR too much at once: a transaction has at most 1024 keys and 9 MiB; nothing happened|";
     let reads = format!("MULTI\nMGET{}\nEXEC\n", keys(1025));
-    redis.expect(&reads, 9999, &format!("+OK|+QUEUED|{large}"));
+    redis.expect(&reads, &format!("+OK|+QUEUED|{large}"));
     let queued = "PING\n".repeat(1025);
     let queue = "-ERR a transaction has at most 1024 commands and 33554432 bytes|";
     redis.expect(
         &format!("MULTI\n{queued}EXEC\n"),
-        9999,
-        &format!("+OK|{}{queue}{aborted}", "+QUEUED|".repeat(1024)),
+        &format!("+OK|{}{queue}{ABORTED}", "+QUEUED|".repeat(1024)),
     );
     let named = format!("COMMAND INFO{}\nPING\n", " get".repeat(1025));
-    redis.expect(&named, 9999, "-ERR at most 1024 words are taken here|+PONG|");
+    redis.expect(&named, "-ERR at most 1024 words are taken here|+PONG|");
     // More than one answer holds.
     for n in 0..10 {
-        redis.expect(&format!("SETRANGE k{n} 1048575 x\n"), 99, ":1048576|");
+        redis.expect(&format!("SETRANGE k{n} 1048575 x\n"), ":1048576|");
     }
-    redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), 99, &format!("{large}:1048576|"));
+    redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), &format!("{large}:1048576|"));
 }
 
 #[test]
 fn a_lifetime_is_shown_as_it_goes_on_while_nothing_is_written() {
     let node = Alone::start();
     let mut redis = node.connect();
-    let number = |redis: &mut Redis, line: &str| {
-        redis.0.write_all(line.as_bytes()).unwrap();
-        let mut said = Vec::new();
-        while !said.ends_with(b"\r\n") {
-            let mut byte = [0];
-            redis.0.read_exact(&mut byte).unwrap();
-            said.push(byte[0]);
-        }
-        String::from_utf8_lossy(&said[1..]).trim().parse::<u64>().unwrap()
+    let number = |redis: &mut Redis, line: &[u8]| match redis.ask(line) {
+        Heard::Integer(number) => number as u64,
+        other => panic!("{other} is no number"),
     };
-    redis.expect("SET a 1 PX 100000\n", 99, "+OK|");
-    let goes_on = (0..20_000).any(|_| number(&mut redis, "PTTL a\r\n") < 99_990);
+    redis.expect("SET a 1 PX 100000\n", "+OK|");
+    let goes_on = (0..20_000).any(|_| number(&mut redis, b"PTTL a\r\n") < 99_990);
     assert!(goes_on, "time stands");
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
-    let saved = number(&mut redis, "LASTSAVE\r\n");
+    let saved = number(&mut redis, b"LASTSAVE\r\n");
     assert!((now..now + 60).contains(&saved), "{saved} is not {now}");
 }
 
@@ -234,9 +248,9 @@ fn a_lifetime_is_shown_as_it_goes_on_while_nothing_is_written() {
 fn a_node_that_is_told_to_stop_answers_and_then_closes() {
     let mut node = Alone::start();
     let mut idle = node.connect();
-    idle.expect("PING\n", 9, "+PONG|");
+    idle.expect("PING\n", "+PONG|");
     let mut busy = node.connect();
-    busy.expect("INCR n\n", 9, ":1|");
+    busy.expect("INCR n\n", ":1|");
     busy.0.write_all(&b"INCR n\r\n".repeat(400)).unwrap();
     node.stop();
     assert_eq!(idle.last(b""), "");
@@ -260,20 +274,20 @@ fn a_thousand_commands_at_once_are_answered_in_their_order() {
             answer.push_str(&format!("${}|{n}|", n.to_string().len()));
         }
     }
-    node.connect().expect(&lines, 1 << 20, &answer);
+    node.connect().expect_in_pieces(1 << 20, &lines, &answer);
 }
 
 #[test]
 fn what_is_no_request_ends_its_connection_and_no_other() {
     let node = Alone::start();
     let mut well = node.connect();
-    well.expect("PING\n", 9, "+PONG|");
+    well.expect("PING\n", "+PONG|");
     let nested = b"*1\r\n".repeat(200_000);
     assert_eq!(node.connect().last(&nested[..64]), "-ERR Protocol error: expected '$', got '*'|");
     let said = node.connect().last(b"PING\r\n*1\r\n$99999999999\r\n");
     assert_eq!(said, "+PONG|-ERR Protocol error: invalid bulk length|");
     assert_eq!(node.connect().last(b"QUIT\r\n"), "+OK|");
-    well.expect("PING\n", 9, "+PONG|");
+    well.expect("PING\n", "+PONG|");
 }
 
 /// A page that a browser shows can have it POST to the loopback, with lines of the page's own.
@@ -293,48 +307,16 @@ fn what_a_web_page_sends_is_not_done() {
     assert_eq!(node.connect().last(b"SET a 1\r\npost x\r\n"), "");
     assert_eq!(node.connect().last(b"*1\r\n$4\r\nPost\r\n"), "");
     let mut gathers = node.connect();
-    gathers.expect("MULTI\nSET a 1\n", 99, "+OK|+QUEUED|");
+    gathers.expect("MULTI\nSET a 1\n", "+OK|+QUEUED|");
     assert_eq!(gathers.last(b"HOST: x\r\nEXEC\r\n"), "");
-    node.connect().expect("EXISTS a\nSET host: 1\nGET host:\n", 99, ":0|+OK|$1|1|");
-}
-
-/// The next answers, without their lengths.
-fn words(redis: &mut Redis, count: usize) -> Vec<String> {
-    let (mut bytes, mut said) = (Vec::new(), Vec::new());
-    while said.len() < count {
-        if let Some((heard, length)) = Heard::first(&bytes).unwrap() {
-            bytes.drain(..length);
-            said.push(heard.to_string());
-            continue;
-        }
-        let mut piece = [0; 4096];
-        let read = redis.0.read(&mut piece).unwrap();
-        assert!(read > 0, "the connection ended behind {said:?}");
-        bytes.extend_from_slice(&piece[..read]);
-    }
-    assert!(bytes.is_empty(), "more than {said:?} was said");
-    said
-}
-
-fn ask(redis: &mut Redis, line: &str) -> String {
-    redis.0.write_all(format!("{line}\r\n").as_bytes()).unwrap();
-    words(redis, 1).remove(0)
+    node.connect().expect("EXISTS a\nSET host: 1\nGET host:\n", ":0|+OK|$1|1|");
 }
 
 /// All keys of a SCAN, with what stands behind its cursor; between two pages, that happens.
 fn scanned(redis: &mut Redis, how: &str, mut meanwhile: impl FnMut(usize)) -> Vec<String> {
     let (mut cursor, mut all, mut turns) = ("0".to_owned(), Vec::new(), 0);
     loop {
-        redis.0.write_all(format!("SCAN {cursor} {how}\r\n").as_bytes()).unwrap();
-        let mut bytes = Vec::new();
-        let heard = loop {
-            if let Some((heard, _)) = Heard::first(&bytes).unwrap() {
-                break heard;
-            }
-            let mut piece = [0; 65536];
-            let read = redis.0.read(&mut piece).unwrap();
-            bytes.extend_from_slice(&piece[..read]);
-        };
+        let heard = redis.ask(format!("SCAN {cursor} {how}\r\n").as_bytes());
         let Heard::Array(parts) = heard else { panic!("{heard}") };
         let [Heard::Bulk(next), Heard::Array(keys)] = &parts[..] else { panic!("{parts:?}") };
         let text = |key: &Heard| key.to_string().trim_matches('"').to_owned();
@@ -353,13 +335,12 @@ fn a_walk_meets_whatever_is_there_throughout() {
     let node = Alone::start();
     let (mut redis, mut other) = (node.connect(), node.connect());
     let pairs: String = (0..500).map(|n| format!(" k{n:03} v")).collect();
-    assert_eq!(ask(&mut redis, &format!("MSET{pairs} a 1 z 1")), "OK");
-    assert_eq!(ask(&mut redis, "DBSIZE"), "(integer) 502");
+    assert_eq!(redis.told(&format!("MSET{pairs} a 1 z 1")), "OK");
+    assert_eq!(redis.told("DBSIZE"), "(integer) 502");
     // Others come and go, before and behind where it is.
     let mut met = scanned(&mut redis, "COUNT 7", |turn| {
         other.expect(
             &format!("SET k{turn:03}x 1\nSET m{turn} 1\nDEL a\n"),
-            99,
             if turn == 0 { "+OK|+OK|:1|" } else { "+OK|+OK|:0|" },
         );
     });
@@ -372,95 +353,88 @@ fn a_walk_meets_whatever_is_there_throughout() {
     assert_eq!(found, (0..10).map(|n| format!("k00{n}")).collect::<Vec<_>>());
     assert!(scanned(&mut redis, "TYPE hash", |_| ()).is_empty());
     assert_eq!(scanned(&mut redis, "TYPE string COUNT 100000 MATCH z", |_| ()), ["z"]);
-    assert_eq!(ask(&mut redis, "KEYS k00[0-2]"), "1) \"k000\"\n2) \"k001\"\n3) \"k002\"");
-    assert_eq!(ask(&mut redis, "KEYS nothing*"), "(empty array)");
-    let mut drawn: Vec<String> = (0..20).map(|_| ask(&mut redis, "RANDOMKEY")).collect();
+    assert_eq!(redis.told("KEYS k00[0-2]"), "1) \"k000\"\n2) \"k001\"\n3) \"k002\"");
+    assert_eq!(redis.told("KEYS nothing*"), "(empty array)");
+    let mut drawn: Vec<String> = (0..20).map(|_| redis.told("RANDOMKEY")).collect();
     drawn.sort_unstable();
     drawn.dedup();
     assert!(drawn.len() > 3, "{drawn:?}");
     // A cursor may be used again; one of nobody is an error and no walk.
-    redis.0.write_all(b"SCAN 0\r\n").unwrap();
-    let first = words(&mut redis, 1).remove(0);
+    let first = redis.told("SCAN 0");
     let cursor = first.split('"').nth(1).unwrap().to_owned();
     let again = |redis: &mut Redis| {
-        redis.0.write_all(format!("SCAN {cursor} COUNT 3\r\n").as_bytes()).unwrap();
-        let said = words(redis, 1).remove(0);
+        let said = redis.told(&format!("SCAN {cursor} COUNT 3"));
         said.split_once('\n').map(|(_, keys)| keys.to_owned()).unwrap()
     };
     assert_eq!(again(&mut redis), again(&mut other));
     let unknown = "-ERR this node does not know the cursor, or not any more: begin again with 0|";
-    redis.expect("SCAN 12345\nSCAN x\n", 99, &format!("{unknown}-ERR invalid cursor|"));
-    redis.expect("MULTI\nSCAN 0\nEXEC\n", 99, "+OK|-ERR Command not allowed inside a transaction|-EXECABORT Transaction discarded because of previous errors.|");
+    redis.expect("SCAN 12345\nSCAN x\n", &format!("{unknown}-ERR invalid cursor|"));
+    let refused = "-ERR Command not allowed inside a transaction|";
+    redis.expect("MULTI\nSCAN 0\nEXEC\n", &format!("+OK|{refused}{ABORTED}"));
 }
 
 #[test]
 fn what_is_flushed_is_gone() {
     let node = Alone::start();
     let mut redis = node.connect();
-    redis.expect("FLUSHALL what\nFLUSHDB ASYNC\nRANDOMKEY\n", 99, "-ERR syntax error|+OK|$-1|");
+    redis.expect("FLUSHALL what\nFLUSHDB ASYNC\nRANDOMKEY\n", "-ERR syntax error|+OK|$-1|");
     for from in (0..3000).step_by(500) {
         let pairs: String = (from..from + 500).map(|n| format!(" k{n} v")).collect();
-        assert_eq!(ask(&mut redis, &format!("MSET{pairs}")), "OK");
+        assert_eq!(redis.told(&format!("MSET{pairs}")), "OK");
     }
-    redis.expect("DBSIZE\nINFO keyspace\n", 99, ":3000|$27|# Keyspace|db0:keys=3000||");
-    redis.expect("FLUSHALL SYNC\nDBSIZE\nGET k7\nKEYS *\n", 99, "+OK|:0|$-1|*0|");
-    redis.expect("WAIT 0 100\nWAITAOF 1 0 0\n", 99, ":0|*2|:1|:0|");
+    redis.expect("DBSIZE\nINFO keyspace\n", ":3000|$27|# Keyspace|db0:keys=3000||");
+    redis.expect("FLUSHALL SYNC\nDBSIZE\nGET k7\nKEYS *\n", "+OK|:0|$-1|*0|");
+    redis.expect("WAIT 0 100\nWAITAOF 1 0 0\n", ":0|*2|:1|:0|");
 }
 
 #[test]
 fn what_is_published_is_heard_by_whoever_subscribed() {
     let node = Alone::start();
     let (mut old, mut new, mut says) = (node.connect(), node.connect(), node.connect());
-    says.expect("PUBLISH news nobody\n", 99, ":0|");
+    says.expect("PUBLISH news nobody\n", ":0|");
     old.expect(
         "SUBSCRIBE news more\nPSUBSCRIBE n*\n",
-        99,
         "*3|$9|subscribe|$4|news|:1|*3|$9|subscribe|$4|more|:2|*3|$10|psubscribe|$2|n*|:3|",
     );
-    let refused = ask(&mut old, "GET a");
+    let refused = old.told("GET a");
     assert!(refused.starts_with("(error) ERR Can't execute 'get': only (P|S)"), "{refused}");
-    old.expect("PING\nPING x\n", 99, "*2|$4|pong|$0||*2|$4|pong|$1|x|");
-    new.expect("HELLO 3\n", 99, "%7|$6|server|$5|redis|$7|version|$5|7.4.0|$5|proto|:3|$2|id|:2|$4|mode|$10|standalone|$4|role|$6|master|$7|modules|*0|");
-    new.expect("SSUBSCRIBE news\nGET a\n", 99, ">3|$10|ssubscribe|$4|news|:1|_|");
+    old.expect("PING\nPING x\n", "*2|$4|pong|$0||*2|$4|pong|$1|x|");
+    new.expect("HELLO 3\n", "%7|$6|server|$5|redis|$7|version|$5|7.4.0|$5|proto|:3|$2|id|:2|$4|mode|$10|standalone|$4|role|$6|master|$7|modules|*0|");
+    new.expect("SSUBSCRIBE news\nGET a\n", ">3|$10|ssubscribe|$4|news|:1|_|");
     says.expect(
         "PUBLISH news one\nPUBLISH no two\nSPUBLISH news three\nPUBLISH other x\n",
-        99,
         ":2|:1|:1|:0|",
     );
     old.expect(
         "PING\n",
-        99,
         "*3|$7|message|$4|news|$3|one|*4|$8|pmessage|$2|n*|$4|news|$3|one|*4|$8|pmessage|$2|n*|$2|no|\
          $3|two|*2|$4|pong|$0||",
     );
-    new.expect("", 99, ">3|$8|smessage|$4|news|$5|three|");
+    new.expect("", ">3|$8|smessage|$4|news|$5|three|");
     says.expect(
         "PUBSUB CHANNELS\nPUBSUB NUMSUB news other\nPUBSUB NUMPAT\nPUBSUB SHARDCHANNELS n*\n",
-        99,
         "*2|$4|more|$4|news|*4|$4|news|:1|$5|other|:0|:1|*1|$4|news|",
     );
     // Between MULTI and EXEC it is said when EXEC is.
-    says.expect("MULTI\nPUBLISH more x\n", 99, "+OK|+QUEUED|");
-    says.expect("EXEC\n", 99, "*1|:1|");
+    says.expect("MULTI\nPUBLISH more x\n", "+OK|+QUEUED|");
+    says.expect("EXEC\n", "*1|:1|");
     old.expect(
         "UNSUBSCRIBE more\nPUNSUBSCRIBE\nUNSUBSCRIBE\nUNSUBSCRIBE\nGET a\n",
-        99,
         "*3|$7|message|$4|more|$1|x|*3|$11|unsubscribe|$4|more|:2|*3|$12|punsubscribe|$2|n*|:1|\
          *3|$11|unsubscribe|$4|news|:0|*3|$11|unsubscribe|$-1|:0|$-1|",
     );
     says.expect(
         "MULTI\nSUBSCRIBE a\nDISCARD\n",
-        99,
         "+OK|-ERR Command not allowed inside a transaction|+OK|",
     );
     // Who leaves hears nothing any more.
-    old.expect("SUBSCRIBE news\nRESET\n", 99, "*3|$9|subscribe|$4|news|:1|+RESET|");
+    old.expect("SUBSCRIBE news\nRESET\n", "*3|$9|subscribe|$4|news|:1|+RESET|");
     drop(new);
     let gone = (0..500).any(|_| {
         thread::sleep(Duration::from_millis(10));
-        ask(&mut says, "SPUBLISH news x") == "(integer) 0"
+        says.told("SPUBLISH news x") == "(integer) 0"
     });
-    assert!(gone && ask(&mut says, "PUBLISH news x") == "(integer) 0");
+    assert!(gone && says.told("PUBLISH news x") == "(integer) 0");
 }
 
 /// Nothing is left out for him without a word.
@@ -468,13 +442,10 @@ fn what_is_published_is_heard_by_whoever_subscribed() {
 fn a_subscriber_that_does_not_read_is_ended() {
     let node = Alone::start();
     let (mut slow, mut says) = (node.connect(), node.connect());
-    slow.expect("SUBSCRIBE a\n", 99, "*3|$9|subscribe|$1|a|:1|");
+    slow.expect("SUBSCRIBE a\n", "*3|$9|subscribe|$1|a|:1|");
     let text = "x".repeat(1 << 20);
     let message = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n{text}\r\n", text.len());
-    let ended = (0..200).any(|_| {
-        says.0.write_all(message.as_bytes()).unwrap();
-        words(&mut says, 1) == ["(integer) 0"]
-    });
+    let ended = (0..200).any(|_| says.ask(message.as_bytes()) == Heard::Integer(0));
     assert!(ended, "more than that waits for him");
 }
 
@@ -482,20 +453,19 @@ fn a_subscriber_that_does_not_read_is_ended() {
 fn connections_are_told_of_and_ended() {
     let node = Alone::start();
     let (mut one, mut other) = (node.connect(), node.connect());
-    one.expect("CLIENT SETNAME me\nCLIENT ID\n", 99, "+OK|:1|");
-    other.expect("SUBSCRIBE a\n", 99, "*3|$9|subscribe|$1|a|:1|");
-    let listed = ask(&mut one, "CLIENT LIST");
+    one.expect("CLIENT SETNAME me\nCLIENT ID\n", "+OK|:1|");
+    other.expect("SUBSCRIBE a\n", "*3|$9|subscribe|$1|a|:1|");
+    let listed = one.told("CLIENT LIST");
     assert!(listed.contains("id=1 ") && listed.contains("name=me ") && listed.contains("id=2 "));
     assert!(listed.contains("cmd=client|list") && listed.contains("flags=P"), "{listed}");
-    let info = ask(&mut one, "CLIENT INFO");
+    let info = one.told("CLIENT INFO");
     assert!(info.starts_with("\"id=1 addr=127.0.0.1:") && !info.contains("id=2"), "{info}");
     one.expect(
         "CLIENT KILL ID 99\nCLIENT KILL 1.2.3.4:5\nCLIENT KILL TYPE pubsub\n",
-        99,
         ":0|-ERR No such client|:1|",
     );
     assert_eq!(other.last(b""), "");
-    one.expect("CLIENT UNBLOCK 1\nCLIENT GETREDIR\nCLIENT KILL ID 1 SKIPME no\n", 99, ":0|:-1|:1|");
+    one.expect("CLIENT UNBLOCK 1\nCLIENT GETREDIR\nCLIENT KILL ID 1 SKIPME no\n", ":0|:-1|:1|");
     assert_eq!(one.last(b""), "");
 }
 
@@ -506,27 +476,24 @@ fn what_takes_long_is_told() {
     let wrong = "-ERR CONFIG SET failed (possibly related to argument 'appendonly') - can't set immutable config|";
     redis.expect(
         "CONFIG SET appendonly yes\nCONFIG SET appendonly no\nCONFIG SET nothing 1\n",
-        99,
         &format!(
             "+OK|{wrong}-ERR Unknown option or number of arguments for CONFIG SET - 'nothing'|"
         ),
     );
-    redis.expect("LATENCY LATEST\nLATENCY RESET\nSLOWLOG LEN\n", 99, "*0|:0|:0|");
+    redis.expect("LATENCY LATEST\nLATENCY RESET\nSLOWLOG LEN\n", "*0|:0|:0|");
     redis.expect(
         "CONFIG SET slowlog-log-slower-than 0 slowlog-max-len 2\nSET a b\nGET a\nCONFIG GET slowlog-max-len\n",
-        99,
         "+OK|+OK|$1|b|*2|$15|slowlog-max-len|$1|2|",
     );
-    let log = ask(&mut redis, "SLOWLOG GET");
+    let log = redis.told("SLOWLOG GET");
     assert!(
         log.contains("\"CONFIG\"") && log.contains("\"GET\"") && !log.contains("\"SET\""),
         "{log}"
     );
-    redis.expect("SLOWLOG RESET\nCONFIG SET slowlog-log-slower-than -1\n", 99, "+OK|+OK|");
-    redis.expect("SLOWLOG RESET\nSLOWLOG LEN\nCONFIG SET slowlog-max-len -1\n", 99, "+OK|:0|-ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - argument must be between 0 and 4096 inclusive|");
+    redis.expect("SLOWLOG RESET\nCONFIG SET slowlog-log-slower-than -1\n", "+OK|+OK|");
+    redis.expect("SLOWLOG RESET\nSLOWLOG LEN\nCONFIG SET slowlog-max-len -1\n", "+OK|:0|-ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - argument must be between 0 and 4096 inclusive|");
     redis.expect(
         "CLUSTER KEYSLOT foo\nCLUSTER SLOTS\n",
-        99,
         ":12182|-ERR This instance has cluster support disabled|",
     );
 }
@@ -535,22 +502,22 @@ fn what_takes_long_is_told() {
 fn a_connection_speaks_what_it_has_agreed_on() {
     let node = Alone::start();
     let mut redis = node.connect();
-    redis.expect("GET a\n", 9, "$-1|");
-    redis.expect("HELLO 4\n", 9, "-NOPROTO unsupported protocol version|");
+    redis.expect("GET a\n", "$-1|");
+    redis.expect("HELLO 4\n", "-NOPROTO unsupported protocol version|");
     let greeting = "%7|$6|server|$5|redis|$7|version|$5|7.4.0|$5|proto|:3|$2|id|:1|$4|mode|\
                     $10|standalone|$4|role|$6|master|$7|modules|*0|";
-    redis.expect("HELLO 3 SETNAME me\n", 99, greeting);
-    redis.expect("GET a\nCLIENT GETNAME\nCONFIG GET save\n", 99, "_|$2|me|%1|$4|save|$0||");
+    redis.expect("HELLO 3 SETNAME me\n", greeting);
+    redis.expect("GET a\nCLIENT GETNAME\nCONFIG GET save\n", "_|$2|me|%1|$4|save|$0||");
     redis.expect(
         "CLIENT REPLY SKIP\nPING\nCLIENT REPLY OFF\nPING\nCLIENT REPLY ON\nRESET\nGET a\n",
-        99,
         "+OK|+RESET|$-1|",
     );
     // Who hears nothing skips nothing, and what he sent is done without waiting for more of it.
     let silent = format!("CLIENT REPLY OFF\nCLIENT REPLY SKIP\n{}", "PING\n".repeat(2000));
-    redis.expect(&format!("{silent}CLIENT REPLY ON\nPING\n"), 1 << 20, "+OK|+PONG|");
+    let all = format!("{silent}CLIENT REPLY ON\nPING\n");
+    redis.expect_in_pieces(1 << 20, &all, "+OK|+PONG|");
     let wrong = "-WRONGPASS invalid username-password pair or user is disabled.|";
-    redis.expect("AUTH default x\nAUTH me x\n", 99, &format!("+OK|{wrong}"));
+    redis.expect("AUTH default x\nAUTH me x\n", &format!("+OK|{wrong}"));
     let long = format!("CLIENT SETNAME {}\n", "n".repeat(1025));
-    redis.expect(&long, 9999, "-ERR Client names have at most 1024 bytes.|");
+    redis.expect(&long, "-ERR Client names have at most 1024 bytes.|");
 }
