@@ -70,6 +70,28 @@ pub trait Subject {
     fn live_on(still: &Still, found: &Self::Found) -> Result<(), String>;
 }
 
+/// Opens something and takes it through steps until the first refusal. Writes down how many
+/// operations the disk had begun after opening and after each step.
+fn play<T, R, E, S: Copy>(
+    still: &Still,
+    open: impl Future<Output = Result<(T, R), E>>,
+    mut step: impl AsyncFnMut(T, S) -> Result<T, ()>,
+    steps: &[S],
+    ops: &mut Vec<u64>,
+) {
+    still.block_on(async {
+        let Ok((mut opened, _)) = open.await else { return };
+        ops.push(still.platter().op_count());
+        for one in steps {
+            match step(opened, *one).await {
+                Ok(next) => opened = next,
+                Err(()) => return,
+            }
+            ops.push(still.platter().op_count());
+        }
+    });
+}
+
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {

@@ -308,9 +308,11 @@ impl Evidence {
     }
 }
 
-fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verdict {
-    let time = scenario.time;
-    match judge {
+/// What a judge says of what clients saw and of what there is at the end; nothing when it looks at
+/// something else.
+#[must_use]
+pub fn ask_for_safety(judge: &str, seen: &Evidence) -> Option<Verdict> {
+    Some(match judge {
         "linearizable" => linearizable::check(&seen.history),
         "serial" => serial::check(&seen.history, &seen.order),
         "durable" => durable::check(&seen.history, &seen.finally),
@@ -318,6 +320,16 @@ fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verd
         "once" => once::check_sums(&seen.history, &seen.finally)
             .and(|| once::check_log(&seen.history, &seen.order.writes)),
         "converged" => converged::check(&seen.replicas),
+        _ => return None,
+    })
+}
+
+fn ask(judge: &str, scenario: &Scenario, drawn: &Drawn, seen: &Evidence) -> Verdict {
+    if let Some(verdict) = ask_for_safety(judge, seen) {
+        return verdict;
+    }
+    let time = scenario.time;
+    match judge {
         "raft" => raft::check(seen.raft.as_ref()),
         "parted" => seen.sides.check(drawn.nodes as usize),
         "fresh" => seen.glances.check(),

@@ -69,6 +69,13 @@ impl Bench {
         Self { disk, open: BTreeMap::new(), model: BTreeMap::new(), forks: Vec::new() }
     }
 
+    /// One that has done these steps.
+    fn behind(steps: &[Step]) -> Self {
+        let mut bench = Self::new();
+        steps.iter().for_each(|step| bench.step(step));
+        bench
+    }
+
     /// A handle of a file that exists, as the model says.
     fn file(&mut self, name: usize) -> Option<FileId> {
         let opened = self.disk.open(NAMES[name], Open::Write);
@@ -159,10 +166,7 @@ proptest! {
 
     #[test]
     fn without_a_crash_it_is_a_plain_file_system(steps in steps()) {
-        let mut bench = Bench::new();
-        for step in &steps {
-            bench.step(step);
-        }
+        let mut bench = Bench::behind(&steps);
         bench.compare();
     }
 
@@ -171,10 +175,7 @@ proptest! {
         steps in steps(),
         seed in any::<u64>(),
     ) {
-        let mut bench = Bench::new();
-        for step in &steps {
-            bench.step(step);
-        }
+        let mut bench = Bench::behind(&steps);
         for name in 0..NAMES.len() {
             if let Some(file) = bench.file(name) {
                 bench.disk.sync(file).expect("synced");
@@ -194,10 +195,7 @@ proptest! {
         steps in steps(),
         seed in any::<u64>(),
     ) {
-        let mut bench = Bench::new();
-        for step in &steps {
-            bench.step(step);
-        }
+        let bench = Bench::behind(&steps);
         let Some(survivors) = bench.disk.survivors(2_000) else { return Ok(()) };
         let lengths = |disk: &Platter| -> BTreeMap<String, usize> {
             let names = disk.file_names().into_iter();

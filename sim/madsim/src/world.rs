@@ -32,7 +32,7 @@ use madsim::{
 };
 use trilith_engine::runtime::{Clock, Rng as _, Runtime as _};
 use trilith_sim::{
-    check::{Verdict, Violation, converged, durable, linearizable, once, phantom, serial},
+    check::{Verdict, Violation},
     digest::Digest,
     fault::{DiskFault, FaultKind, When},
     history::{History, OpId, Recorder},
@@ -40,7 +40,7 @@ use trilith_sim::{
     load::Planned,
     luck::{Domain, Luck},
     platter::{Faults, Platter, PlatterOptions},
-    run::{Drawn, Evidence, Request, draw, order},
+    run::{Drawn, Evidence, Request, ask_for_safety, draw, order},
     scenario::Scenario,
     subject::{
         toy::{Bugs, Glass, address},
@@ -135,7 +135,7 @@ fn run_here(scenario: &Scenario, seed: u64) -> Report {
         .keys()
         .map(|broken| Verdict::violated("beliefs", broken.claim, ""))
         .collect();
-    verdicts.extend(scenario.judges.iter().map(|judge| ask(judge, &evidence)));
+    verdicts.extend(scenario.judges.iter().filter_map(|judge| ask_for_safety(judge, &evidence)));
     let violation = verdicts.into_iter().find_map(|verdict| match verdict {
         Verdict::Violated(violation) => Some(violation),
         _ => None,
@@ -148,20 +148,6 @@ fn run_here(scenario: &Scenario, seed: u64) -> Report {
         violation,
         struck: cluster.struck,
         left_out: cluster.left_out,
-    }
-}
-
-/// The safety judges.
-fn ask(judge: &str, seen: &Evidence) -> Verdict {
-    match judge {
-        "linearizable" => linearizable::check(&seen.history),
-        "serial" => serial::check(&seen.history, &seen.order),
-        "durable" => durable::check(&seen.history, &seen.finally),
-        "phantom" => phantom::check(&seen.history, &seen.finally),
-        "once" => once::check_sums(&seen.history, &seen.finally)
-            .and(|| once::check_log(&seen.history, &seen.order.writes)),
-        "converged" => converged::check(&seen.replicas),
-        _ => Verdict::Holds,
     }
 }
 

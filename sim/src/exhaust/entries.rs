@@ -22,7 +22,7 @@ use trilith_engine::{
     value::{Engine as _, Indexed, Scan, View as _},
 };
 
-use super::{Subject, journal::tiny};
+use super::{Subject, journal::tiny, play};
 use crate::{
     luck::{Domain, Luck},
     still::Still,
@@ -566,17 +566,9 @@ impl Subject for Entries {
 
     fn run(still: &Still, steps: &[Step], ops: &mut Vec<u64>) -> Known {
         let mut known = Known { term: 1, ..Known::default() };
-        still.block_on(async {
-            let Ok((mut journal, _)) = Journal::open(still, options()).await else { return };
-            ops.push(still.platter().op_count());
-            for one in steps {
-                match step(still, journal, &mut known, *one).await {
-                    Ok(next) => journal = next,
-                    Err(()) => return,
-                }
-                ops.push(still.platter().op_count());
-            }
-        });
+        let open = Journal::open(still, options());
+        let step = async |journal, one| step(still, journal, &mut known, one).await;
+        play(still, open, step, steps, ops);
         known
     }
 

@@ -16,7 +16,7 @@ use trilith_engine::{
     types::{GroupId, Lsn, Term, Version},
 };
 
-use super::Subject;
+use super::{Subject, play};
 use crate::{
     luck::{Domain, Luck},
     still::Still,
@@ -238,17 +238,9 @@ impl Subject for Journals {
 
     fn run(still: &Still, steps: &[Step], ops: &mut Vec<u64>) -> Known {
         let mut known = Known::default();
-        still.block_on(async {
-            let Ok((mut journal, _)) = Journal::open(still, tiny()).await else { return };
-            ops.push(still.platter().op_count());
-            for one in steps {
-                match step(still, journal, &mut known, *one).await {
-                    Ok(next) => journal = next,
-                    Err(()) => return,
-                }
-                ops.push(still.platter().op_count());
-            }
-        });
+        let open = Journal::open(still, tiny());
+        let step = async |journal, one| step(still, journal, &mut known, one).await;
+        play(still, open, step, steps, ops);
         known
     }
 

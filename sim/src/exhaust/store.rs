@@ -15,7 +15,7 @@ use trilith_engine::{
     value::{Change, Edit, Engine as _, Memory, Scan, View},
 };
 
-use super::{Subject, journal::tiny};
+use super::{Subject, journal::tiny, play};
 use crate::{
     luck::{Domain, Luck},
     still::Still,
@@ -275,18 +275,9 @@ impl Subject for Stores {
 
     fn run(still: &Still, steps: &[Step], ops: &mut Vec<u64>) -> Known {
         let mut known = Known::default();
-        still.block_on(async {
-            let opened = Store::open(still.clone(), options()).await;
-            let Ok((mut store, _)) = opened else { return };
-            ops.push(still.platter().op_count());
-            for one in steps {
-                match step(still, store, &mut known, *one).await {
-                    Ok(next) => store = next,
-                    Err(()) => return,
-                }
-                ops.push(still.platter().op_count());
-            }
-        });
+        let open = Store::open(still.clone(), options());
+        let step = async |store, one| step(still, store, &mut known, one).await;
+        play(still, open, step, steps, ops);
         known
     }
 

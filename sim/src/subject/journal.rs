@@ -126,18 +126,23 @@ fn value_bytes(id: Value, most: u64) -> Vec<u8> {
     bytes
 }
 
-/// Runs the scenario to its end.
-#[must_use]
-pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evidence) {
-    let mut luck = Luck::new(request.seed, Domain::Named("journal subject"));
-    let options = JournalOptions {
+/// Options that make everything small, so that a short life rotates and seals.
+pub(super) fn small_options(luck: &mut Luck) -> JournalOptions {
+    JournalOptions {
         first_segment_bytes: 4096 << luck.range(1..4),
         segment_bytes_max: 4096 << luck.range(3..6),
         spares: luck.range(1..3) as usize,
         reserve_bytes: 0,
         manifest_bytes: 4096 << luck.range(0..3),
         ..JournalOptions::default()
-    };
+    }
+}
+
+/// Runs the scenario to its end.
+#[must_use]
+pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evidence) {
+    let mut luck = Luck::new(request.seed, Domain::Named("journal subject"));
+    let options = small_options(&mut luck);
     let shared = Shared(Arc::new(Mutex::new(Bench {
         model: Model::default(),
         luck,

@@ -32,7 +32,7 @@ use std::{
 };
 
 use trilith_engine::{
-    journal::{JournalOptions, OpenError, ReadError, Sync},
+    journal::{OpenError, ReadError, Sync},
     lone::{
         Action, BatchOutcome, Chore, Condition, Done, Effort, Store, StoreError, StoreOptions,
         Write, WriteBatch,
@@ -44,6 +44,7 @@ use trilith_engine::{
 };
 
 use super::{
+    journal,
     store_model::{Model, State, Step, Wrong, key_bytes, value_bytes},
     toy_run::settle,
 };
@@ -114,14 +115,7 @@ impl Shared {
 /// Options that make everything small, so that a short life rotates, seals and compacts.
 fn small_options(luck: &mut Luck) -> StoreOptions {
     StoreOptions {
-        journal: JournalOptions {
-            first_segment_bytes: 4096 << luck.range(1..4),
-            segment_bytes_max: 4096 << luck.range(3..6),
-            spares: luck.range(1..3) as usize,
-            reserve_bytes: 0,
-            manifest_bytes: 4096 << luck.range(0..3),
-            ..JournalOptions::default()
-        },
+        journal: journal::small_options(luck),
         compaction: Policy {
             dead_percent: luck.range(5..50),
             segment_dead_percent: luck.range(5..80),
