@@ -16,11 +16,8 @@ use trilith_engine::{
     types::{GroupId, Lsn, Term, Version},
 };
 
-use super::{Subject, play};
-use crate::{
-    luck::{Domain, Luck},
-    still::Still,
-};
+use super::{Subject, outlives_power, play};
+use crate::still::Still;
 
 const GROUP: GroupId = GroupId(1);
 
@@ -149,7 +146,7 @@ async fn append(
     Ok(())
 }
 
-async fn chores(journal: &mut Journal<Still>) -> Result<(), JournalError> {
+pub(super) async fn chores(journal: &mut Journal<Still>) -> Result<(), JournalError> {
     while let Some(chore) = journal.plan() {
         let done = chore.run().await;
         if let Installed::NotPrepared(_) = journal.install(done).await? {
@@ -288,8 +285,6 @@ impl Subject for Journals {
             }
             Ok::<(), String>(())
         })?;
-        let mut luck = Luck::new(found.last, Domain::Disk(1));
-        let last = Self::recover(&still.after_power_loss(&mut luck, 4))?;
-        if last == after { Ok(()) } else { Err(format!("{after:?} became {last:?}")) }
+        outlives_power::<Self>(still, &after, found.last)
     }
 }
