@@ -92,13 +92,6 @@ fn play<T, R, E, S: Copy>(
     });
 }
 
-/// Whether exactly that is found behind one more power loss, of that luck.
-fn outlives_power<S: Subject>(still: &Still, after: &S::Found, luck: u64) -> Result<(), String> {
-    let mut luck = Luck::new(luck, Domain::Disk(1));
-    let last = S::recover(&still.after_power_loss(&mut luck, 4))?;
-    if last == *after { Ok(()) } else { Err(format!("{after:?} became {last:?}")) }
-}
-
 /// How far to go.
 #[derive(Clone, Copy, Debug)]
 pub struct Bound {

@@ -8,7 +8,7 @@
 //! Invariant: nothing is carried from one world into another. A ledger is a value; the only state
 //! per thread is which ledger is entered now.
 //!
-//! Not here: the catalogue of planted bugs (`mutants/catalogue.rs`), the marks a suite must reach
+//! Not here: the catalogue of planted bugs (`mutants.rs`), the marks a suite must reach
 //! (`list.rs`).
 
 use std::{

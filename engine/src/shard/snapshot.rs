@@ -15,7 +15,9 @@
 //! A record is a true fact of the group's history wherever it lies: *this was the value at that
 //! version*. Loading takes the newest fact of each key no newer than the newest checkpoint. So the
 //! segments may be listed first, and count for nothing; the frame with the new checkpoint makes them
-//! count. What the old index had and the snapshot has not gets a deletion in the same frame.
+//! count. What the old index had and the snapshot has not gets a deletion in that frame, or in
+//! earlier ones when there is much of it; a compaction leaves the segments of those alone until they
+//! count. Seats that the snapshot tells of are written down before its checkpoint covers them.
 //! Entries that this replica had and never applied are void then: what became of them, the snapshot
 //! knows. Those that it has applied still count, deletions above all: an older record of the key may
 //! lie in a settled segment. While a snapshot is being installed its group applies nothing.
@@ -23,7 +25,11 @@
 //! Not here: who needs one and whether it is taken (`raft`), who sends it (`source.rs`), the task that
 //! takes it in (`intake.rs`).
 
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use bytes::{Bytes, BytesMut};
 use core::{num::NonZeroU64, ops::Bound, time::Duration};
 
@@ -109,6 +115,9 @@ struct Swept {
     is_old_done: bool,
     /// How many of the values that no index knows.
     uncounted: usize,
+    /// Where the deletions lie that are durable. Nothing hides behind them yet, and a compaction
+    /// would take them for what an ended life has left.
+    segments: BTreeSet<SegmentId>,
 }
 
 /// A snapshot that is being sent.
@@ -192,10 +201,13 @@ impl<R: Runtime> Snapshots<R> {
         (self.ending.len(), self.hungry.len())
     }
 
-    /// Segments that are listed, or about to be, and that no index points at yet.
+    /// Segments with what does not count yet, but is about to: those that are listed or being
+    /// listed, and those with deletions.
     pub(super) fn uncounted(&self) -> impl Iterator<Item = SegmentId> {
         let listed = self.installing.values().flat_map(|arrived| arrived.numbers.iter());
-        listed.chain(self.listing.iter()).copied()
+        let swept = self.installing.values().flat_map(|arrived| arrived.swept.segments.iter());
+        let swept = swept.filter(|_| !planted!("shard_compaction_takes_what_is_swept"));
+        listed.chain(swept).chain(self.listing.iter()).copied()
     }
 
     /// Whether a frame is wanted.
@@ -467,6 +479,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 for (id, line) in lines {
                     self.engine.ledger_mut().edit(id, |made| *made = line);
                 }
+                // Before its checkpoint covers them.
+                if !planted!("shard_install_covers_unwritten_seats") {
+                    self.learn_seats(arrived.id.group, &arrived.checkpoint);
+                }
                 self.snapshots.installing.insert(arrived.id.group, arrived);
             }
             Err(error) if error.is_retryable() => {
@@ -479,9 +495,22 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// Puts into a frame what makes listed snapshots count. Answers their groups.
-    pub(super) fn push_installs(&mut self, frame: &mut Load) -> Vec<GroupId> {
-        let mut pushed = Vec::new();
+    /// What a snapshot's members sit in, and the group had not heard of, is to be written down.
+    fn learn_seats(&mut self, id: GroupId, checkpoint: &Checkpoint) {
+        let Some(group) = self.groups.get(&id) else { return };
+        let seats = checkpoint.roster.iter();
+        let new = seats.filter(|(id, _)| !group.roster.contains_key(*id));
+        self.peers.learn(new.map(|(_, seat)| *seat));
+    }
+
+    /// Puts into a frame what makes listed snapshots count. Answers their groups, and those of which
+    /// it carries only deletions.
+    pub(super) fn push_installs(&mut self, frame: &mut Load) -> (Vec<GroupId>, Vec<GroupId>) {
+        let (mut pushed, mut swept) = (Vec::new(), Vec::new());
+        if self.peers.holds_checkpoints() {
+            mark!("shard_snapshot_waits_for_its_seats");
+            return (pushed, swept);
+        }
         let began = frame.bytes();
         for (id, arrived) in &mut self.snapshots.installing {
             let Some(group) = self.groups.get(id) else { continue };
@@ -498,6 +527,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             if !sweep(frame, began, group, arrived, self.engine.tree(*id)) {
                 mark!("shard_snapshot_deletes_in_several_frames");
+                swept.push(*id);
                 continue;
             }
             let first = group.raft.applied().next();
@@ -514,7 +544,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             checkpoint::push_both(frame, *id, group.raft.hard(), &arrived.checkpoint);
             pushed.push(*id);
         }
-        pushed
+        (pushed, swept)
+    }
+
+    /// Deletions of a snapshot that does not count yet are durable.
+    pub(super) fn swept(&mut self, id: GroupId, segment: SegmentId) {
+        if let Some(arrived) = self.snapshots.installing.get_mut(&id) {
+            arrived.swept.segments.insert(segment);
+        }
     }
 
     /// Nothing of a frame was written: what it deleted is to be deleted again.
@@ -529,6 +566,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(arrived) = self.snapshots.installing.remove(&id) else { return };
         let now = self.now();
         let Arrived { id: snapshot, from, checkpoint, tree, .. } = *arrived;
+        if planted!("shard_install_covers_unwritten_seats") {
+            self.learn_seats(id, &checkpoint);
+        }
         let Some(group) = self.groups.get_mut(&id) else { return };
         let at = checkpoint.at;
         if group.raft.applied() < at.index {
@@ -553,8 +593,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let stamp = checkpoint.state.stamp();
             group.saw_stamp(stamp, now);
             group.state = checkpoint.state;
-            let seats = checkpoint.roster.iter().filter(|(id, _)| !group.roster.contains_key(*id));
-            self.peers.learn(seats.map(|(_, seat)| *seat));
             group.roster = checkpoint.roster;
             group.knows_seats();
             group.committed = group.committed.max(at.index);

@@ -46,8 +46,9 @@ pub(super) struct Flight {
     anchors: Vec<(GroupId, Anchor)>,
     /// Groups whose held apply has its derived records in it, from which record on.
     derived: Vec<(GroupId, usize)>,
-    /// Groups whose snapshot counts with it.
+    /// Groups whose snapshot counts with it, and those of whose it only has deletions.
     installs: Vec<GroupId>,
+    swept: Vec<GroupId>,
     /// Keys whose damaged values have copies in it, and which records these are.
     values: Vec<((GroupId, Vec<u8>), usize)>,
     /// Segments whose damaged frames have their deletions in it.
@@ -282,7 +283,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         self.push_lost_deletions(frame, &mut flight.deletions);
         self.push_anchors(frame, flight);
-        flight.installs = self.push_installs(frame);
+        (flight.installs, flight.swept) = self.push_installs(frame);
     }
 
     /// A term that is further away than any that can be missed is written down before anything is
@@ -434,6 +435,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             if let Some(group) = self.groups.get_mut(&id) {
                 group.anchor = Anchor { at, ..anchor };
             }
+        }
+        for id in flight.swept {
+            self.swept(id, persisted.loc(0).segment);
         }
         for id in flight.installs {
             self.snapshot_counts(id, at);

@@ -16,8 +16,11 @@ use trilith_engine::{
     types::{GroupId, Lsn, Term, Version},
 };
 
-use super::{Subject, outlives_power, play};
-use crate::still::Still;
+use super::{Subject, play};
+use crate::{
+    luck::{Domain, Luck},
+    still::Still,
+};
 
 const GROUP: GroupId = GroupId(1);
 
@@ -146,7 +149,7 @@ async fn append(
     Ok(())
 }
 
-pub(super) async fn chores(journal: &mut Journal<Still>) -> Result<(), JournalError> {
+async fn chores(journal: &mut Journal<Still>) -> Result<(), JournalError> {
     while let Some(chore) = journal.plan() {
         let done = chore.run().await;
         if let Installed::NotPrepared(_) = journal.install(done).await? {
@@ -285,6 +288,8 @@ impl Subject for Journals {
             }
             Ok::<(), String>(())
         })?;
-        outlives_power::<Self>(still, &after, found.last)
+        let mut luck = Luck::new(found.last, Domain::Disk(1));
+        let last = Self::recover(&still.after_power_loss(&mut luck, 4))?;
+        if last == after { Ok(()) } else { Err(format!("{after:?} became {last:?}")) }
     }
 }

@@ -15,8 +15,11 @@ use trilith_engine::{
     value::{Change, Edit, Engine as _, Memory, Scan, View},
 };
 
-use super::{Subject, journal::tiny, outlives_power, play};
-use crate::still::Still;
+use super::{Subject, journal::tiny, play};
+use crate::{
+    luck::{Domain, Luck},
+    still::Still,
+};
 
 /// What one write of a step does: the key, and the length of its value or nothing.
 pub type Put = (&'static str, Option<usize>);
@@ -323,6 +326,8 @@ impl Subject for Stores {
         if !is_right {
             return Err(format!("{found:?} and a batch became {after:?}"));
         }
-        outlives_power::<Self>(still, &after, found.version.0)
+        let mut luck = Luck::new(found.version.0, Domain::Disk(1));
+        let last = Self::recover(&still.after_power_loss(&mut luck, 4))?;
+        if last == after { Ok(()) } else { Err(format!("{after:?} became {last:?}")) }
     }
 }

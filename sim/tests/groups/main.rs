@@ -8,6 +8,7 @@
 mod bounds;
 mod expiry;
 mod full;
+mod installs;
 mod promises;
 mod snapshots;
 mod stage;

@@ -136,6 +136,16 @@ pub(super) const SHARD: &[Planted] = &[
         "a snapshot is taken from a node that is not its sender's",
     )
     .by(groups("snapshots::a_receiver_that_takes_anything_is_noticed")),
+    planted(
+        "shard_compaction_takes_what_is_swept",
+        "a compaction takes deletions that do not count yet for an ended life's",
+    )
+    .by(groups("installs::a_compaction_that_takes_what_hides_nothing_yet_is_noticed")),
+    planted(
+        "shard_install_covers_unwritten_seats",
+        "a snapshot's checkpoint covers seats that are not written down",
+    )
+    .by(groups("installs::a_seat_that_only_a_lost_moment_knew_is_noticed")),
     planted("shard_refused_edit_stops_frames", "a manifest without room keeps all frames back")
         .by(groups("frames_that_wait_for_the_manifest_are_noticed")),
     planted("shard_read_waits_for_room", "a read waits for an entry that has no room")
