@@ -199,6 +199,14 @@ pub const SHARD_REQUESTS_MAX: usize = 1 << 20;
 /// without having committed it, then `Overloaded`. A few thousand of the largest would be all memory.
 pub const SHARD_REQUEST_BYTES_MAX: u64 = RAFT_UNCOMMITTED_BYTES_MAX;
 
+/// The same of one group beside others: no more than what is left over once it has so much, so the
+/// half. A group that cannot answer would otherwise keep all others from being asked.
+pub const SHARD_GROUP_REQUEST_BYTES_MAX: u64 = SHARD_REQUEST_BYTES_MAX / 2;
+
+/// A request for which nobody waits any more is forgotten so much later: each look for such is a walk
+/// over all that wait, and no two come sooner after each other.
+pub const SHARD_LATE_MS: u64 = 100;
+
 /// Groups of one shard: as many as slots can be split over. A neighbour names groups that are to be
 /// here, and its memory may be broken.
 pub const SHARD_GROUPS_MAX: usize = REPLACING_GROUPS_MAX;

@@ -73,7 +73,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         all && always!(
             self.owed.requests == pending + readings,
             "every request waits somewhere, and is answered once"
-        ) && always!(self.engine.invariants().is_ok(), "the index and its ledger agree")
+        ) && always!(self.owed.check(), "the groups' requests are among all")
+            && always!(self.engine.invariants().is_ok(), "the index and its ledger agree")
             && always!(
                 self.journal.as_ref().is_none_or(|journal| journal.invariants().is_ok()),
                 "the journal is sound"

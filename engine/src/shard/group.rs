@@ -12,20 +12,20 @@ use bytes::Bytes;
 use core::ops::Range;
 
 use super::{
-    Caller,
     compare::Compared,
     fresh::Freshness,
     members::Seat,
+    owed::Asked,
     settle::Anchor,
     window::{Extent, Window},
 };
 use crate::{
-    command::{Body, Level, Op},
-    limits::{SHARD_REQUEST_BYTES_MAX, SHARD_REQUESTS_MAX, SHARD_STRANGERS_MAX},
+    command::{Body, Op},
+    limits::SHARD_STRANGERS_MAX,
     mark, planted,
     raft::{HardState, Moment, Position, Raft, Write},
     store::State,
-    types::{Index, NodeId, ReplicaId, SegmentId, Sequence, Stamp, Term},
+    types::{Index, NodeId, ReplicaId, SegmentId, Stamp, Term},
 };
 
 /// One group.
@@ -129,49 +129,6 @@ fn least(one: Option<Index>, other: Option<Index>) -> Option<Index> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
-    }
-}
-
-/// A request, as far as its answer needs it.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Asked {
-    pub(super) caller: Caller,
-    pub(super) sequence: Sequence,
-    pub(super) level: Level,
-    /// What it weighs, as long as it waits to be proposed or read.
-    pub(super) bytes: u64,
-    /// After this nobody waits for it.
-    pub(super) until: Moment,
-}
-
-/// What clients have asked this shard for and were not answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Owed {
-    pub(super) requests: usize,
-    /// What those weigh that are not proposed.
-    pub(super) bytes: u64,
-}
-
-impl Owed {
-    /// A request arrives. Whether there is room for it.
-    pub(super) const fn take(&mut self, asked: &Asked) -> bool {
-        self.requests += 1;
-        self.bytes += asked.bytes;
-        self.requests <= SHARD_REQUESTS_MAX && self.bytes <= SHARD_REQUEST_BYTES_MAX
-    }
-
-    /// A request is an entry now, and weighs elsewhere.
-    pub(super) const fn proposed(&mut self, asked: &mut Asked) {
-        assert!(self.bytes >= asked.bytes, "what is proposed was asked");
-        self.bytes -= asked.bytes;
-        asked.bytes = 0;
-    }
-
-    /// A request is answered.
-    pub(super) const fn answered(&mut self, asked: &Asked) {
-        assert!(self.requests > 0 && self.bytes >= asked.bytes, "nobody is answered twice");
-        self.requests -= 1;
-        self.bytes -= asked.bytes;
     }
 }
 

@@ -26,7 +26,8 @@ use bytes::Bytes;
 
 use super::{
     Outbox, Shard,
-    group::{Asked, Group, Offered},
+    group::{Group, Offered},
+    owed::Asked,
 };
 use crate::{
     codec::{Reader, Truncated},

@@ -64,6 +64,7 @@ mod members;
 mod mend;
 mod offer;
 mod open;
+mod owed;
 mod pace;
 mod peers;
 mod propose;
@@ -105,7 +106,8 @@ use crate::{
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
     value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
 };
-use group::{Group, Offered, Owed};
+use group::{Group, Offered};
+use owed::Owed;
 use timers::Timers;
 
 /// Who asked: a connection of a client to this node. Never the same again within a life; the
@@ -356,6 +358,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.send_values().await;
             self.apply().await;
             self.answer_reads().await;
+            self.forget_late();
             self.keep_sources();
             self.send_beats();
             self.leave();
@@ -439,6 +442,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let others = stopping
             .into_iter()
             .chain(self.peers.leaves_at())
+            .chain(self.owed.next())
             .chain(self.mending.next())
             .chain(self.scrubs_at())
             .chain(self.sources_at())

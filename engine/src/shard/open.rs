@@ -14,7 +14,8 @@ use core::{fmt, time::Duration};
 use super::{
     Outbox, Shard,
     checkpoint::{Checkpoint, Unreadable},
-    group::{Group, Offered, Owed},
+    group::{Group, Offered},
+    owed::Owed,
     pace::{Pace, PaceOptions},
     peers::Peers,
     recover::{self, Found},

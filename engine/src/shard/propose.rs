@@ -14,7 +14,8 @@ use core::time::Duration;
 
 use super::{
     Caller, Outbox, Shard, Stopped,
-    group::{Asked, Gathered, Offered, Reading, Waiting},
+    group::{Gathered, Offered, Reading, Waiting},
+    owed::Asked,
 };
 use crate::{
     command::{
@@ -36,7 +37,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let until = at + patience;
         let Request { session, level, staleness_ms, op, .. } = request;
         let bytes = op.bytes() as u64;
-        let asked = Asked { caller, sequence: session.sequence, level, bytes, until };
+        let (sequence, group) = (session.sequence, None);
+        let mut asked = Asked { caller, sequence, level, group, bytes, until };
         if !self.owed.take(&asked) && !planted!("shard_requests_have_no_end") {
             mark!("shard_too_much_is_asked");
             return self.refuse(asked, Refusal::Overloaded);
@@ -51,6 +53,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if self.stopping.is_some() {
             return self.refuse(asked, Refusal::Stopping);
         }
+        let is_only = self.has_one_group();
         let Some(group) = self.groups.get_mut(&id) else {
             // One that is to be here is not founded yet, or comes as a snapshot.
             let is_ours = self.slotted.contains(&id);
@@ -59,6 +62,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         };
         if group.pending() >= limits::SHARD_PENDING_MAX {
             mark!("shard_overloaded");
+            return self.refuse(asked, Refusal::Overloaded);
+        }
+        let has_room = self.owed.enter(&mut asked, id, is_only);
+        if !has_room && !planted!("shard_group_takes_all_room") {
+            mark!("shard_group_is_asked_too_much");
             return self.refuse(asked, Refusal::Overloaded);
         }
         let is_leader = group.raft.role() == Role::Leader;

@@ -2,7 +2,7 @@
 //!
 //! Reads of a group that arrive together share one question to the core, and what the core answers
 //! serves all of them. A read is served when the state has taken what the core named; until then
-//! it waits, and whoever asks may stop waiting.
+//! it waits, and whoever asks may stop waiting (`owed.rs`).
 //!
 //! Time, for a read that is current: a key has expired when the newest stamp that the state has taken
 //! says so. One that would be over by now makes time go on first (`time.rs`). A read of whatever is
@@ -57,7 +57,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// A read that must see everything acknowledged before it.
     pub(super) fn ask(&mut self, id: GroupId, reading: Reading) {
-        self.forget_late_reads(id);
         let now = self.now();
         // The answer may come with the step, so the read must be in its queue before.
         let Some(group) = self.groups.get_mut(&id) else { return };
@@ -65,22 +64,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         group.fresh.ask(position, now);
         group.asked.push_back((position, reading));
         self.step(id, Input::Read);
-    }
-
-    /// Reads for which nobody waits any more, while there is no leader to ask.
-    fn forget_late_reads(&mut self, id: GroupId) {
-        let now = self.now();
-        let Some(group) = self.groups.get_mut(&id) else { return };
-        let is_late = |(_, reading): &(_, Reading)| reading.asked.until < now;
-        let mut late = Vec::new();
-        while let Some((_, reading)) = group.asked.pop_front_if(|one| is_late(one)) {
-            late.push(reading.asked);
-        }
-        for asked in late {
-            mark!("shard_read_too_late");
-            let is_bound = asked.level == Level::Eventual;
-            self.refuse(asked, if is_bound { Refusal::TooStale } else { Refusal::TooLate });
-        }
     }
 
     /// Serves the reads that wait for nothing but the disk.

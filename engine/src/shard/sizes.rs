@@ -60,6 +60,8 @@ pub struct Sizes {
     pub requests: Size,
     /// What those weigh that are not proposed.
     pub request_bytes: Size,
+    /// The same, of the group whose requests weigh most.
+    pub group_request_bytes: Size,
     /// Requests of the group that has most of them.
     pub group_requests: Size,
     /// Groups with something to be written.
@@ -149,12 +151,13 @@ impl Sizes {
     }
 
     /// What is gone when nothing happens any more.
-    fn work(&self) -> [Gauge; 23] {
+    fn work(&self) -> [Gauge; 24] {
         let work = |name, size| Gauge { name, size, is_work: true };
         [
             work("inbox", self.inbox),
             work("requests", self.requests),
             work("request bytes", self.request_bytes),
+            work("request bytes of a group", self.group_request_bytes),
             work("requests of a group", self.group_requests),
             work("unsaved groups", self.unsaved_groups),
             work("held groups", self.held_groups),
@@ -279,6 +282,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             timers: Size::of(self.timers.len(), groups.len()),
             requests: Size::of(self.owed.requests, limits::SHARD_REQUESTS_MAX),
             request_bytes,
+            group_request_bytes: self.owed.heaviest(self.has_one_group()),
             unsaved_groups: Size::of(self.unsaved.len(), groups.len()),
             unfetched: Size::of(self.unfetched.len(), limits::SHARD_UNFETCHED_MAX),
             snapshots_out: Size::of(snapshots.sending.len(), at_once),

@@ -171,6 +171,14 @@ pub(super) const SHARD: &[Planted] = &[
     .by(groups("full::a_checkpoint_that_speaks_of_what_waits_is_noticed")),
     planted("shard_requests_have_no_end", "requests are taken in however much they weigh")
         .by(groups("bounds::requests_without_end_are_noticed")),
+    planted("shard_group_takes_all_room", "a group that answers nobody fills the room of all")
+        .by(groups("crowds::a_group_that_takes_all_room_is_noticed")),
+    planted("shard_late_questions_stay", "reads wait for a leader that nobody waits for")
+        .by(groups("crowds::late_requests_that_stay_are_noticed")),
+    planted("shard_late_reads_stay", "reads wait for the state that nobody waits for")
+        .by(groups("crowds::late_requests_that_stay_are_noticed")),
+    planted("shard_late_writes_stay", "writes wait for the disk that nobody waits for")
+        .by(groups("crowds::late_requests_that_stay_are_noticed")),
     planted("shard_intakes_have_no_end", "a node takes in as many snapshots as anybody sends")
         .by(groups("bounds::snapshots_without_end_are_noticed")),
     planted("shard_greetings_have_no_end", "members that come again are collected").by(ROOM),
