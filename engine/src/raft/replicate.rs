@@ -11,6 +11,8 @@
 //! A follower that lacks what an append builds on answers with the newest place where the logs may
 //! agree; each such answer skips a whole term of disagreement.
 
+use core::iter;
+
 use super::{
     Body, Effects, EntryId, Flow, Head, Held, Index, Kind, Moment, Proposed, Raft, Refusal,
     ReplicaId, election::State,
@@ -125,6 +127,10 @@ impl Raft {
             return;
         }
         let (prev, heads) = self.beyond_base(prev, heads);
+        if !self.may_follow(prev, heads) && !planted!("raft_entries_of_any_term_are_taken") {
+            mark!("raft_append_of_impossible_terms");
+            return;
+        }
         let damaged = self.open_damage().filter(|bad| *bad <= prev.index);
         let agrees = self.log.has(prev) || planted!("raft_append_without_a_check");
         if damaged.is_some() && !planted!("raft_damaged_entry_is_acknowledged") {
@@ -154,6 +160,15 @@ impl Raft {
         mark!("raft_append_below_the_base");
         let covered = (base.index.0 - prev.index.0).min(heads.len() as u64);
         (base, &heads[covered as usize..])
+    }
+
+    /// Whether some log could have these entries there: terms never fall along one, and whoever leads
+    /// has none of a term to come. A leader whose memory is broken says anything.
+    fn may_follow(&self, prev: EntryId, heads: &[Head]) -> bool {
+        let terms = || heads.iter().map(|head| head.term);
+        let rises =
+            iter::once(prev.term).chain(terms()).zip(terms()).all(|(one, next)| one <= next);
+        rises && heads.last().is_none_or(|last| last.term <= self.term)
     }
 
     /// Takes entries after `prev`, where the logs agree. Answers up to where they agree now.

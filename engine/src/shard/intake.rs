@@ -38,6 +38,15 @@ pub(super) fn verify(before: u32, chunk: &Chunk) -> Option<u32> {
     Some(crc)
 }
 
+/// Whether a record may be the next one of a snapshot: its keys rise from the first segment to the
+/// last, and nothing in it is newer than it is itself. A sender whose memory is broken says anything.
+pub(super) fn is_next(id: &SnapshotId, tree: &Builder, record: &Record<'_>) -> bool {
+    let is_of_it = record.group == id.group && record.kind == RecordKind::Put;
+    let rises = tree.takes(record.key) || planted!("shard_snapshot_order_unjudged");
+    let is_newer = record.version.0 > id.at.index.0;
+    is_of_it && rises && (!is_newer || planted!("shard_snapshot_newer_than_itself"))
+}
+
 /// The receiving side of a snapshot.
 pub(super) struct Intake<R: Runtime> {
     id: SnapshotId,
@@ -132,7 +141,8 @@ impl<R: Runtime> Intake<R> {
         }
         while !rest.is_empty() {
             let (record, len) = Record::decode(rest).ok()?;
-            if record.group != self.id.group || record.kind != RecordKind::Put {
+            if !is_next(&self.id, &self.tree, &record) {
+                mark!("shard_snapshot_of_no_state");
                 return None;
             }
             self.write(&record).await?;

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Admission, Greeting,
     group::Group,
-    intake::verify,
+    intake::{is_next, verify},
     members::Seat,
     offer::{OfferError, take_apart},
     peers::Peers,
@@ -24,6 +24,7 @@ use super::{
 use crate::{
     codec,
     command::{Body, Place, encode},
+    journal::{Origin, Record, RecordKind},
     limits,
     packet::{Chunk, SnapshotId},
     raft::{
@@ -32,7 +33,8 @@ use crate::{
     },
     runtime::{Receiver, queue},
     store::State,
-    types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Stamp, Term, Uuid},
+    types::{GroupId, Index, Loc, NodeId, ReplicaId, SegmentId, Stamp, Term, Uuid, Version},
+    value::{self, Builder},
 };
 
 /// All stories, for those who plant bugs.
@@ -40,6 +42,7 @@ use crate::{
 pub const STORIES: &[(&str, fn())] = &[
     ("entries of another place", entries_of_another_place_are_refused),
     ("chunks of another stream", chunks_of_another_stream_are_refused),
+    ("records that no snapshot has", records_that_no_snapshot_has_are_refused),
     ("a commit that was named", a_commit_that_was_named_stays_while_its_log_is_mended),
     ("replicas that sit nowhere", strangers_are_bounded),
     ("members that come again and again", greetings_are_bounded),
@@ -97,6 +100,47 @@ fn chunks_of_another_stream_are_refused() {
     // A bit is wrong; a piece comes behind another one than its sender meant.
     assert_eq!(verify(first, &chunk(b"secone", both)), None);
     assert_eq!(verify(codec::crc(0, b"firsd"), &chunk(b"second", both)), None);
+}
+
+/// A sender with broken memory names a key twice, or behind another one. Each segment was judged by
+/// itself, so the first key of the next one could be any, and the receiver ended.
+#[cfg_attr(test, test)]
+fn records_that_no_snapshot_has_are_refused() {
+    let at = EntryId { term: Term(2), index: FIRST };
+    let id = SnapshotId { group: GROUP, from: ReplicaId(1), to: ReplicaId(2), at, sending: 1 };
+    let record = |key: &'static [u8], version| Record {
+        group: GROUP,
+        kind: RecordKind::Put,
+        version: Version(version),
+        term: Term(0),
+        expires_ms: None,
+        origin: Origin::State,
+        key,
+        value: b"",
+    };
+    let mut tree = Builder::default();
+    for (key, version, is_taken) in [
+        (&b"b"[..], 7, true),
+        (b"b", 7, false),
+        (b"a", 7, false),
+        (b"", 1, false),
+        (b"c", 8, false),
+        (b"c", u64::MAX, false),
+        (b"c", 1, true),
+    ] {
+        let record = record(key, version);
+        assert_eq!(is_next(&id, &tree, &record), is_taken, "{key:?} {version}");
+        if is_taken {
+            let loc = Loc { segment: SegmentId(1), offset_words: 8, len: 64 };
+            let place = value::Place { loc, version: record.version, expires_ms: None };
+            tree.push(record.key, place);
+        }
+    }
+    let other = [
+        Record { group: GroupId(4), ..record(b"d", 1) },
+        Record { kind: RecordKind::Tombstone, ..record(b"d", 1) },
+    ];
+    assert!(other.iter().all(|record| !is_next(&id, &tree, record)));
 }
 
 /// A life behind entry 1, with so many entries that are applied up to one of them.

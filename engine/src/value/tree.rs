@@ -425,16 +425,19 @@ pub struct Builder {
 }
 
 impl Builder {
+    /// Whether a key may be the next one.
+    #[must_use]
+    pub fn takes(&self, key: &[u8]) -> bool {
+        self.len == 0 || self.last.as_slice() < key
+    }
+
     /// The next key, above all before it.
     ///
     /// # Panics
     /// When the key is not above the last one.
     pub fn push(&mut self, key: &[u8], place: Place) {
         let n = self.flat.len();
-        assert!(
-            self.len == 0 || self.last.as_slice() < key,
-            "a tree is built from keys in order, each once"
-        );
+        assert!(self.takes(key), "a tree is built from keys in order, each once");
         if n == LEAF_KEYS_MAX || self.flat.rest_bytes_with(key) > REST_BYTES_MAX {
             self.flush();
         }

@@ -9,7 +9,8 @@
 //! With the feature `mutants` the simulator tells stories and lives lives with a bug planted in the
 //! room, which one of them must notice.
 //!
-//! `hangs` tells what takes thousands of messages and no trace that anybody would read.
+//! `hangs` tells what takes thousands of messages and no trace that anybody would read, and `broken`
+//! what no core ever says.
 //!
 //! `world` is the driver of all of them: memory network, memory disks that lose what is not synced,
 //! one clock for each node. `judge` says what must never happen.
@@ -21,6 +22,7 @@
 #[cfg(feature = "mutants")]
 use std::string::String;
 
+mod broken;
 mod explore;
 mod hangs;
 mod judge;
@@ -49,8 +51,10 @@ pub fn stories() -> impl Iterator<Item = (String, impl Fn() -> Option<String>)> 
 
 /// Stories without a trace.
 #[cfg(feature = "mutants")]
-pub const TOLD: &[(&str, fn())] =
-    &[("promises of a disk that hangs", hangs::promises_of_a_disk_that_hangs_are_bounded)];
+pub const TOLD: &[(&str, fn())] = &[
+    ("promises of a disk that hangs", hangs::promises_of_a_disk_that_hangs_are_bounded),
+    ("entries that no log has", broken::entries_that_no_log_has_are_not_taken),
+];
 
 /// One random life. Answers the law that broke in it.
 #[cfg(feature = "mutants")]

@@ -185,4 +185,6 @@ pub(super) const RAFT: &[Planted] = &[
     )
     .by(ROOM),
     planted("raft_promises_have_no_end", "each question waits for a disk that hangs").by(ROOM),
+    planted("raft_entries_of_any_term_are_taken", "entries are taken that no log can have")
+        .by(ROOM),
 ];

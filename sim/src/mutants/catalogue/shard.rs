@@ -76,6 +76,8 @@ pub(super) const SHARD: &[Planted] = &[
     planted("shard_entry_of_another_place_taken", "entries are taken whatever place they name")
         .by(ROOM),
     planted("shard_snapshot_checksum_ignored", "a damaged chunk of a snapshot is taken").by(ROOM),
+    planted("shard_snapshot_order_unjudged", "a snapshot may name a key twice").by(ROOM),
+    planted("shard_snapshot_newer_than_itself", "a snapshot may hold what comes after it").by(ROOM),
     planted(
         "shard_unknown_told_as_refused",
         "a leader that loses its place says that nothing happened",
