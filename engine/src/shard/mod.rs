@@ -445,6 +445,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .chain(self.owed.next())
             .chain(self.mending.next())
             .chain(self.scrubs_at())
+            .chain(self.compacts_at().filter(|_| !planted!("shard_held_compaction_sleeps")))
             .chain(self.sources_at())
             .chain(self.room.looks_at().filter(|_| self.journal.is_some()));
         let timer = self.timers.next().into_iter().chain(others).min();
@@ -452,6 +453,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Some(held) => Some(timer.map_or(held, |timer| timer.min(held))),
             None => timer,
         }
+    }
+
+    /// When a compaction may be begun again.
+    const fn compacts_at(&self) -> Option<Moment> {
+        let compaction::Stage::Held(until) = &self.compaction else { return None };
+        Some(*until)
     }
 
     /// Whether another turn has something to do without anything new.
@@ -626,6 +633,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 group.deadline = None;
             }
             self.step(group, Input::Due);
+        }
+        if self.compacts_at().is_some_and(|due| due <= now) {
+            // This turn looks for work.
+            self.compaction = compaction::Stage::None;
         }
     }
 

@@ -231,11 +231,13 @@ fn cold_segments_that_keep_dead_ones_are_noticed() {
     assert_eq!(each, [false; 4]);
 }
 
-/// Half of what there is is dead, and what is left of the disk has room for copies of a part of the
-/// rest. Whether some of it went, and nothing was copied in vain.
-fn more_to_move_than_room(left_kib: u64, bugs: &[&str]) -> bool {
+/// A shard of small segments, half of what it has written dead: as much as makes a compaction begin
+/// on a disk with so much room left. It copies so much in a second.
+fn half_dead(left_kib: u64, copies_kib: u64, bugs: &[&str]) -> Stage {
     let mut shard = small();
     shard.journal.segment_bytes_max = 32 << 10;
+    shard.compaction_bytes_per_second = copies_kib << 10;
+    shard.raft.quiet_after = Some(SECOND);
     let mut stage = Stage::with(1, &shard, planted(bugs));
     let value = Bytes::from(vec![b'x'; KIB]);
     let write = |stage: &mut Stage, keys: &[usize]| {
@@ -254,7 +256,17 @@ fn more_to_move_than_room(left_kib: u64, bugs: &[&str]) -> bool {
             write(&mut stage, keys);
         }
     }
-    let used = |stage: &mut Stage| stage.world.with_platter(NodeId(0), |disk| disk.used());
+    stage
+}
+
+fn used(stage: &mut Stage) -> u64 {
+    stage.world.with_platter(NodeId(0), |disk| disk.used())
+}
+
+/// What is left of the disk has room for copies of a part of what is live. Whether some of the rest
+/// went, and nothing was copied in vain.
+fn more_to_move_than_room(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut stage = half_dead(left_kib, 128 << 10, bugs);
     let before = used(&mut stage);
     stage.world.run_for(20 * SECOND);
     stage.assert_no_panic();
@@ -275,4 +287,30 @@ fn a_compaction_that_takes_no_look_is_noticed() {
     let bugs = ["shard_compaction_takes_no_look"];
     let each = [1150, 1250, 1350].map(|left_kib| more_to_move_than_room(left_kib, &bugs));
     assert_eq!(each, [false; 3]);
+}
+
+/// Somebody else fills the disk amid a compaction, which gives up. Whether what is dead goes later,
+/// while nobody asks the node for anything.
+fn a_compaction_gives_up(bugs: &[&str]) -> bool {
+    let mut stage = half_dead(64 << 10, 16, bugs);
+    stage.fill(&[0], 0);
+    stage.world.run_for(2 * SECOND);
+    assert!(stage.has_met("journal_copies_leave_the_reserve"));
+    let before = used(&mut stage);
+    stage.world.run_for(30 * SECOND);
+    stage.assert_no_panic();
+    used(&mut stage) + (64 << 10) < before
+}
+
+/// A compaction that had given up was begun again when something else woke the node, and when its
+/// groups sleep nothing does.
+#[test]
+fn a_compaction_that_gave_up_begins_again_by_itself() {
+    assert!(a_compaction_gives_up(&[]));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_compaction_that_waits_to_be_woken_is_noticed() {
+    assert!(!a_compaction_gives_up(&["shard_held_compaction_sleeps"]));
 }

@@ -166,6 +166,8 @@ pub(super) const SHARD: &[Planted] = &[
         "a compaction begins without knowing how much room there is",
     )
     .by(groups("full::a_compaction_that_takes_no_look_is_noticed")),
+    planted("shard_held_compaction_sleeps", "a compaction that gave up waits to be woken")
+        .by(groups("full::a_compaction_that_waits_to_be_woken_is_noticed")),
     planted(
         "shard_checkpoint_speaks_of_what_waits",
         "a checkpoint covers entries that wait for room",
