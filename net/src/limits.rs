@@ -105,7 +105,8 @@ pub const RESP_NAME_BYTES_MAX: usize = 1 << 10;
 /// the word.
 pub const RESP_NAMES_MAX: usize = 1024;
 
-/// What a command reads of several groups: as much as a request may bring.
+/// What a command reads of several groups, and what a transaction says: as much as a request may
+/// bring.
 pub const RESP_READ_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
 
 /// Reads of one connection that are on their way together: each may be answered by the largest
@@ -152,6 +153,18 @@ pub const RESP_SUBSCRIPTIONS_MAX: usize = 16_384;
 
 /// The same in bytes.
 pub const RESP_SUBSCRIPTIONS_BYTES_MAX: usize = 1 << 20;
+
+/// A pattern: what it is looked for in takes as many steps as both are long together, multiplied.
+pub const RESP_PATTERN_BYTES_MAX: usize = 1 << 10;
+
+/// Patterns of one CONFIG GET together.
+pub const RESP_PATTERNS_BYTES_MAX: usize = 16 * RESP_PATTERN_BYTES_MAX;
+
+/// A channel's name: patterns are looked for in it.
+pub const RESP_CHANNEL_BYTES_MAX: usize = KEY_BYTES_MAX;
+
+/// Steps of looking for patterns after which others are let go on: a fraction of a millisecond.
+pub const GLOB_STEPS: usize = 1 << 16;
 
 /// What is published: another node takes it in one frame, with its channel.
 pub const RESP_MESSAGE_BYTES_MAX: usize = 8 << 20;

@@ -228,6 +228,61 @@ fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
     redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), &format!("{large}:1048576|"));
 }
 
+/// One value can be said as often as a transaction has words, and one table as often as it has
+/// commands.
+#[test]
+fn what_a_transaction_says_is_bounded() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    let large =
+        "-ERR too much at once: a transaction has at most 1024 keys and 9 MiB; nothing happened|";
+    redis.expect("SETRANGE k 1048575 x\n", ":1048576|");
+    let reads = format!("MULTI\nSET done 1\nMGET{}\nEXEC\nGET done\n", " k".repeat(40));
+    redis.expect(&reads, &format!("+OK|+QUEUED|+QUEUED|{large}$-1|"));
+    let writes: String = (0..40).map(|n| format!("SETRANGE n{n} 1048575 x\n")).collect();
+    let queued = "+QUEUED|".repeat(40);
+    redis.expect(&format!("MULTI\n{writes}EXEC\nEXISTS n1\n"), &format!("+OK|{queued}{large}:0|"));
+    let queued = "+QUEUED|".repeat(1024);
+    let docs = format!("MULTI\n{}CLIENT SETNAME me\n", "COMMAND DOCS\n".repeat(1023));
+    redis.expect_in_pieces(1 << 16, &docs, &format!("+OK|{queued}"));
+    redis.0.write_all(b"EXEC\r\nCLIENT GETNAME\r\n").unwrap();
+    let (mut heard, mut piece) = (Vec::new(), vec![0; 1 << 16]);
+    while !heard.ends_with(b"\r\n$-1\r\n") {
+        let read = redis.0.read(&mut piece).unwrap();
+        assert!(read > 0);
+        heard.extend_from_slice(&piece[..read]);
+        assert!(heard.len() < 40 << 20, "{} bytes", heard.len());
+    }
+    let refused = b"-ERR the answer of the transaction is too long; this was not done\r\n";
+    assert!(heard.starts_with(b"*1024\r\n") && heard[..heard.len() - 5].ends_with(refused));
+}
+
+/// A pattern against a name takes as long as both together are, multiplied.
+#[test]
+fn patterns_and_names_of_channels_are_bounded() {
+    let node = Alone::start();
+    let (mut redis, mut other) = (node.connect(), node.connect());
+    let (long, name) = ("a".repeat(1025), "c".repeat(65536));
+    let pattern = "-ERR a pattern has at most 1024 bytes|";
+    let channel = "-ERR a channel's name has at most 65535 bytes|";
+    redis.expect(&format!("KEYS {long}\nSCAN 0 MATCH {long}\n"), &pattern.repeat(2));
+    redis.expect(&format!("PUBSUB CHANNELS {long}\nCONFIG GET {long}\n"), &pattern.repeat(2));
+    redis.expect(
+        &format!("COMMAND LIST FILTERBY PATTERN {long}\nPSUBSCRIBE {long}\n"),
+        &pattern.repeat(2),
+    );
+    let publish = format!("*3\n$7\nPUBLISH\n$65536\n{name}\n$1\nx\n");
+    let subscribe = format!("*2\n$9\nSUBSCRIBE\n$65536\n{name}\n");
+    redis.expect_in_pieces(1 << 16, &format!("{publish}{subscribe}"), &channel.repeat(2));
+    redis.expect("GET a\n", "$-1|");
+    // However long it takes, others are answered meanwhile.
+    let slow = format!("*[{}]b", "^x".repeat(500));
+    redis.expect(&format!("PSUBSCRIBE {slow}\n"), &format!("*3|$10|psubscribe|$1004|{slow}|:1|"));
+    let publish = format!("*3\n$7\nPUBLISH\n$65535\n{}\n$1\nx\n", "y".repeat(65535));
+    other.expect_in_pieces(1 << 16, &publish, ":0|");
+    other.expect("PUBLISH aab x\n", ":1|");
+}
+
 #[test]
 fn a_lifetime_is_shown_as_it_goes_on_while_nothing_is_written() {
     let node = Alone::start();

@@ -220,7 +220,8 @@ where
     let signs = Signs::new(clock.now());
     let listen = async {
         loop {
-            if let Err(trouble) = listen_once(clock, hall, client, &present, inlet, &signs).await {
+            if let Err(trouble) = listen_once(runtime, hall, client, &present, inlet, &signs).await
+            {
                 return trouble;
             }
         }
@@ -251,14 +252,15 @@ async fn write<W: StreamWrite>(replies: &Replies, writer: &mut W) -> Trouble {
 }
 
 /// One read and all requests of it.
-async fn listen_once<C: Clock, Q: From<Incoming>, S: StreamRead>(
-    clock: &C,
+async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
+    runtime: &R,
     hall: &Hall<Q>,
     client: ClientId,
     present: &Present,
     inlet: &mut Inlet<S>,
     signs: &Signs,
 ) -> Result<(), Trouble> {
+    let clock = runtime.clock();
     while let Some(frame) = inlet.take()? {
         match frame.kind {
             Kind::Ping => present.replies.put(|waiting| {
@@ -287,7 +289,11 @@ async fn listen_once<C: Clock, Q: From<Incoming>, S: StreamRead>(
             }
             Kind::Publish => {
                 let message = Message::take(&frame.body);
-                hall.post.deliver(&message.ok_or(BadFrame::Body("it is not a message"))?);
+                let message = message.ok_or(BadFrame::Body("it is not a message"))?;
+                // It may take a while, when there are many patterns.
+                signs.deaf();
+                hall.post.deliver(runtime.task(), &message).await;
+                signs.seen(clock.now());
             }
             kind => return Err(BadFrame::Unexpected(kind).into()),
         }

@@ -12,6 +12,7 @@ use trilith_engine::{
 use super::{
     act::integer,
     commands::{COMMANDS, Spec, Verb},
+    glob,
     guest::Which,
     hub::{Hub, REDIS_VERSION},
     reply::{Answer, Protocol},
@@ -58,7 +59,8 @@ pub(super) fn answer<R: Runtime>(
         | Verb::ClusterShards
         | Verb::ClusterSlots => answer.error("ERR This instance has cluster support disabled"),
         Verb::Wait | Verb::Waitaof => {
-            copies(hub.front().members(), spec.verb, words).write(answer);
+            let others = if session.is_in_doubt { 0 } else { hub.front().members() / 2 };
+            copies(others, spec.verb, words).write(answer);
         }
         Verb::AclWhoami => answer.bulk(b"default"),
         Verb::AclUsers | Verb::AclList => {
@@ -202,11 +204,14 @@ fn command_list(words: &Words, answer: &mut Answer<'_>) {
         return answer.error("ERR syntax error");
     }
     let (by, what) = (words.get(3).to_ascii_lowercase(), words.get(4));
+    if let Err(said) = glob::check(what) {
+        return said.write(answer);
+    }
     let fits = |spec: &&Spec| match &by[..] {
         b"aclcat" => {
             spec.categories().any(|category| category.as_bytes()[1..].eq_ignore_ascii_case(what))
         }
-        b"pattern" => super::glob::fits(what, spec.name.as_bytes()),
+        b"pattern" => glob::fits(what, spec.name.as_bytes()),
         b"module" => false,
         _ => true,
     };
@@ -309,7 +314,8 @@ fn clients<R: Runtime>(
 }
 
 /// WAIT and WAITAOF: what was answered is on the disks of a majority, and nobody knows of more.
-fn copies(members: usize, verb: Verb, words: &Words) -> Said {
+/// Where a write of this connection is in doubt nobody knows of anything.
+fn copies(others: usize, verb: Verb, words: &Words) -> Said {
     let wrong = |why: &'static str| Said::Error(Cow::Borrowed(why));
     let no_integer = "ERR value is not an integer or out of range";
     let Ok(timeout) = integer(words.get(words.len() - 1)) else {
@@ -323,7 +329,7 @@ fn copies(members: usize, verb: Verb, words: &Words) -> Said {
         return wrong("ERR timeout is negative");
     }
     // A majority, but for one: the node that answers counts apart.
-    let others = Said::Number((members / 2) as i64);
+    let others = Said::Number(others as i64);
     if verb == Verb::Wait {
         return others;
     }
@@ -404,7 +410,7 @@ mod tests {
     fn so_many_copies_are_told_as_a_majority_has() {
         let told = |members: usize, line: &str| {
             let words: Words = line.split(' ').collect();
-            copies(members, COMMANDS.of(&words).unwrap().verb, &words)
+            copies(members / 2, COMMANDS.of(&words).unwrap().verb, &words)
         };
         for (members, others) in [(1, 0), (2, 1), (3, 1), (5, 2)] {
             assert_eq!(told(members, "wait 0 0"), Said::Number(others));

@@ -138,6 +138,10 @@ impl<R: Runtime> Front<R> {
         self.members
     }
 
+    pub(super) fn task(&self) -> &R::Task {
+        self.runtime.task()
+    }
+
     pub(super) fn now(&self) -> Instant {
         self.runtime.clock().now()
     }
@@ -360,7 +364,10 @@ impl<R: Runtime> Front<R> {
                 }
                 scratch.learn(Bytes::clone(key), found);
             }
-            let said: Vec<Said> = acts.iter().map(|act| scratch.perform(act)).collect();
+            let said = match scratch.perform_all(acts) {
+                Ok(said) => said,
+                Err(refusal) => return Executed::Failed(direct::refused(refusal)),
+            };
             let transaction = match scratch.transaction() {
                 Ok(Some(transaction)) => transaction,
                 Ok(None) => return Executed::Done(said),

@@ -20,7 +20,7 @@ fn missing() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 }
 
 /// What is other than in Redis, by command. Each is said where somebody looks for it.
-const NOTES: [(&str, &str); 21] = [
+const NOTES: [(&str, &str); 22] = [
     ("auth", "any password of the user `default` will do: nobody is asked yet who he is"),
     ("client kill", "`LADDR` is nobody's"),
     ("client no-evict", "nothing is ever evicted"),
@@ -31,26 +31,33 @@ const NOTES: [(&str, &str); 21] = [
     ("del", "over several groups it is not one moment"),
     (
         "exec",
-        "a key that was not there when it was watched, and is not there now, counts as unchanged",
+        "a key that was not there when it was watched, and is not there now, counts as unchanged; what it says is bounded by some 32 MiB",
     ),
     (
         "flushall",
         "deletes some 1,024 keys at a time: what is written meanwhile may stay; not in MULTI",
     ),
     ("flushdb", "as FLUSHALL: there is one database"),
-    ("keys", "at most 262,144 keys; not in MULTI"),
+    (
+        "keys",
+        "at most 262,144 keys; a pattern has at most 1,024 bytes, here and elsewhere; not in MULTI",
+    ),
     ("mget", "over several groups it is not one moment"),
     ("mset", "over several groups it is not one moment"),
     ("msetnx", "of keys of one slot, in a cluster"),
     ("multi", "of keys of one slot, in a cluster; at most 1,024 commands and 1,024 keys"),
     ("publish", "counts this node's subscribers; those of other nodes hear it too"),
+    ("pubsub channels", "at most some 32 MiB of names"),
     ("randomkey", "walks to the key: it costs as much as half of KEYS; not in MULTI"),
     ("rename", "of keys of one slot, in a cluster"),
     (
         "scan",
         "a cursor is known to one node, and forgotten when 16,384 newer ones are; nothing is met twice; not in MULTI",
     ),
-    ("wait", "a write that was answered is on a majority's disks: so many are told, at once"),
+    (
+        "wait",
+        "a write that was answered is on a majority's disks: so many are told, at once; none while the connection's last write is in doubt",
+    ),
 ];
 
 fn note(name: &str) -> &'static str {

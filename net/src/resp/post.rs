@@ -16,15 +16,18 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
+    ops::Bound,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
-use trilith_engine::{codec::Reader, mark};
+use trilith_engine::{codec::Reader, mark, runtime::Task};
 
-use super::glob;
-use crate::limits::{POST_SHELF_BYTES, RESP_ANSWER_BYTES, RESP_WORD_COST_BYTES};
+use super::glob::Match;
+use crate::limits::{
+    GLOB_STEPS, POST_SHELF_BYTES, RESP_ANSWER_BYTES, RESP_READ_BYTES_MAX, RESP_WORD_COST_BYTES,
+};
 
 /// What somebody subscribes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,15 +126,43 @@ fn cost(letter: &Letter) -> usize {
     letter.channel.len() + letter.text.len() + RESP_WORD_COST_BYTES
 }
 
+/// Names, and who has subscribed to each.
+type Names = BTreeMap<Bytes, BTreeSet<u64>>;
+
 #[derive(Debug, Default)]
 struct Known {
-    rooms: BTreeMap<Room, BTreeMap<Bytes, BTreeSet<u64>>>,
+    rooms: BTreeMap<Room, Names>,
     shelves: BTreeMap<u64, Shelf>,
 }
+
+impl Known {
+    /// Gives a message to some. How many of them there are.
+    fn put<'a>(
+        shelves: &mut BTreeMap<u64, Shelf>,
+        numbers: impl Iterator<Item = &'a u64>,
+        letter: &Letter,
+    ) -> usize {
+        let mut heard = 0;
+        for number in numbers {
+            if let Some(of) = shelves.get_mut(number) {
+                of.put(letter.clone());
+                heard += 1;
+            }
+        }
+        heard
+    }
+}
+
+/// How far a look through names has come: at which, and how far with that one.
+type Place = Option<(Bytes, Match)>;
 
 /// The subscribers of one node.
 #[derive(Debug, Default)]
 pub struct Post(Mutex<Known>);
+
+/// More names than may be told at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct TooMany;
 
 /// A subscriber's shelf was full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,29 +173,43 @@ impl Post {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Gives a message to this node's subscribers. How many there are.
-    pub fn deliver(&self, message: &Message) -> usize {
+    /// Gives a message to this node's subscribers. How many there are. Others go on meanwhile when
+    /// there are many patterns, or long ones.
+    pub async fn deliver<T: Task>(&self, task: &T, message: &Message) -> usize {
+        let mut heard = self.deliver_named(message);
+        let mut place = None;
+        while !message.is_sharded && !self.deliver_some(message, &mut place, &mut heard) {
+            task.yield_now().await;
+        }
+        heard
+    }
+
+    /// To those who have subscribed to the channel by its name.
+    fn deliver_named(&self, message: &Message) -> usize {
         let mut known = self.lock();
         let Known { rooms, shelves } = &mut *known;
         let Message { is_sharded, channel, text } = message;
         let room = if *is_sharded { Room::Shard } else { Room::Channel };
-        let mut heard = 0;
-        let mut put = |room, number: &u64, pattern: Option<&Bytes>| {
-            if let Some(of) = shelves.get_mut(number) {
-                let pattern = pattern.cloned();
-                of.put(Letter { room, pattern, channel: channel.clone(), text: text.clone() });
-                heard += 1;
-            }
-        };
         let named = rooms.get(&room).and_then(|names| names.get(channel));
-        named.into_iter().flatten().for_each(|number| put(room, number, None));
-        let patterns = rooms.get(&Room::Pattern).filter(|_| !is_sharded);
-        for (pattern, subscribers) in patterns.into_iter().flatten() {
-            if glob::fits(pattern, channel) {
-                subscribers.iter().for_each(|number| put(Room::Pattern, number, Some(pattern)));
+        let (channel, text) = (channel.clone(), text.clone());
+        let letter = Letter { room, pattern: None, channel, text };
+        Known::put(shelves, named.into_iter().flatten(), &letter)
+    }
+
+    /// To those who have subscribed to some of the patterns. Whether that was all of them.
+    fn deliver_some(&self, message: &Message, place: &mut Place, heard: &mut usize) -> bool {
+        let mut known = self.lock();
+        let Known { rooms, shelves } = &mut *known;
+        let Some(names) = rooms.get(&Room::Pattern) else { return true };
+        look(names, place, |(pattern, numbers), begun, steps| {
+            if begun.goes_on(pattern, &message.channel, steps)? {
+                let (room, pattern) = (Room::Pattern, Some(pattern.clone()));
+                let (channel, text) = (message.channel.clone(), message.text.clone());
+                let letter = Letter { room, pattern, channel, text };
+                *heard += Known::put(shelves, numbers.iter(), &letter);
             }
-        }
-        heard
+            Some(())
+        })
     }
 
     /// A connection subscribes.
@@ -220,11 +265,35 @@ impl Post {
     }
 
     /// The channels that have subscribers and fit a pattern.
-    pub(super) fn channels(&self, room: Room, pattern: Option<&[u8]>) -> Vec<Bytes> {
-        let known = self.lock();
-        let names = known.rooms.get(&room).into_iter().flat_map(BTreeMap::keys);
-        let fits = |name: &&Bytes| pattern.is_none_or(|pattern| glob::fits(pattern, name));
-        names.filter(fits).cloned().collect()
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub(super) async fn channels<T: Task>(
+        &self,
+        task: &T,
+        room: Room,
+        pattern: &[u8],
+    ) -> Result<Vec<Bytes>, TooMany> {
+        let (mut found, mut bytes, mut place) = (Vec::new(), 0, None);
+        let mut is_over = false;
+        while !is_over {
+            is_over = self.lock().rooms.get(&room).is_none_or(|names| {
+                look(names, &mut place, |(name, _), begun, steps| {
+                    if bytes <= RESP_READ_BYTES_MAX && begun.goes_on(pattern, name, steps)? {
+                        bytes += name.len() + RESP_WORD_COST_BYTES;
+                        found.push(name.clone());
+                    }
+                    Some(())
+                })
+            });
+            if bytes > RESP_READ_BYTES_MAX {
+                return Err(TooMany);
+            }
+            if !is_over {
+                task.yield_now().await;
+            }
+        }
+        Ok(found)
     }
 
     /// How many have subscribed to that.
@@ -287,13 +356,29 @@ impl Post {
     }
 }
 
+/// Looks at names from that place on, until some steps are used up. Whether it came to the end.
+fn look(
+    names: &Names,
+    place: &mut Place,
+    mut at: impl FnMut((&Bytes, &BTreeSet<u64>), &mut Match, &mut usize) -> Option<()>,
+) -> bool {
+    let mut begun = place.take();
+    let from = begun.as_ref().map_or(Bound::Unbounded, |(name, _)| Bound::Included(name.clone()));
+    let mut steps = GLOB_STEPS;
+    for (name, numbers) in names.range((from, Bound::Unbounded)) {
+        // It may have gone meanwhile: then the next one is looked at from its beginning.
+        let begun = begun.take().filter(|(begun, _)| begun == name);
+        let mut begun = begun.map_or_else(Match::default, |(_, begun)| begun);
+        if at((name, numbers), &mut begun, &mut steps).is_none() {
+            *place = Some((name.clone(), begun));
+            return false;
+        }
+    }
+    true
+}
+
 /// A name without subscribers is no name.
-fn forget(
-    rooms: &mut BTreeMap<Room, BTreeMap<Bytes, BTreeSet<u64>>>,
-    room: Room,
-    name: &[u8],
-    number: u64,
-) {
+fn forget(rooms: &mut BTreeMap<Room, Names>, room: Room, name: &[u8], number: u64) {
     let Some(names) = rooms.get_mut(&room) else { return };
     let Some(subscribers) = names.get_mut(name) else { return };
     subscribers.remove(&number);
@@ -308,6 +393,13 @@ mod tests {
 
     fn message(channel: &'static str, text: &'static str) -> Message {
         Message { is_sharded: false, channel: channel.into(), text: text.into() }
+    }
+
+    /// The same, in one go.
+    fn deliver(post: &Post, message: &Message) -> usize {
+        let (mut heard, mut place) = (post.deliver_named(message), None);
+        while !message.is_sharded && !post.deliver_some(message, &mut place, &mut heard) {}
+        heard
     }
 
     fn told(post: &Post, number: u64) -> Vec<String> {
@@ -327,24 +419,42 @@ mod tests {
         post.enter(1, Room::Pattern, "n*".into());
         post.enter(2, Room::Pattern, "n*".into());
         post.enter(3, Room::Shard, "news".into());
-        assert_eq!(post.deliver(&message("news", "a")), 3);
-        assert_eq!(post.deliver(&message("no", "b")), 2);
-        assert_eq!(post.deliver(&message("other", "c")), 0);
+        assert_eq!(deliver(&post, &message("news", "a")), 3);
+        assert_eq!(deliver(&post, &message("no", "b")), 2);
+        assert_eq!(deliver(&post, &message("other", "c")), 0);
         assert_eq!(told(&post, 1), [":news:a", "n*:news:a", "n*:no:b"]);
         assert_eq!(told(&post, 2), ["n*:news:a", "n*:no:b"]);
         assert_eq!(told(&post, 3), [""; 0]);
         let sharded = Message { is_sharded: true, ..message("news", "d") };
-        assert_eq!(post.deliver(&sharded), 1);
+        assert_eq!(deliver(&post, &sharded), 1);
         assert_eq!(told(&post, 3), [":news:d"]);
         assert_eq!((post.counts(1), post.patterns()), ([1, 1, 0], 1));
         assert_eq!(post.held(1), (2, 6));
-        assert_eq!(post.channels(Room::Channel, Some(b"n?ws")), ["news"]);
         post.leave(1, Room::Channel, b"news");
         post.leave_all(2);
-        assert_eq!(post.deliver(&message("news", "e")), 1);
+        assert_eq!(deliver(&post, &message("news", "e")), 1);
         assert_eq!((post.counts(1), post.counts(2)), ([0, 1, 0], [0; 3]));
         assert_eq!(post.subscribers(Room::Channel, b"news"), 0);
-        assert!(post.channels(Room::Channel, None).is_empty(), "nobody is left in it");
+        let is_left = post.lock().rooms.get(&Room::Channel).is_some_and(|names| !names.is_empty());
+        assert!(!is_left, "nobody is left in it");
+    }
+
+    #[test]
+    fn a_message_that_many_patterns_are_looked_for_pauses() {
+        let post = Post::default();
+        let slow = |nth: u32| Bytes::from(format!("*{}{nth}", "[^x]".repeat(200)));
+        (0..20).for_each(|nth| post.enter(1, Room::Pattern, slow(nth)));
+        post.enter(1, Room::Pattern, "a*".into());
+        let channel = Bytes::from("a".repeat(1000) + "7");
+        let message = Message { is_sharded: false, channel, text: "x".into() };
+        let (mut heard, mut place, mut pauses) = (0, None, 0);
+        while !post.deliver_some(&message, &mut place, &mut heard) {
+            // Who comes and goes meanwhile hears it or not; others hear it once.
+            post.leave(1, Room::Pattern, &slow(pauses));
+            pauses += 1;
+        }
+        assert!(pauses > 1, "{pauses}");
+        assert_eq!(heard, if pauses > 7 { 1 } else { 2 }, "{pauses}");
     }
 
     #[test]
@@ -354,10 +464,10 @@ mod tests {
         let long = Bytes::from(vec![b'x'; 1 << 20]);
         let message = Message { is_sharded: false, channel: "a".into(), text: long };
         let fits = (POST_SHELF_BYTES >> 20) - 1;
-        (0..fits).for_each(|_| _ = post.deliver(&message));
+        (0..fits).for_each(|_| _ = deliver(&post, &message));
         assert!(post.take(1).is_ok_and(|letters| letters.len() == 1), "one is written at a time");
         // There is room for that one again, and for no more than that.
-        (0..3).for_each(|_| _ = post.deliver(&message));
+        (0..3).for_each(|_| _ = deliver(&post, &message));
         assert_eq!(post.take(1), Err(Full));
     }
 

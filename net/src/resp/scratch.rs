@@ -26,6 +26,7 @@ use super::{
     reply::Answer,
     request::decimal,
 };
+use crate::limits::RESP_READ_BYTES_MAX;
 
 /// What a command about keys is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +58,18 @@ impl Said {
 
     const fn error(text: &'static str) -> Self {
         Self::Error(Cow::Borrowed(text))
+    }
+
+    /// About how many bytes it takes.
+    fn bytes(&self) -> usize {
+        const HEAD_BYTES: usize = 24;
+        match self {
+            Self::Bulk(bytes) => HEAD_BYTES + bytes.len(),
+            Self::Many(all) => HEAD_BYTES + all.iter().map(Self::bytes).sum::<usize>(),
+            Self::Ok | Self::Nothing | Self::Simple(_) | Self::Number(_) | Self::Error(_) => {
+                HEAD_BYTES
+            }
+        }
     }
 
     /// As the connection has it.
@@ -150,6 +163,8 @@ pub struct Late {
 pub struct Scratch {
     late: Late,
     slots: BTreeMap<Bytes, Slot>,
+    /// Of the values that are changed.
+    written_bytes: usize,
 }
 
 impl Act {
@@ -176,7 +191,7 @@ impl Scratch {
     /// One on which it is now so late.
     #[must_use]
     pub const fn new(late: Late) -> Self {
-        Self { late, slots: BTreeMap::new() }
+        Self { late, slots: BTreeMap::new(), written_bytes: 0 }
     }
 
     /// A key was read.
@@ -223,6 +238,9 @@ impl Scratch {
     fn put(&mut self, key: &Bytes, value: Option<Value>) {
         let slot = self.slots.entry(key.clone());
         let slot = slot.or_insert(Slot { read: None, value: None, is_changed: false });
+        let bytes = |value: &Option<Value>| value.as_ref().map_or(0, |value| value.bytes.len());
+        let before = if slot.is_changed { bytes(&slot.value) } else { 0 };
+        self.written_bytes = self.written_bytes - before + bytes(&value);
         (slot.value, slot.is_changed) = (value, true);
     }
 
@@ -230,6 +248,24 @@ impl Scratch {
     fn put_bytes(&mut self, key: &Bytes, bytes: Bytes) {
         let lives = self.value(key).map_or(Lives::Endless, |value| value.lives);
         self.put(key, Some(Value { bytes, lives }));
+    }
+
+    /// Does acts, one after the other.
+    ///
+    /// # Errors
+    /// When they say or write more than may be held: one value can be said as often as there are
+    /// words.
+    pub fn perform_all(&mut self, acts: &[Act]) -> Result<Vec<Said>, Refusal> {
+        let (mut all, mut bytes) = (Vec::with_capacity(acts.len()), 0);
+        for act in acts {
+            let said = self.perform(act);
+            bytes += said.bytes();
+            if bytes + self.written_bytes > RESP_READ_BYTES_MAX {
+                return Err(Refusal::TooLarge);
+            }
+            all.push(said);
+        }
+        Ok(all)
     }
 
     /// Does an act. The keys that it [needs](Act::needs) were read.

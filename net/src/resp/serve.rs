@@ -233,7 +233,11 @@ impl<R: Runtime> Visit<R> {
             return;
         }
         let (began, more) = (self.now(), acts.len() - 1);
+        let are_writes = acts.iter().any(|act| !act.is_read());
         for said in self.hub.front().run(self.number, acts, &session.mood).await {
+            if are_writes {
+                session.wrote(&said);
+            }
             if !session.skips() && session.hears() {
                 said.write(&mut Answer::new(out, session.protocol));
             }
@@ -250,7 +254,11 @@ impl<R: Runtime> Visit<R> {
         match step {
             Step::Act(act, mood, words) => {
                 let mood = mood.unwrap_or(session.mood);
+                let is_write = !act.is_read();
                 let said = self.hub.front().perform(self.number, act, &mood).await;
+                if is_write {
+                    session.wrote(&said);
+                }
                 said.write(&mut Answer::new(out, session.protocol));
                 self.saw(session, began, &words, 0);
             }

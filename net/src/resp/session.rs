@@ -23,8 +23,8 @@ use super::{
     walk,
 };
 use crate::limits::{
-    RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_WATCHED_BYTES_MAX,
-    RESP_WATCHED_MAX,
+    RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_READ_BYTES_MAX,
+    RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
 };
 
 /// Whether answers are wanted.
@@ -82,6 +82,8 @@ pub(super) struct Session {
     hears: Hears,
     /// It hears what is published somewhere.
     pub(super) is_subscriber: bool,
+    /// Nobody knows whether the last write that was not refused was done.
+    pub(super) is_in_doubt: bool,
     /// What it asked last.
     asked: Option<&'static Spec>,
     /// It ends when everything is answered.
@@ -187,6 +189,7 @@ impl Session {
             is_unguarded: false,
             hears: Hears::default(),
             is_subscriber: false,
+            is_in_doubt: false,
             asked: None,
             ends: false,
         }
@@ -294,17 +297,29 @@ impl Session {
                 let answer = &mut Answer::new(out, self.protocol);
                 return answer.verbatim(&described::info(hub, words, keys));
             }
-            _ => return self.tell(hub, (spec, words), out),
+            _ => return self.tell(hub, (spec, words), out).await,
         };
         said.write(&mut Answer::new(out, self.protocol));
     }
 
-    async fn flush<R: Runtime>(&self, hub: &Hub<R>, words: &Words) -> Said {
+    /// A write was answered so.
+    pub(super) fn wrote(&mut self, said: &Said) {
+        match said {
+            Said::Error(why) if why.starts_with("INDOUBT") => self.is_in_doubt = true,
+            // It did not happen: what was before it is known no better.
+            Said::Error(_) => {}
+            _ => self.is_in_doubt = false,
+        }
+    }
+
+    async fn flush<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Said {
         let how = words.get(1).to_ascii_uppercase();
         if words.len() > 2 || !matches!(&how[..], b"" | b"SYNC" | b"ASYNC") {
             return error("ERR syntax error");
         }
-        hub.front().flush(self.number, &self.mood).await
+        let said = hub.front().flush(self.number, &self.mood).await;
+        self.wrote(&said);
+        said
     }
 
     async fn scan<R: Runtime>(
@@ -332,13 +347,14 @@ impl Session {
     }
 
     /// The same, of what needs nobody else.
-    fn tell<R: Runtime>(
+    async fn tell<R: Runtime>(
         &mut self,
         hub: &Hub<R>,
         (spec, words): (&'static Spec, &Words),
         out: &mut BytesMut,
     ) {
-        if self.subscribe(hub, (spec, words), &mut Answer::new(out, self.protocol)) {
+        let protocol = self.protocol;
+        if self.subscribe(hub, (spec, words), &mut Answer::new(out, protocol)).await {
             return;
         }
         if spec.verb == Verb::Reset {
@@ -561,13 +577,24 @@ impl Session {
         let said = match hub.front().transact(self.number, &acts, &watched, &self.mood).await {
             Executed::Done(said) => said,
             Executed::Changed => return answer.no_array(),
-            Executed::Failed(said) => return said.write(answer),
+            Executed::Failed(said) => {
+                self.wrote(&said);
+                return said.write(answer);
+            }
         };
+        if acts.iter().any(|act| !act.is_read()) {
+            self.wrote(&Said::Ok);
+        }
         answer.array(order.len());
-        let mut said = said.into_iter();
+        let (mut said, begin) = (said.into_iter(), out.len());
         for one in order {
             match one {
-                Some((spec, words)) => self.tell(hub, (spec, &words), out),
+                // What a node tells of itself is longer than the words that ask for it.
+                Some(_) if out.len() - begin > RESP_READ_BYTES_MAX => {
+                    let why = "ERR the answer of the transaction is too long; this was not done";
+                    Answer::new(out, self.protocol).error(why);
+                }
+                Some((spec, words)) => self.tell(hub, (spec, &words), out).await,
                 None => {
                     let said = said.next().unwrap_or(Said::Nothing);
                     said.write(&mut Answer::new(out, self.protocol));
@@ -597,5 +624,27 @@ impl Session {
 
     pub(super) const fn name(&self) -> &Bytes {
         &self.name
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_in_doubt_is_one_until_a_later_one_is_known() {
+        let from = ([127, 0, 0, 1], 1).into();
+        let mut session = Session::new(1, from, Duration::from_secs(1));
+        let told = [
+            (Said::Ok, false),
+            (error("UNAVAILABLE nothing happened"), false),
+            (error("INDOUBT it may have happened"), true),
+            (error("UNAVAILABLE nothing happened"), true),
+            (Said::Number(1), false),
+        ];
+        for (said, is_in_doubt) in told {
+            session.wrote(&said);
+            assert_eq!(session.is_in_doubt, is_in_doubt, "{said:?}");
+        }
     }
 }

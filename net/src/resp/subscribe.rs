@@ -16,14 +16,18 @@ use trilith_engine::runtime::Runtime;
 
 use super::{
     commands::{Spec, Verb},
+    glob,
     hub::Hub,
-    post::{Letter, Message, Post, Room},
+    post::{Letter, Message, Post, Room, TooMany},
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
     session::Session,
 };
-use crate::limits::{RESP_MESSAGE_BYTES_MAX, RESP_SUBSCRIPTIONS_BYTES_MAX, RESP_SUBSCRIPTIONS_MAX};
+use crate::limits::{
+    RESP_CHANNEL_BYTES_MAX, RESP_MESSAGE_BYTES_MAX, RESP_READ_BYTES_MAX,
+    RESP_SUBSCRIPTIONS_BYTES_MAX, RESP_SUBSCRIPTIONS_MAX,
+};
 
 /// What a letter is called in each kind of room, and coming and going.
 const fn names(room: Room) -> [&'static str; 3] {
@@ -88,7 +92,7 @@ impl Session {
     }
 
     /// Does it, if it is about messages.
-    pub(super) fn subscribe<R: Runtime>(
+    pub(super) async fn subscribe<R: Runtime>(
         &mut self,
         hub: &Hub<R>,
         (spec, words): (&'static Spec, &Words),
@@ -98,7 +102,7 @@ impl Session {
         match (spec.verb, room(spec.verb)) {
             (_, Some((room, true))) => self.enter(post, room, words, answer),
             (_, Some((room, false))) => self.leave(post, room, words, answer),
-            (Verb::Publish | Verb::Spublish, _) => self.publish(hub, (spec, words), answer),
+            (Verb::Publish | Verb::Spublish, _) => self.publish(hub, (spec, words), answer).await,
             (Verb::PubsubChannels | Verb::PubsubShardchannels, _) => {
                 let is_plain = spec.verb == Verb::PubsubChannels;
                 let room = if is_plain { Room::Channel } else { Room::Shard };
@@ -106,10 +110,8 @@ impl Session {
                     answer.error("ERR wrong number of arguments for 'pubsub|channels' command");
                     return true;
                 }
-                let pattern = (words.len() == 3).then(|| words.get(2));
-                let found = post.channels(room, pattern);
-                answer.array(found.len());
-                found.iter().for_each(|name| answer.bulk(name));
+                let pattern = if words.len() == 3 { words.get(2) } else { b"*" };
+                self.channels(hub, (room, pattern), answer).await;
             }
             (Verb::PubsubNumsub | Verb::PubsubShardnumsub, _) => {
                 let is_plain = spec.verb == Verb::PubsubNumsub;
@@ -130,6 +132,11 @@ impl Session {
     fn enter(&self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
         let number = self.number;
         for name in words.iter().skip(1) {
+            let is_pattern = room == Room::Pattern;
+            if let Err(said) = if is_pattern { glob::check(name) } else { check_channel(name) } {
+                said.write(answer);
+                continue;
+            }
             let (names, bytes) = post.held(number);
             let bytes = bytes + name.len();
             if names >= RESP_SUBSCRIPTIONS_MAX || bytes > RESP_SUBSCRIPTIONS_BYTES_MAX {
@@ -158,13 +165,36 @@ impl Session {
         }
     }
 
-    fn publish<R: Runtime>(
+    async fn channels<R: Runtime>(
+        &self,
+        hub: &Hub<R>,
+        (room, pattern): (Room, &[u8]),
+        answer: &mut Answer<'_>,
+    ) {
+        if let Err(said) = glob::check(pattern) {
+            return said.write(answer);
+        }
+        match hub.post().channels(hub.runtime().task(), room, pattern).await {
+            Ok(found) => {
+                answer.array(found.len());
+                found.iter().for_each(|name| answer.bulk(name));
+            }
+            Err(TooMany) => answer.error(&format!(
+                "ERR the channels have more than {RESP_READ_BYTES_MAX} bytes: ask with a pattern"
+            )),
+        }
+    }
+
+    async fn publish<R: Runtime>(
         &self,
         hub: &Hub<R>,
         (spec, words): (&'static Spec, &Words),
         answer: &mut Answer<'_>,
     ) {
         let (channel, text) = (words.get(1), words.get(2));
+        if let Err(said) = check_channel(channel) {
+            return said.write(answer);
+        }
         if channel.len() + text.len() > RESP_MESSAGE_BYTES_MAX {
             return answer.error(&format!(
                 "ERR a message has at most {RESP_MESSAGE_BYTES_MAX} bytes, with its channel"
@@ -176,10 +206,18 @@ impl Session {
             channel: Bytes::copy_from_slice(channel),
             text: Bytes::copy_from_slice(text),
         };
-        let heard = hub.post().deliver(&message);
+        let heard = hub.post().deliver(hub.runtime().task(), &message).await;
         hub.front().lane(self.number).spread(|out| message.put(out));
         answer.integer(heard as i64);
     }
+}
+
+fn check_channel(name: &[u8]) -> Result<(), Said> {
+    if name.len() <= RESP_CHANNEL_BYTES_MAX {
+        return Ok(());
+    }
+    let why = format!("ERR a channel's name has at most {RESP_CHANNEL_BYTES_MAX} bytes");
+    Err(Said::Error(why.into()))
 }
 
 /// Says that somebody has come or gone.

@@ -12,7 +12,7 @@ use trilith_engine::runtime::Runtime;
 use super::{
     act::integer, commands::Verb, glob, hub::Hub, reply::Answer, request::Words, slow::Slow,
 };
-use crate::limits::{RESP_CONNECTIONS_MAX, SLOW_LOG_LIMIT};
+use crate::limits::{RESP_CONNECTIONS_MAX, RESP_PATTERNS_BYTES_MAX, SLOW_LOG_LIMIT};
 
 /// What programs ask for before they begin: every answer is durable here before it is given.
 const FIXED: [(&str, &str); 12] = [
@@ -94,9 +94,16 @@ pub(super) fn answer<R: Runtime>(
 }
 
 fn get<R: Runtime>(hub: &Hub<R>, words: &Words, answer: &mut Answer<'_>) {
+    let patterns = || words.iter().skip(2);
+    if let Err(said) = patterns().try_for_each(glob::check) {
+        return said.write(answer);
+    }
+    if patterns().map(<[u8]>::len).sum::<usize>() > RESP_PATTERNS_BYTES_MAX {
+        return answer
+            .error(&format!("ERR patterns have at most {RESP_PATTERNS_BYTES_MAX} bytes together"));
+    }
     let fits = |(name, _): &(&str, String)| {
-        let mut patterns = words.iter().skip(2);
-        patterns.any(|pattern| glob::fits(&pattern.to_ascii_lowercase(), name.as_bytes()))
+        patterns().any(|pattern| glob::fits(&pattern.to_ascii_lowercase(), name.as_bytes()))
     };
     let found: Vec<_> = parameters(hub).into_iter().filter(fits).collect();
     answer.map(found.len());

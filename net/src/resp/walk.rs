@@ -17,7 +17,7 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Level, Op, Outcome, Reply, Scan, Transaction, Write},
     mark, planted,
-    runtime::Runtime,
+    runtime::{Runtime, Task},
     types::GroupId,
 };
 
@@ -31,7 +31,8 @@ use super::{
     scratch::Said,
 };
 use crate::limits::{
-    RESP_FLUSH_BYTES, RESP_FLUSH_KEYS, RESP_KEYS_MAX, RESP_PAGE_KEYS, RESP_READ_BYTES_MAX,
+    GLOB_STEPS, RESP_FLUSH_BYTES, RESP_FLUSH_KEYS, RESP_KEYS_MAX, RESP_PAGE_KEYS,
+    RESP_READ_BYTES_MAX,
 };
 
 /// What a SCAN is asked for.
@@ -61,7 +62,10 @@ impl Wanted {
                 return Err(syntax());
             }
             match &words.get(at).to_ascii_uppercase()[..] {
-                b"MATCH" => wanted.pattern = Some(words.share(at + 1)),
+                b"MATCH" => {
+                    glob::check(words.get(at + 1))?;
+                    wanted.pattern = Some(words.share(at + 1));
+                }
                 b"COUNT" => {
                     let count =
                         integer(words.get(at + 1)).map_err(|why| Said::Error(why.into()))?;
@@ -103,8 +107,16 @@ impl<'a> Walk<'a> {
         Self { pattern, prefix, place }
     }
 
-    fn fits(&self, key: &Bytes) -> bool {
-        self.pattern.is_none_or(|pattern| glob::fits(pattern, key))
+    /// Those of a page's keys that fit. Others go on meanwhile when it takes long.
+    async fn fitting<T: Task>(&self, task: &T, keys: Vec<Bytes>) -> Vec<Bytes> {
+        let Some(pattern) = self.pattern else { return keys };
+        let (of, mut steps, mut found) = (keys.len(), GLOB_STEPS, Vec::new());
+        for key in keys {
+            if glob::fits_by_steps(task, (pattern, &key), &mut steps).await {
+                found.push(key);
+            }
+        }
+        apart(found, of)
     }
 
     fn scan(&self, keys_max: u32, bytes_max: u32) -> Scan {
@@ -164,7 +176,7 @@ impl<R: Runtime> Front<R> {
                 page.keys.pop();
             }
             left = left.saturating_sub((page.keys.len() as u32).max(1));
-            found.extend(page.keys.into_iter().filter(|key| walk.fits(key)));
+            found.extend(walk.fitting(self.task(), page.keys).await);
             goes_on = walk.goes_on(page.next, self.groups());
         }
         Ok((found, goes_on.then_some(walk.place)))
@@ -172,6 +184,9 @@ impl<R: Runtime> Front<R> {
 
     /// All keys that fit, if they are not too many.
     pub(super) async fn keys(&self, connection: u64, pattern: &[u8], mood: &Mood) -> Said {
+        if let Err(said) = glob::check(pattern) {
+            return said;
+        }
         let mut walk = Walk::new(Some(pattern), Place::default());
         let (until, mut found, mut bytes) = (self.now() + mood.within, Vec::new(), 0);
         loop {
@@ -181,7 +196,7 @@ impl<R: Runtime> Front<R> {
                 Ok(page) => page,
                 Err(said) => return said,
             };
-            for key in page.keys.into_iter().filter(|key| walk.fits(key)) {
+            for key in walk.fitting(self.task(), page.keys).await {
                 bytes += key.len();
                 found.push(Said::Bulk(key));
             }
@@ -303,6 +318,15 @@ impl<R: Runtime> Front<R> {
     }
 }
 
+/// What is kept of a page that had so many keys. Where another node leads, all of them lie in the
+/// frame that they came with: a few must not keep the others.
+fn apart(found: Vec<Bytes>, of: usize) -> Vec<Bytes> {
+    if found.len() == of {
+        return found;
+    }
+    found.iter().map(|key| Bytes::copy_from_slice(key)).collect()
+}
+
 /// Whether there can be nothing between the two ends.
 fn is_empty(scan: &Scan) -> bool {
     match (&scan.start, &scan.end) {
@@ -345,6 +369,17 @@ mod tests {
         for word in ["", "x", "-1", "18446744073709551616"] {
             assert_eq!(cursor(word.as_bytes()), Err(error("ERR invalid cursor")), "{word}");
         }
+    }
+
+    /// KEYS of one key of each page kept all the pages.
+    #[test]
+    fn a_key_does_not_keep_the_page_that_it_came_with() {
+        let page = Bytes::from_static(b"abcd");
+        let lies_in = |key: &Bytes| page.as_ptr_range().contains(&key.as_ptr());
+        let keys = || vec![page.slice(0..2), page.slice(2..4)];
+        assert!(apart(keys(), 2).iter().all(lies_in), "all of it is kept anyway");
+        let some = apart(keys(), 3);
+        assert!(some == keys() && !some.iter().any(lies_in));
     }
 
     #[test]
