@@ -226,6 +226,11 @@ impl Cutter {
             Ok(Status::Partial) => return Ok(None),
             Err(_) => return Err(Broken::Head),
         };
+        // Whoever takes such an end of a line for a part of it has let a header of another pass.
+        if bare_end(&bytes[..length]) {
+            mark!("http: a line of a head ended in half");
+            return Err(Broken::Head);
+        }
         let named = head
             .headers
             .iter()
@@ -247,6 +252,12 @@ impl Cutter {
         self.looked = 0;
         Ok(Some((request, framing)))
     }
+}
+
+/// Whether a line ends without a return.
+fn bare_end(head: &[u8]) -> bool {
+    let mut ends = head.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.any(|(at, _)| at == 0 || head[at - 1] != b'\r')
 }
 
 /// How the body of this request ends.
@@ -465,6 +476,10 @@ mod tests {
         assert_eq!(head("Content-Length: 536870912"), Broken::BodyTooLong);
         assert_eq!(head("Content-Length: 99999999999999999999999999"), Broken::BodyTooLong);
         assert_eq!(head("A: b\r\n folded: c"), Broken::Head);
+        // A proxy that takes it for a part of the value passes 40 bytes of the next request as ours.
+        assert_eq!(head("X: y\nContent-Length: 40"), Broken::Head);
+        assert_eq!(refused(b"GET / HTTP/1.1\nX: y\r\n\r\n"), Broken::Head);
+        assert_eq!(refused(b"GET / HTTP/1.1\r\nX: y\n\n\r\n\r\n"), Broken::Head);
         assert_eq!(refused(b"hello\r\n\r\n"), Broken::Head);
         assert_eq!(refused(b"*1\r\n$4\r\nPING\r\n\r\n"), Broken::Head);
         let long = format!("GET /{} HTTP/1.1\r\n\r\n", "a".repeat(HTTP_HEAD_BYTES_MAX));

@@ -44,6 +44,7 @@ use super::{
     batch::{self, Batch, Item},
     cut::Request,
     guard,
+    held::{Room, crowded},
     percent::encode,
     route::{KEYSPACE, Known, List, Route, level_name, route},
 };
@@ -157,17 +158,27 @@ impl<R: Runtime> Desk<R> {
     }
 
     /// Answers a request.
-    pub(super) async fn answer(&self, connection: u64, request: &Request) -> Answer {
+    pub(super) async fn answer(
+        &self,
+        connection: u64,
+        request: &Request,
+        room: &mut Room<'_>,
+    ) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let asked = guard::may(request, self.facts.at).and_then(|()| route(request, self.usual));
         let done = match asked {
-            Ok(route) => self.perform(connection, route).await,
+            Ok(route) => self.perform(connection, route, room).await,
             Err(problem) => Err(problem),
         };
         done.unwrap_or_else(|problem| problem.answer())
     }
 
-    async fn perform(&self, connection: u64, route: Route) -> Result<Answer, Problem> {
+    async fn perform(
+        &self,
+        connection: u64,
+        route: Route,
+        room: &mut Room<'_>,
+    ) -> Result<Answer, Problem> {
         match route {
             Route::Live => Ok(Answer::text(200, "ok\n".to_owned())),
             Route::Ready { is_verbose } => self.ready(connection, is_verbose).await,
@@ -186,7 +197,7 @@ impl<R: Runtime> Desk<R> {
                 self.write(connection, Command::Delete { key, condition, want_old: false }).await
             }
             Route::Batch(body) => match batch::read(&body)? {
-                Batch::Steps(steps) => self.steps(connection, steps).await,
+                Batch::Steps(steps) => self.steps(connection, steps, room).await,
                 Batch::Atomic(transaction, of) => self.transact(connection, transaction, &of).await,
             },
         }
@@ -273,7 +284,13 @@ impl<R: Runtime> Desk<R> {
 
     /// One after the other. What is read together is bounded; and behind a step in doubt nothing is
     /// begun, for that one may still come after it.
-    async fn steps(&self, connection: u64, steps: Vec<Op>) -> Result<Answer, Problem> {
+    async fn steps(
+        &self,
+        connection: u64,
+        steps: Vec<Op>,
+        room: &mut Room<'_>,
+    ) -> Result<Answer, Problem> {
+        room.is_read = steps.iter().all(|op| matches!(op, Op::Get(_)));
         let (until, mut held, mut is_in_doubt) = (self.now() + HTTP_ARRIVES_WITHIN, 0, false);
         let mut results = Vec::with_capacity(steps.len());
         for op in steps {
@@ -289,9 +306,11 @@ impl<R: Runtime> Desk<R> {
                 continue;
             }
             let within = self.usual.within.min(until.since(self.now()));
-            let done = self.step(connection, op, Wish { within, ..self.usual }).await;
+            let mut done = self.step(connection, op, Wish { within, ..self.usual }).await;
             match &done {
-                Done::Found(item) => held += item.bytes(),
+                Done::Found(item) if room.gathers(held + item.bytes()) => held += item.bytes(),
+                Done::Found(_) if room.is_read => return Err(crowded()),
+                Done::Found(_) => done = Done::Problem(crowded()),
                 Done::Problem(problem) => is_in_doubt = problem.happened == Certainty::Unknown,
                 Done::Written(_) => {}
             }

@@ -16,6 +16,7 @@ pub mod batch;
 pub mod cut;
 pub mod desk;
 mod guard;
+mod held;
 mod percent;
 pub mod route;
 pub mod serve;

@@ -350,9 +350,10 @@ impl Query {
         let staleness_ms = match self.text("max_stale_ms")? {
             None => usual.staleness_ms,
             Some(ms) => {
-                let hint = "say milliseconds from 1, or nothing for however old";
-                let ms = ms.parse().ok().filter(|ms| *ms > 0);
-                ms.ok_or_else(|| Problem::bad("max_stale_ms is no such number", hint))?
+                let hint = "say milliseconds, 0 or nothing for however old";
+                ms.parse()
+                    .ok()
+                    .ok_or_else(|| Problem::bad("max_stale_ms is no such number", hint))?
             }
         };
         Ok(Wish { level, staleness_ms, ..usual })
@@ -467,6 +468,8 @@ mod tests {
             wish: Wish { level: Level::Eventual, staleness_ms: 500, ..USUAL },
         };
         assert_eq!(asked(list), Ok(Route::List(expected)));
+        let any_age = asked("GET /v1/kv/default?max_stale_ms=0 HTTP/1.1");
+        assert!(matches!(any_age, Ok(Route::List(List { wish: USUAL, .. }))));
         let ttl = |ms: &str| asked(&format!("PUT /v1/kv/default/a HTTP/1.1\nTrilith-TTL-Ms: {ms}"));
         assert!(matches!(ttl("100"), Ok(Route::Put { expiry: Expiry::After(100), .. })));
         assert!(ttl("0").is_err() && ttl("-1").is_err() && ttl("soon").is_err());
@@ -487,7 +490,7 @@ mod tests {
             "values=perhaps",
             "consistency=weak",
             "max_stale_ms=-1",
-            "max_stale_ms=0",
+            "max_stale_ms=",
             "prefx=a",
             "limit=1&limit=2",
         ] {

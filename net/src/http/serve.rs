@@ -1,7 +1,7 @@
 //! A connection of an HTTP client: one request at a time, read, done, answered.
 //!
 //! What it may hold is bounded twice: by the largest request, and by what all connections of the
-//! node hold together ([`HTTP_BYTES_MAX`]). A request that does not arrive in time, and an answer
+//! node hold together (`held.rs`). A request that does not arrive in time, and an answer
 //! that nobody takes, end the connection.
 //!
 //! When the node ends, a request that was begun is answered, and the connection is closed.
@@ -10,10 +10,7 @@
 
 use std::{
     net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -30,13 +27,14 @@ use super::{
     answer::{Answer, Problem},
     cut::{Cut, Cutter, Method, Request},
     desk::Desk,
+    held::{Held, Room, crowded},
 };
 use crate::{
     ending::Ending,
     guests::Guests,
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
-        HTTP_ARRIVES_WITHIN, HTTP_BYTES_FREE, HTTP_BYTES_MAX, HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
+        HTTP_ARRIVES_WITHIN, HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
     },
     peer::stream::{part, write_all},
 };
@@ -107,35 +105,6 @@ async fn listen<R: Runtime, L: Listener>(house: Arc<House<R>>, mut listener: L) 
     guests.all_leave().await;
 }
 
-/// A part of what all connections may hold.
-struct Held {
-    of: Arc<AtomicU64>,
-    bytes: u64,
-}
-
-impl Held {
-    /// So many bytes are held now. Whether there is room for them.
-    fn hold(&mut self, bytes: usize) -> bool {
-        let wanted = bytes.saturating_sub(HTTP_BYTES_FREE) as u64;
-        let more = wanted.saturating_sub(self.bytes);
-        let before = self.of.fetch_add(more, Ordering::Relaxed);
-        let is_over = before + more > HTTP_BYTES_MAX as u64;
-        if more > 0 && is_over {
-            self.of.fetch_sub(more, Ordering::Relaxed);
-            return false;
-        }
-        self.of.fetch_sub(self.bytes.saturating_sub(wanted), Ordering::Relaxed);
-        self.bytes = wanted;
-        true
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
-    }
-}
-
 /// A connection, as long as it lives.
 struct Visit<R: Runtime> {
     house: Arc<House<R>>,
@@ -181,7 +150,7 @@ impl<R: Runtime> Visit<R> {
             cutter: Cutter::default(),
             bytes: BytesMut::new(),
             out: BytesMut::new(),
-            held: Held { of: Arc::clone(&self.house.held), bytes: 0 },
+            held: Held::new(Arc::clone(&self.house.held)),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
         };
         let mut piece = vec![0; CLIENT_READ_BYTES];
@@ -219,14 +188,17 @@ impl<R: Runtime> Visit<R> {
         request: Request,
         writer: &mut S,
     ) -> Next {
-        let answer = self.house.desk.answer(self.number, &request).await;
+        let beside = request.body.len() + talk.bytes.len();
+        let is_read = matches!(request.method, Method::Get | Method::Head);
+        let mut room = Room::new(&mut talk.held, beside, is_read);
+        let answer = self.house.desk.answer(self.number, &request, &mut room).await;
+        let is_read = room.is_read;
         let stays = request.stays && !self.house.ending.is_over(self.number);
         answer.put(&mut talk.out, request.method, stays);
-        let is_read = matches!(request.method, Method::Get | Method::Head);
         drop((request, answer));
         // What was done is told in any case.
         if !talk.held.hold(talk.out.len() + talk.bytes.len()) && is_read {
-            return Next::Over(Some(crowded()));
+            return Next::Over(Some(crowded().answer()));
         }
         let next = self.write(writer, &mut talk.out).await;
         if talk.bytes.is_empty() {
@@ -250,7 +222,7 @@ impl<R: Runtime> Visit<R> {
                 // A long body on a slow line comes at some pace.
                 talk.until = talk.until + PACE.saturating_mul(read as u32);
                 let has_room = talk.held.hold(talk.bytes.len() + talk.cutter.held());
-                if has_room { Next::Go } else { Next::Over(Some(crowded())) }
+                if has_room { Next::Go } else { Next::Over(Some(crowded().answer())) }
             }
             // Nothing was asked: nothing is to be said.
             Err(_) if was_between => Next::Gone,
@@ -289,34 +261,5 @@ impl<R: Runtime> Visit<R> {
             *out = BytesMut::new();
         }
         if is_taken { Next::Go } else { Next::Gone }
-    }
-}
-
-/// There is no room for one more body.
-fn crowded() -> Answer {
-    mark!("http: connections held too much");
-    let (what, hint) = ("too many large requests are under way", "wait a little and ask again");
-    Problem::new(503, "OVERLOADED", what, hint).answer()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_connections_hold_together_is_bounded() {
-        let of = Arc::new(AtomicU64::new(0));
-        let held = || Held { of: Arc::clone(&of), bytes: 0 };
-        let (mut one, mut other) = (held(), held());
-        assert!(one.hold(HTTP_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
-        assert!(one.hold(HTTP_BYTES_MAX));
-        assert!(!other.hold(2 * HTTP_BYTES_FREE + 1));
-        assert!(other.hold(HTTP_BYTES_FREE), "and stays so");
-        assert!(one.hold(HTTP_BYTES_FREE + 10), "less is always there");
-        assert_eq!(of.load(Ordering::Relaxed), 10);
-        assert!(other.hold(HTTP_BYTES_MAX));
-        drop(one);
-        drop(other);
-        assert_eq!(of.load(Ordering::Relaxed), 0);
     }
 }

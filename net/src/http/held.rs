@@ -1,0 +1,98 @@
+//! What HTTP connections hold of the node's memory, each by itself and all together
+//! ([`HTTP_BYTES_MAX`]).
+//!
+//! Not here: what they hold it for (`serve.rs`, `desk.rs`).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use trilith_engine::mark;
+
+use super::answer::Problem;
+use crate::limits::{HTTP_BYTES_FREE, HTTP_BYTES_MAX};
+
+/// A part of what all connections may hold.
+pub(super) struct Held {
+    of: Arc<AtomicU64>,
+    bytes: u64,
+}
+
+impl Held {
+    /// Nothing yet, of what all of them hold.
+    pub(super) const fn new(of: Arc<AtomicU64>) -> Self {
+        Self { of, bytes: 0 }
+    }
+
+    /// So many bytes are held now. Whether there is room for them.
+    pub(super) fn hold(&mut self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_sub(HTTP_BYTES_FREE) as u64;
+        let more = wanted.saturating_sub(self.bytes);
+        let before = self.of.fetch_add(more, Ordering::Relaxed);
+        let is_over = before + more > HTTP_BYTES_MAX as u64;
+        if more > 0 && is_over {
+            self.of.fetch_sub(more, Ordering::Relaxed);
+            return false;
+        }
+        self.of.fetch_sub(self.bytes.saturating_sub(wanted), Ordering::Relaxed);
+        self.bytes = wanted;
+        true
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.of.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}
+
+/// What a request that is being done may take of it.
+pub(super) struct Room<'a> {
+    held: &'a mut Held,
+    /// What the connection holds beside.
+    beside: usize,
+    /// Nothing was changed: it may still be refused.
+    pub(super) is_read: bool,
+}
+
+impl<'a> Room<'a> {
+    /// Of a connection that holds so much beside.
+    pub(super) const fn new(held: &'a mut Held, beside: usize, is_read: bool) -> Self {
+        Self { held, beside, is_read }
+    }
+
+    /// So many bytes are gathered now. Whether there is room for them.
+    pub(super) fn gathers(&mut self, bytes: usize) -> bool {
+        self.held.hold(self.beside + bytes)
+    }
+}
+
+/// There is no room for one more body.
+pub(super) fn crowded() -> Problem {
+    mark!("http: connections held too much");
+    let (what, hint) = ("too many large requests are under way", "wait a little and ask again");
+    Problem::new(503, "OVERLOADED", what, hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_connections_hold_together_is_bounded() {
+        let of = Arc::new(AtomicU64::new(0));
+        let held = || Held::new(Arc::clone(&of));
+        let (mut one, mut other) = (held(), held());
+        assert!(one.hold(HTTP_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
+        assert!(one.hold(HTTP_BYTES_MAX));
+        assert!(!other.hold(2 * HTTP_BYTES_FREE + 1));
+        assert!(other.hold(HTTP_BYTES_FREE), "and stays so");
+        assert!(one.hold(HTTP_BYTES_FREE + 10), "less is always there");
+        assert_eq!(of.load(Ordering::Relaxed), 10);
+        assert!(other.hold(HTTP_BYTES_MAX));
+        drop(one);
+        drop(other);
+        assert_eq!(of.load(Ordering::Relaxed), 0);
+    }
+}
