@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, val
 use std::path::PathBuf;
 
 use super::{Origin, Resolved, SETTINGS, Said, Setting, Settings};
-use crate::failure::Outcome;
+use crate::failure::{CONFIGURATION, Failure, Outcome};
 
 /// What was said with flags. A command leaves out the settings that mean nothing to it: those of
 /// these names.
@@ -56,6 +56,7 @@ impl<const ALONE: bool> Flags<ALONE> {
     pub fn resolve(&self) -> Outcome<Settings> {
         let Resolved { mut settings, origins } =
             Resolved::read(self.config.as_deref(), self.said.clone())?;
+        Self::check(&settings, &origins)?;
         for (setting, origin) in SETTINGS.iter().zip(origins) {
             if let Some(usual) = Self::usual(setting).filter(|_| origin == Origin::Default) {
                 // A test reads all of them.
@@ -63,6 +64,26 @@ impl<const ALONE: bool> Flags<ALONE> {
             }
         }
         Ok(settings)
+    }
+}
+
+impl<const ALONE: bool> Flags<ALONE> {
+    /// What means nothing to it may be said as the default, which a file with every setting does.
+    fn check(settings: &Settings, origins: &[Origin]) -> Outcome {
+        let usual = Settings::default();
+        let all = SETTINGS.iter().zip(origins);
+        let said = all.filter(|(setting, _)| {
+            !Self::has(setting) && (setting.shown)(settings) != (setting.shown)(&usual)
+        });
+        let wrong = said.map(|(setting, origin)| {
+            format!("{origin}: {} means nothing to a node that is alone", setting.name)
+        });
+        let wrong: Vec<String> = wrong.collect();
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        let next = "leave it out, or run a member of a cluster: trilith server";
+        Err(Failure::new(&CONFIGURATION, wrong.join("\n       "), next))
     }
 }
 
@@ -127,6 +148,15 @@ mod tests {
         assert_eq!(said(&[]).election_ms, 150);
         assert_eq!(said(&["--election-ms", "70"]).election_ms, 70);
         assert!(!said(&[]).insecure && said(&["--insecure"]).insecure);
+        let path = std::env::temp_dir().join(format!("trilith-alone-{}", std::process::id()));
+        std::fs::write(&path, "[cluster]\nname = \"default\"\ngroups = 4\n").unwrap();
+        let flags = Flags::<true> { config: Some(path.clone()), said: Vec::new() };
+        let failure = flags.resolve().unwrap_err().to_string();
+        let other = Flags::<false> { config: Some(path.clone()), said: Vec::new() };
+        assert_eq!(other.resolve().unwrap().groups, 4);
+        std::fs::remove_file(&path).unwrap();
+        let why = ":3: cluster.groups means nothing to a node that is alone";
+        assert!(failure.contains(why) && !failure.contains("cluster.name"), "{failure}");
         let many = Flags::<true>::augment_args(Command::new("test"));
         assert!(many.try_get_matches_from(["test", "--members", "1=127.0.0.1:1"]).is_err());
     }

@@ -121,12 +121,19 @@ impl Resolved {
     }
 }
 
-/// What the environment says. Names of ours that are of no group are other programs' business.
+/// What the environment says. Names of ours that are of no group are other programs' business,
+/// unless somebody seems to have meant a setting.
 fn environment(all: impl Iterator<Item = (String, String)>) -> Vec<Said> {
     let mut said: Vec<Said> = all
         .filter_map(|(name, value)| {
-            let (group, own) = name.strip_prefix(PREFIX)?.split_once("__")?;
-            let setting = format!("{}.{}", group.to_ascii_lowercase(), own.to_ascii_lowercase());
+            let own = name.strip_prefix(PREFIX)?.to_ascii_lowercase();
+            let is_meant = || SETTINGS.iter().any(|setting| distance(&own, setting.name) <= 2);
+            let setting = match own.split_once("__") {
+                Some((group, own)) => format!("{group}.{own}"),
+                // With a single line between the two it is no setting, and is refused as such.
+                None if is_meant() => own,
+                None => return None,
+            };
             Some(Said { name: setting, value, origin: Origin::Environment(name) })
         })
         .collect();
@@ -209,6 +216,10 @@ mod tests {
         let all = all.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let expected = Origin::Environment("TRILITH_RAFT__ELECTION_MS".into());
         assert_eq!(environment(all), [said("raft.election_ms", "70", expected)]);
+        let half = ("TRILITH_SERVE_INSECURE".to_owned(), "true".to_owned());
+        let failure = Resolved::of(environment([half].into_iter())).unwrap_err().to_string();
+        let meant = "TRILITH_SERVE_INSECURE: there is no setting \"serve_insecure\"; did you mean";
+        assert!(failure.contains(meant), "{failure}");
     }
 
     #[test]

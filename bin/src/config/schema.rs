@@ -165,6 +165,27 @@ impl Words for Members {
     }
 }
 
+/// Names that a port is asked for by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Names(pub Vec<String>);
+
+impl Words for Names {
+    const KIND: &'static str = "NAME,…";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        let is_part = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_');
+        let name = |name: &str| match name.trim().trim_end_matches('.') {
+            name if !name.is_empty() && name.bytes().all(is_part) => Ok(name.to_owned()),
+            name => Err(format!("{name:?} is no name like db.example.com")),
+        };
+        text.split(',').map(name).collect::<Result<_, String>>().map(Self)
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some(self.0.join(","))
+    }
+}
+
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -263,6 +284,8 @@ settings! {
     "Where Redis clients are served; without it nowhere"
     http: Option<SocketAddr> = None, "http.listen", "http", Node;
     "Where HTTP clients are served; without it nowhere"
+    http_hosts: Option<Names> = None, "http.hosts", "http-hosts", Node;
+    "Names by which HTTP clients may ask for this node, beside its addresses and localhost; a web page can have any other name point here"
     within_ms: u64 = 5000, "serve.within_ms", "within-ms", Node, 10..=600_000;
     "How long what a Redis or HTTP client asks may take before it is answered that it did not happen, or that nobody knows"
     insecure: bool = false, "serve.insecure", "insecure", Node;

@@ -121,11 +121,11 @@ pub fn run(demo: &Demo, out: Out) -> Outcome {
     check_directory(dir, &nodes)?;
     let count = nodes.len();
     // The nodes have ports of their own: without a front door, one knocks at these.
-    let open = |at, full| Door::open(at, full).map(|door| (at, door)).ok();
+    let open = |at, words| Door::open(at, words).map(|door| (at, door)).ok();
     let http = demo.resp.port().checked_add(HTTP_ABOVE);
     let doors = Doors {
-        resp: open(demo.resp, door::FULL_RESP),
-        http: http.and_then(|port| open((demo.resp.ip(), port).into(), door::FULL_HTTP)),
+        resp: open(demo.resp, door::RESP),
+        http: http.and_then(|port| open((demo.resp.ip(), port).into(), door::HTTP)),
     };
     let mut session = Session::start(nodes, dir, doors, out)?;
     let what = format!("{count} nodes in one process, with their data in {}", dir.display());

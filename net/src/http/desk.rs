@@ -68,6 +68,8 @@ pub struct Desk<R: Runtime> {
     /// Whether keys may come to lie apart that lie together now.
     is_cluster: bool,
     facts: Facts,
+    /// Names that the operator has given it.
+    names: Vec<String>,
     /// What is wanted where nothing is said.
     usual: Wish,
     /// Whether the node has been told to end.
@@ -135,13 +137,13 @@ impl<R: Runtime> Desk<R> {
         runtime: R,
         lanes: Arc<[Client<R>]>,
         (groups, is_cluster): (u16, bool),
-        facts: Facts,
+        (facts, names): (Facts, Vec<String>),
         within: Duration,
         ends: Arc<AtomicBool>,
     ) -> Self {
         let (began, requests) = (runtime.clock().now(), AtomicU64::new(0));
         let usual = Wish::strong(within);
-        Self { runtime, lanes, groups, is_cluster, facts, usual, ends, began, requests }
+        Self { runtime, lanes, groups, is_cluster, facts, names, usual, ends, began, requests }
     }
 
     pub(super) const fn runtime(&self) -> &R {
@@ -165,7 +167,7 @@ impl<R: Runtime> Desk<R> {
         room: &mut Room<'_>,
     ) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let asked = guard::may(request, self.facts.at).and_then(|()| route(request, self.usual));
+        let asked = guard::may(request, &self.names).and_then(|()| route(request, self.usual));
         let done = match asked {
             Ok(route) => self.perform(connection, route, room).await,
             Err(problem) => Err(problem),

@@ -76,6 +76,8 @@ pub struct NodeOptions {
     pub resp: Option<SocketAddr>,
     /// Where HTTP clients are served, if they are.
     pub http: Option<SocketAddr>,
+    /// By which names HTTP clients may ask for it, beside its addresses.
+    pub http_names: Vec<String>,
     /// How long what a Redis or HTTP client asks may take.
     pub guests_within: Duration,
     /// The shard's part.
@@ -91,7 +93,8 @@ impl NodeOptions {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
         let guests_within = Mood::default().within;
         let (listen, resp, http) = (None, None, None);
-        Self { node, cluster, listen, resp, http, guests_within, shard, links }
+        let http_names = Vec::new();
+        Self { node, cluster, listen, resp, http, http_names, guests_within, shard, links }
     }
 
     /// Where the node listens.
@@ -245,7 +248,8 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
-        let NodeOptions { node, cluster, resp, http, guests_within, shard, links, .. } = options;
+        let NodeOptions { node, cluster, resp, http, shard, links, .. } = options;
+        let (within, names) = (options.guests_within, options.http_names);
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
         let doors = [door(rt, resp).await?, door(rt, http).await?];
@@ -264,7 +268,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
             let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));
-            guests = Guests::welcome(rt, doors, shared, (identity, post), guests_within, told);
+            guests = Guests::welcome(rt, doors, shared, (identity, post), (within, names), told);
         }
         Ok(Self { shard, inbox, into, identity, listens, guests, report, ends })
     }
@@ -343,7 +347,7 @@ impl<R: Runtime> Guests<R> {
         [resp, http]: [Option<L>; 2],
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
         (identity, post): (Identity, Arc<Post>),
-        within: Duration,
+        (within, names): (Duration, Vec<String>),
         ends: Arc<AtomicBool>,
     ) -> Self {
         let (groups, members) = (cluster.groups(), cluster.members().len());
@@ -354,7 +358,8 @@ impl<R: Runtime> Guests<R> {
         });
         let http = http.map(|door| {
             let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
-            let desk = Desk::new(rt.clone(), Arc::clone(lanes), shape, facts, within, ends);
+            let desk =
+                Desk::new(rt.clone(), Arc::clone(lanes), shape, (facts, names), within, ends);
             http::serve::Port::open(desk, door)
         });
         Self { resp, http }

@@ -88,8 +88,10 @@ impl Question {
 
     /// Its bytes. A body in chunks comes in two of them.
     fn encoded(&self, in_chunks: bool) -> Vec<u8> {
-        let mut out =
-            format!("{} {} HTTP/1.1\r\nhost: node\r\n{}", self.method, self.target, self.header);
+        let mut out = format!(
+            "{} {} HTTP/1.1\r\nhost: localhost\r\n{}",
+            self.method, self.target, self.header
+        );
         let mut body = Vec::new();
         match &self.body {
             None => {}
@@ -250,19 +252,19 @@ impl Http {
     /// comes of them.
     async fn mischief(&mut self, until: Instant) {
         let own = format!("/v1/kv/default/own{}", self.guest.setup.client);
-        let hidden = format!("PUT {own} HTTP/1.1\r\nhost: node\r\ncontent-length: 1\r\n\r\nx");
+        let hidden = format!("PUT {own} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1\r\n\r\nx");
         let nonsense = [
             "hello\r\n\r\n".to_owned(),
             "*1\r\n$4\r\nPING\r\n\r\n".to_owned(),
             "PUT / HTTP/1.1\r\ncontent-length: 99999999999\r\n\r\n".to_owned(),
             format!("PUT / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{hidden}"),
             format!(
-                "PUT {own} HTTP/1.1\r\nhost: node\r\ncontent-length: {}\r\n\
+                "PUT {own} HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\
                  transfer-encoding: chunked\r\n\r\n0\r\n\r\n{hidden}",
                 5 + hidden.len()
             ),
             format!(
-                "PUT {own} HTTP/1.1\r\nhost: node\r\norigin: http://other\r\n\
+                "PUT {own} HTTP/1.1\r\nhost: localhost\r\norigin: http://other\r\n\
                      content-length: 1\r\n\r\nx"
             ),
         ];
