@@ -226,7 +226,7 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     add_onlooker(&mut world, drawn, end, &looked, &busy);
     let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
     world.add("operator", NodeOptions::default(), move |runtime| {
-        cluster_operator::run(runtime, Arc::clone(&nodes), desk.clone())
+        cluster_operator::run(runtime, Arc::clone(&nodes), desk.clone(), Duration::from_millis(end))
     });
     // Whoever reads keeps groups awake, so only who wants to know is read.
     if asks("fresh") {

@@ -106,11 +106,13 @@ impl Desk {
     }
 }
 
-/// Looks after the cluster whose nodes listen there, for good.
-pub async fn run<R: Runtime>(runtime: R, nodes: Arc<[SocketAddr]>, desk: Desk) {
+/// Looks after the cluster whose nodes listen there, for so long. Nodes are judged by what they hold
+/// when nobody asks for anything any more, and who is told that a node serves asks on.
+pub async fn run<R: Runtime>(runtime: R, nodes: Arc<[SocketAddr]>, desk: Desk, so_long: Duration) {
     let clock = runtime.clock();
+    let ends = clock.now() + so_long;
     let mut under_way: BTreeMap<NodeId, Replacement<R>> = BTreeMap::new();
-    loop {
+    while clock.now() < ends {
         clock.sleep_until(clock.now() + EVERY).await;
         for node in std::mem::take(&mut desk.papers().outcasts) {
             let new = || Replacement::new(&runtime, &nodes, node, None);
