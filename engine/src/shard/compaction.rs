@@ -102,7 +102,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.compaction = match core::mem::take(&mut self.compaction) {
             Stage::None => self.look_for_work(),
             Stage::Looked(free) if self.journal.is_some() => self.begin_compaction(free),
-            Stage::Held(until) if self.now() >= until => Stage::None,
+            Stage::Held(until) if self.now() >= until => self.look_for_work(),
             Stage::Copied(compacted) => self.list(compacted),
             Stage::Moving(compacted, mut progress) => {
                 let engine = &mut self.engine;
@@ -216,6 +216,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let doubled = self.compaction_past.held.min(HOLD_DOUBLED_MAX);
         self.compaction_past.held += 1;
         Stage::Held(self.now() + HOLD * (1 << doubled))
+    }
+
+    /// When one may be begun again.
+    pub(super) const fn compacts_at(&self) -> Option<Moment> {
+        let Stage::Held(until) = &self.compaction else { return None };
+        Some(*until)
     }
 
     /// Another need than before may be met at once.

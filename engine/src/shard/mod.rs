@@ -455,12 +455,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// When a compaction may be begun again.
-    const fn compacts_at(&self) -> Option<Moment> {
-        let compaction::Stage::Held(until) = &self.compaction else { return None };
-        Some(*until)
-    }
-
     /// Whether another turn has something to do without anything new.
     fn has_more(&self) -> bool {
         let goes_on =
@@ -633,10 +627,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 group.deadline = None;
             }
             self.step(group, Input::Due);
-        }
-        if self.compacts_at().is_some_and(|due| due <= now) {
-            // This turn looks for work.
-            self.compaction = compaction::Stage::None;
         }
     }
 
