@@ -1,98 +1,24 @@
-//! Redis clients at a node over the real doors: what is answered, in which order, to whom.
-#![expect(
-    clippy::disallowed_methods,
-    clippy::unwrap_used,
-    reason = "a door's tests look behind it"
-)]
-
+//! Redis clients: what is answered, in which order, to whom.
 use std::{
-    fs,
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
-    path::PathBuf,
-    process,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-        mpsc,
-    },
-    thread::{self, JoinHandle},
+    net::TcpStream,
+    thread,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use trilith_engine::{
-    runtime::{Clock, Runtime, race},
-    types::NodeId,
-};
-use trilith_net::{
-    node::{Cluster, Node, NodeOptions, Remote},
-    os::run_core,
-    resp::heard::Heard,
-};
+use trilith_net::resp::heard::Heard;
+
+use crate::alone::Alone;
 
 /// What EXEC says behind a command that was refused.
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.|";
 
-/// A node of a cluster of one, until it is dropped.
-struct Alone {
-    at: SocketAddr,
-    directory: PathBuf,
-    ends: Arc<AtomicBool>,
-    remote: Remote,
-    thread: Option<JoinHandle<()>>,
-}
-
 impl Alone {
-    fn start() -> Self {
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        let n = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::env::temp_dir().join(format!("trilith-resp-{}-{n}", process::id()));
-        fs::create_dir_all(&directory).unwrap();
-        let (ends, (tell, told)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
-        let (home, over) = (directory.clone(), Arc::clone(&ends));
-        let thread = thread::spawn(move || {
-            run_core(&home, async |os| {
-                let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-                let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], 1).unwrap();
-                let options =
-                    NodeOptions { resp: Some(anywhere), ..NodeOptions::new(NodeId(1), cluster) };
-                let node = Node::start(&os, options, ()).await.unwrap();
-                tell.send((node.serves_resp().unwrap(), node.remote())).unwrap();
-                let until_then = async {
-                    while !over.load(Ordering::Relaxed) {
-                        let soon = os.clock().now() + Duration::from_millis(10);
-                        os.clock().sleep_until(soon).await;
-                    }
-                };
-                let _ended = race(node.run(), until_then).await;
-            })
-            .unwrap();
-        });
-        let (at, remote) = told.recv().unwrap();
-        Self { at, directory, ends, remote, thread: Some(thread) }
-    }
-
-    /// Ends it in order, and waits until it has ended.
-    fn stop(&mut self) {
-        let (home, remote) = (self.directory.join("remote"), self.remote.clone());
-        fs::create_dir_all(&home).unwrap();
-        run_core(&home, async |_os| remote.stop().await).unwrap();
-        let _ended = self.thread.take().map(JoinHandle::join);
-    }
-
     fn connect(&self) -> Redis {
-        let stream = TcpStream::connect(self.at).unwrap();
+        let stream = TcpStream::connect(self.resp).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
         Redis(stream)
-    }
-}
-
-impl Drop for Alone {
-    fn drop(&mut self) {
-        self.ends.store(true, Ordering::Relaxed);
-        let _ended = self.thread.take().map(JoinHandle::join);
-        let _gone = fs::remove_dir_all(&self.directory);
     }
 }
 

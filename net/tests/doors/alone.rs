@@ -1,0 +1,89 @@
+//! A node of a cluster of one over the real doors, in a thread of its own.
+//!
+//! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`).
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::PathBuf,
+    process,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        mpsc,
+    },
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use trilith_engine::{
+    runtime::{Clock, Runtime, race},
+    types::NodeId,
+};
+use trilith_net::{
+    node::{Cluster, Node, NodeOptions, Remote},
+    os::run_core,
+};
+
+/// Such a node, until it is dropped.
+pub(crate) struct Alone {
+    /// Where it serves Redis clients, and where HTTP clients.
+    pub(crate) resp: SocketAddr,
+    pub(crate) http: SocketAddr,
+    remote: Remote,
+    directory: PathBuf,
+    ends: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Alone {
+    pub(crate) fn start() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let nth = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::env::temp_dir().join(format!("trilith-alone-{}-{nth}", process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let (ends, (tell, told)) = (Arc::new(AtomicBool::new(false)), mpsc::channel());
+        let (home, over) = (directory.clone(), Arc::clone(&ends));
+        let thread = thread::spawn(move || {
+            run_core(&home, async |os| {
+                let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
+                let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], 1).unwrap();
+                let (resp, http) = (Some(anywhere), Some(anywhere));
+                let options = NodeOptions { resp, http, ..NodeOptions::new(NodeId(1), cluster) };
+                let node = Node::start(&os, options, ()).await.unwrap();
+                let doors = (node.serves_resp().unwrap(), node.serves_http().unwrap());
+                tell.send((doors, node.remote())).unwrap();
+                let until_then = async {
+                    while !over.load(Ordering::Relaxed) {
+                        let soon = os.clock().now() + Duration::from_millis(10);
+                        os.clock().sleep_until(soon).await;
+                    }
+                };
+                let _ended = race(node.run(), until_then).await;
+            })
+            .unwrap();
+        });
+        let ((resp, http), remote) = told.recv().unwrap();
+        Self { resp, http, remote, directory, ends, thread: Some(thread) }
+    }
+
+    /// Ends it in order, and waits until it has ended.
+    pub(crate) fn stop(&mut self) {
+        let (home, remote) = (self.directory.join("remote"), self.remote.clone());
+        fs::create_dir_all(&home).unwrap();
+        run_core(&home, async |_os| remote.stop().await).unwrap();
+        self.join();
+    }
+
+    fn join(&mut self) {
+        let _ended = self.thread.take().map(JoinHandle::join);
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        self.join();
+        let _gone = fs::remove_dir_all(&self.directory);
+    }
+}
