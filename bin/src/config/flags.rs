@@ -65,9 +65,7 @@ impl<const ALONE: bool> Flags<ALONE> {
         }
         Ok(settings)
     }
-}
 
-impl<const ALONE: bool> Flags<ALONE> {
     /// What means nothing to it may be said as the default, which a file with every setting does.
     fn check(settings: &Settings, origins: &[Origin]) -> Outcome {
         let usual = Settings::default();
