@@ -5,7 +5,7 @@
 
 use clap::Args;
 use std::time::Duration;
-use trilith_engine::{raft::LeaseConfig, shard::ShardOptions, types::NodeId};
+use trilith_engine::{shard::ShardOptions, types::NodeId};
 use trilith_net::node::{Cluster, NodeOptions};
 
 use crate::{
@@ -15,9 +15,6 @@ use crate::{
     member::{Member, check_exposure, misconfigured},
     out::Out,
 };
-
-/// A lease must end before anybody may elect another leader, and a little earlier.
-const LEASE_MARGIN: Duration = Duration::from_millis(100);
 
 /// Which node of which cluster, and where.
 #[derive(Args, Debug)]
@@ -46,10 +43,7 @@ pub fn run(server: &Server, level: Option<tracing::Level>, out: Out) -> Outcome 
     let raft = &mut options.shard.raft;
     raft.election = election;
     raft.heartbeat = election / 10;
-    raft.lease = settings.drift_ppm.map(|drift_ppm| LeaseConfig {
-        duration: election.saturating_sub(LEASE_MARGIN).max(election / 2),
-        drift_ppm,
-    });
+    raft.drift_ppm = settings.drift_ppm;
     if server.tiny {
         make_tiny(&mut options.shard);
     }

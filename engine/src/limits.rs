@@ -106,6 +106,15 @@ pub const RAFT_APPLYING_BYTES_MAX: u64 = 64 << 20;
 /// that hangs would otherwise collect one for each question; who asks asks again.
 pub const RAFT_PROMISES_MAX: usize = 4 * RAFT_INFLIGHT_MESSAGES_MAX;
 
+/// How long an entry is its leader's lease, in milliseconds. No setting changes it: a new leader waits
+/// for the lease of an older one without knowing whether that has one. Shorter than the silence before
+/// any election that is not in a hurry, so that the wait is over when it begins.
+pub const RAFT_LEASE_MS: u64 = 100;
+
+/// How far the rates of two clocks may differ at most where leases are relied on, in millionths. As
+/// much part of what everybody waits for.
+pub const RAFT_DRIFT_PPM_MAX: u32 = 500_000;
+
 /// Moments that a leader remembers for its lease: a sixty-fourth of a lease is exact enough.
 pub const RAFT_LEASE_MARKS_MAX: usize = 64;
 

@@ -293,8 +293,8 @@ settings! {
 
     election_ms: u64 = 1000, "raft.election_ms", "election-ms", Cluster, 50..=60_000;
     "How long a leader may be silent before others replace it"
-    drift_ppm: Option<u32> = None, "raft.drift_ppm", "drift-ppm", Cluster, 1..=500_000;
-    "How far the rates of two nodes' clocks differ at most, in millionths: given, leaders serve reads without asking the others"
+    drift_ppm: Option<u32> = None, "raft.drift_ppm", "drift-ppm", Node, 1..=500_000;
+    "How far the rates of two nodes' clocks differ at most, in millionths: given, this node serves reads without asking the others where it leads"
 
     segment_bytes: u64 = JournalOptions::default().segment_bytes_max, "storage.segment_bytes", "segment-bytes", Node, 8192..=268_435_456;
     "How large a segment of the journal becomes"

@@ -160,7 +160,7 @@ fn said(message: &Message, to: u64) -> Option<String> {
             let what = if granted { "gives" } else { "refuses" };
             told(format_args!("{what} node {to} its vote"))
         }
-        Body::TimeoutNow => told(format_args!("hands its leadership to node {to}")),
+        Body::TimeoutNow { .. } => told(format_args!("hands its leadership to node {to}")),
         Body::Deposed => told(format_args!("tells node {to} that it leads no more")),
         Body::RepairAsk { .. }
         | Body::Repair { .. }

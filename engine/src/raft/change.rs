@@ -137,7 +137,7 @@ impl Raft {
         let ready = self.peers().iter().filter(|peer| peer.matched == last);
         let heir = ready.map(Progress::id).find(|id| self.membership.voters().contains(id));
         if let Some(heir) = heir {
-            self.say(fx, heir, Body::TimeoutNow);
+            self.hand_over(heir, fx);
         }
         self.follow(self.term, None);
     }

@@ -2,12 +2,12 @@
 
 use super::{Moment, time::nanos};
 use crate::limits::{
-    RAFT_APPEND_BYTES_MAX, RAFT_APPEND_ENTRIES_MAX, RAFT_APPLYING_BYTES_MAX,
-    RAFT_INFLIGHT_BYTES_MAX, RAFT_INFLIGHT_MESSAGES_MAX, RAFT_UNCOMMITTED_BYTES_MAX,
+    RAFT_APPEND_BYTES_MAX, RAFT_APPEND_ENTRIES_MAX, RAFT_APPLYING_BYTES_MAX, RAFT_DRIFT_PPM_MAX,
+    RAFT_INFLIGHT_BYTES_MAX, RAFT_INFLIGHT_MESSAGES_MAX, RAFT_LEASE_MS, RAFT_UNCOMMITTED_BYTES_MAX,
 };
 use core::{fmt, time::Duration};
 
-/// What may be chosen about a replica. The same for all replicas of a group, but for the priority.
+/// What may be chosen about a replica. Replicas of a group may choose differently, but for the lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Config {
     /// How often a leader says that it is there.
@@ -21,8 +21,11 @@ pub struct Config {
     pub priority: u8,
     /// A leader that has had nothing to do for this long goes quiet. `None`: it never does.
     pub quiet_after: Option<Duration>,
-    /// What the clocks promise. `None`: nothing, and no read is served from a lease.
-    pub lease: Option<LeaseConfig>,
+    /// How far the rates of any two nodes' clocks differ at most, in parts per million, as far as is
+    /// promised. `None`: nothing is, and this replica serves no read from a lease.
+    pub drift_ppm: Option<u32>,
+    /// What a lease is. The same for all replicas of a group, whether they have leases or not.
+    pub lease: LeaseConfig,
     /// Entries of one append.
     pub append_entries_max: u64,
     /// Payload bytes of one append; a single larger entry travels alone.
@@ -37,13 +40,20 @@ pub struct Config {
     pub applying_bytes_max: u64,
 }
 
-/// The bound on clocks that a leader's lease rests on.
+/// What a lease is, whoever has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseConfig {
-    /// How long the newest committed entry is a lease.
+    /// How long the newest committed entry is a lease. Zero: nobody ever has one.
     pub duration: Duration,
-    /// How far the rates of any two nodes' clocks differ at most, in parts per million.
-    pub drift_ppm: u32,
+    /// The most that anybody who has one may promise of clocks.
+    pub drift_ppm_max: u32,
+}
+
+impl Default for LeaseConfig {
+    fn default() -> Self {
+        let duration = Duration::from_millis(RAFT_LEASE_MS);
+        Self { duration, drift_ppm_max: RAFT_DRIFT_PPM_MAX }
+    }
 }
 
 impl LeaseConfig {
@@ -51,7 +61,10 @@ impl LeaseConfig {
     #[must_use]
     pub fn outlasted(&self) -> Duration {
         let lease = nanos(self.duration);
-        let drift = u128::from(lease) * u128::from(self.drift_ppm) / 1_000_000;
+        if lease == 0 {
+            return Duration::ZERO;
+        }
+        let drift = u128::from(lease) * u128::from(self.drift_ppm_max) / 1_000_000;
         Duration::from_nanos(lease.saturating_add(u64::try_from(drift).unwrap_or(u64::MAX)))
             .saturating_add(Duration::from_nanos(1))
     }
@@ -64,7 +77,8 @@ impl Default for Config {
             election: Duration::from_millis(1000),
             priority: 100,
             quiet_after: Some(Duration::from_millis(10_000)),
-            lease: None,
+            drift_ppm: None,
+            lease: LeaseConfig::default(),
             append_entries_max: RAFT_APPEND_ENTRIES_MAX,
             append_bytes_max: RAFT_APPEND_BYTES_MAX,
             inflight_messages_max: RAFT_INFLIGHT_MESSAGES_MAX,
@@ -80,9 +94,8 @@ impl Default for Config {
 pub enum ConfigError {
     /// Followers would doubt a leader that does all it should.
     HeartbeatTooSlow,
-    /// A lease would outlast the time in which another leader can be elected, so every election
-    /// would be followed by a pause.
-    LeaseTooLong,
+    /// Others do not wait for leases on clocks that differ so much.
+    ClocksTooLoose,
     /// Nothing could ever be sent, taken or applied.
     LimitIsZero,
 }
@@ -91,7 +104,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::HeartbeatTooSlow => "the election timeout must be at least three heartbeats",
-            Self::LeaseTooLong => "a lease must not be longer than the election timeout",
+            Self::ClocksTooLoose => "clocks that differ so much bear no lease",
             Self::LimitIsZero => "a limit of zero stops everything",
         })
     }
@@ -108,8 +121,8 @@ impl Config {
         if self.heartbeat.is_zero() || self.election < self.heartbeat * 3 {
             return Err(ConfigError::HeartbeatTooSlow);
         }
-        if self.lease.is_some_and(|lease| lease.duration > self.election) {
-            return Err(ConfigError::LeaseTooLong);
+        if self.drift_ppm.is_some_and(|drift_ppm| drift_ppm > self.lease.drift_ppm_max) {
+            return Err(ConfigError::ClocksTooLoose);
         }
         let limits = [
             self.append_entries_max,

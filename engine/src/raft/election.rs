@@ -380,7 +380,7 @@ impl Raft {
             }
             Body::HeartbeatAck { round } => self.on_heartbeat_ack(from, round, fx),
             Body::Commit { commit } => self.on_commit(from, commit, fx),
-            Body::TimeoutNow => self.on_timeout_now(fx),
+            Body::TimeoutNow { is_free } => self.on_timeout_now(is_free, fx),
             Body::ReadAsk { position } => self.on_read_ask(from, position, fx),
             Body::ReadAnswer { position, index } => self.on_read_answer(position, index, fx),
             Body::RepairAsk { id } => self.on_repair_ask(from, id, fx),
@@ -500,6 +500,7 @@ impl Raft {
         let inherited = self.log.bytes(self.commit.next(), self.log.last().index);
         let forgets = planted!("raft_inherited_bytes_not_counted");
         self.standing.quiet = false;
+        let is_free = self.free_term == self.term;
         self.state = State::Leader(Box::new(Leading {
             peers: peers.map(|id| Progress::new(id, first)).collect(),
             opened_at: first,
@@ -510,7 +511,7 @@ impl Raft {
             busy_at: self.now,
             quiet: false,
             rounds: Rounds::default(),
-            lease: Lease::begin(self.config.lease, self.appended_at),
+            lease: Lease::begin(&self.config, (!is_free).then_some(self.appended_at)),
             transfer: None,
         }));
         self.append_own(super::Kind::Noop, fx);

@@ -15,18 +15,23 @@
 //! later than that. After a restart it does not remember when, and counts from its start. A lease
 //! holds only entries of the leader's own term; what it inherited is nobody's lease.
 //!
+//! Nor need it know whether the old one had a lease: every leader waits, and for the same time,
+//! whatever it may have itself. So settings that differ, or change while nodes begin anew one by
+//! one, harm no read. Who hands over and has none says so, and nobody waits for him (`transfer.rs`).
+//!
 //! A clock that breaks its declared bound breaks reads, and nothing else. Without a declared bound
-//! there are no leases.
+//! a replica has no leases.
 //!
 //! Invariant: marks rise in index and in time.
 
-use super::{Index, LeaseConfig, Moment, time::nanos};
+use super::{Config, Index, LeaseConfig, Moment, time::nanos};
 use crate::{limits::RAFT_LEASE_MARKS_MAX, planted};
 use alloc::collections::VecDeque;
 
 /// A leader's lease.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Lease {
+    /// What it is; nothing when this leader has none.
     config: Option<LeaseConfig>,
     /// Entries of the own term that are not committed: up to this index, made at this time or
     /// later.
@@ -38,11 +43,19 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// A leader's, whose newest inherited entry was made no later than `inherited_at`.
-    pub(super) fn begin(config: Option<LeaseConfig>, inherited_at: Moment) -> Self {
-        let deferred_to = config.map(|lease| inherited_at + lease.outlasted());
-        let deferred_to = deferred_to.filter(|_| !planted!("raft_old_lease_not_waited_for"));
-        Self { config, deferred_to: deferred_to.unwrap_or_default(), ..Self::default() }
+    /// A leader's, whose newest inherited entry was made no later than `inherited_at`; nothing when
+    /// nobody before it had a lease.
+    pub(super) fn begin(config: &Config, inherited_at: Option<Moment>) -> Self {
+        let own = config.drift_ppm.map(|_| config.lease);
+        let waits = !planted!("raft_old_lease_not_waited_for")
+            && (own.is_some() || !planted!("raft_lease_of_others_not_waited_for"));
+        let deferred_to = inherited_at.filter(|_| waits).map(|at| at + config.lease.outlasted());
+        Self { config: own, deferred_to: deferred_to.unwrap_or_default(), ..Self::default() }
+    }
+
+    /// Whether nobody has or gets one: this leader has none, and those before it have none any more.
+    pub(super) fn is_nobodys(&self, now: Moment) -> bool {
+        self.config.is_none() && self.defers_until(now).is_none()
     }
 
     /// Until when nothing may be committed, if that is later than now.

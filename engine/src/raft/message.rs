@@ -100,7 +100,10 @@ pub enum Body {
     /// To one who still speaks as a leader: the time of your term is over.
     Deposed,
     /// The leader hands over: campaign at once.
-    TimeoutNow,
+    TimeoutNow {
+        /// No leader up to now has a lease, or gets one.
+        is_free: bool,
+    },
     /// A follower has reads up to this position: how far must it have applied to answer them?
     ReadAsk {
         /// The follower's newest read.
@@ -143,7 +146,7 @@ impl Body {
             Self::Append { .. }
                 | Self::Heartbeat { .. }
                 | Self::Commit { .. }
-                | Self::TimeoutNow
+                | Self::TimeoutNow { .. }
                 | Self::ReadAnswer { .. }
         )
     }

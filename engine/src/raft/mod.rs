@@ -253,6 +253,8 @@ pub struct Raft {
     agreed: Index,
     /// When the newest entry was appended: no leader of before made one later.
     appended_at: Moment,
+    /// The term in which this replica need not wait for any lease: it was handed over to it.
+    free_term: Term,
 
     // Arguments of the step, kept for its length.
     now: Moment,
@@ -303,6 +305,7 @@ impl Raft {
             installing: None,
             agreed: Index(0),
             appended_at: now,
+            free_term: Term(0),
             now,
             luck,
         };

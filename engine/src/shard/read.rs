@@ -52,7 +52,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// How slow this node's clock may be.
     fn drift_ppm(&self) -> u32 {
-        self.options.raft.lease.map_or(0, |lease| lease.drift_ppm)
+        self.options.raft.drift_ppm.unwrap_or(0)
     }
 
     /// A read that must see everything acknowledged before it.

@@ -67,7 +67,7 @@ const SHAPES: [(usize, bool, bool); 18] = [
     (1, false, false), // HeartbeatAck
     (1, false, false), // Commit
     (0, false, false), // Deposed
-    (0, false, false), // TimeoutNow
+    (0, true, false),  // TimeoutNow
     (1, false, false), // ReadAsk
     (2, false, false), // ReadAnswer
     (2, false, false), // RepairAsk
@@ -95,7 +95,7 @@ fn say(body: &Body) -> Said {
         Body::HeartbeatAck { round } => said(8, false, [round.0, 0, 0, 0]),
         Body::Commit { commit } => said(9, false, [commit.0, 0, 0, 0]),
         Body::Deposed => said(10, false, [0; 4]),
-        Body::TimeoutNow => said(11, false, [0; 4]),
+        Body::TimeoutNow { is_free } => said(11, is_free, [0; 4]),
         Body::ReadAsk { position } => said(12, false, [position.0, 0, 0, 0]),
         Body::ReadAnswer { position, index } => said(13, false, [position.0, index.0, 0, 0]),
         Body::RepairAsk { id: of } => id(14, of),
@@ -120,7 +120,7 @@ fn hear(said: &Said) -> Option<Body> {
         8 => Body::HeartbeatAck { round: Position(a) },
         9 => Body::Commit { commit: Index(a) },
         10 => Body::Deposed,
-        11 => Body::TimeoutNow,
+        11 => Body::TimeoutNow { is_free: flag },
         12 => Body::ReadAsk { position: Position(a) },
         13 => Body::ReadAnswer { position: Position(a), index: Index(b) },
         14 => Body::RepairAsk { id },

@@ -173,6 +173,8 @@ fn config() -> Config {
         heartbeat: Duration::ZERO,
         election: Duration::ZERO,
         quiet_after: None,
+        // Time stands still.
+        lease: LeaseConfig { duration: Duration::ZERO, drift_ppm_max: 0 },
         ..Config::default()
     }
 }

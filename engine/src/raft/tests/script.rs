@@ -45,15 +45,22 @@ fn link(word: &str) -> (u64, u64) {
     (number(from), number(to))
 }
 
+/// Of a cluster in which nobody ever has a lease.
+fn unleased() -> Config {
+    let lease = LeaseConfig { duration: Duration::ZERO, drift_ppm_max: 0 };
+    Config { quiet_after: None, lease, ..Config::default() }
+}
+
 fn configured(words: &[&str]) -> Config {
-    let mut config = Config { quiet_after: None, ..Config::default() };
+    let mut config = unleased();
     for word in words {
         let Some((name, value)) = word.split_once('=') else { continue };
         let value = number(value);
         match name {
             "lease" => {
                 let duration = Duration::from_millis(value);
-                config.lease = Some(LeaseConfig { duration, drift_ppm: 1000 });
+                config.lease = LeaseConfig { duration, drift_ppm_max: 1000 };
+                config.drift_ppm = Some(1000);
             }
             "quiet" => config.quiet_after = Some(Duration::from_millis(value)),
             "window" => config.inflight_messages_max = value as usize,
@@ -229,6 +236,8 @@ impl Script {
                 self.world.node(at).config.priority = priority;
                 self.world.step(at, Input::Priority { priority }, &[]);
             }
+            // From its next life on.
+            "no-lease" => self.world.node(at).config.drift_ppm = None,
             "named" => self.world.rename(at, ReplicaId(number(rest[1]))),
             _ => self.run_on_machine(verb, at, rest),
         }
@@ -418,7 +427,7 @@ fn is_so(raft: &Raft, what: &[&str]) -> bool {
 
 /// Runs a script. Answers what it should say, and the first broken law.
 pub(super) fn perform(text: &str) -> (String, Option<String>) {
-    let config = Config { quiet_after: None, ..Config::default() };
+    let config = unleased();
     let mut script = Script {
         world: World::new(0, config),
         cut: BTreeSet::new(),

@@ -65,6 +65,8 @@ struct Walk {
     cut: BTreeSet<(ReplicaId, ReplicaId)>,
     /// Who was told that whom is not there.
     told_dead: BTreeSet<(ReplicaId, ReplicaId)>,
+    /// Whether some have leases.
+    has_leases: bool,
     /// Each clock's rate, in parts per thousand.
     rates: Vec<u64>,
     next_id: u64,
@@ -72,6 +74,7 @@ struct Walk {
 }
 
 const MILLI: u64 = 1_000_000;
+const DRIFT_PPM: u32 = 120_000;
 
 fn config(luck: &mut Luck) -> Config {
     let mut config = Config { quiet_after: None, ..Config::default() };
@@ -80,7 +83,8 @@ fn config(luck: &mut Luck) -> Config {
     }
     if luck.chance(50) {
         let duration = Duration::from_millis(900);
-        config.lease = Some(LeaseConfig { duration, drift_ppm: 120_000 });
+        config.lease = LeaseConfig { duration, drift_ppm_max: DRIFT_PPM };
+        config.drift_ppm = Some(DRIFT_PPM);
     }
     if luck.chance(50) {
         config.inflight_messages_max = 1 + luck.below(3) as usize;
@@ -118,6 +122,7 @@ impl Walk {
             faults,
             cut: BTreeSet::new(),
             told_dead: BTreeSet::new(),
+            has_leases: config.drift_ppm.is_some(),
             rates: Vec::new(),
             next_id: voters + 1,
             next_value: 1,
@@ -241,6 +246,11 @@ impl Walk {
             for (_, bad) in self.world.node(at).disk.entries.values_mut() {
                 *bad |= self.luck.chance(10);
             }
+        }
+        if self.has_leases && self.luck.chance(40) {
+            // Settings change while nodes begin anew, one by one.
+            let config = &mut self.world.node(at).config;
+            config.drift_ppm = config.drift_ppm.is_none().then_some(DRIFT_PPM);
         }
         self.world.boot(at);
     }

@@ -674,7 +674,8 @@ pub(super) fn shown_message(message: &Message) -> String {
         Body::HeartbeatAck { round } => format!("HeartbeatAck round {}", round.0),
         Body::Commit { commit } => format!("Commit {commit}"),
         Body::Deposed => "Deposed".to_string(),
-        Body::TimeoutNow => "TimeoutNow".to_string(),
+        Body::TimeoutNow { is_free: true } => "TimeoutNow".to_string(),
+        Body::TimeoutNow { is_free: false } => "TimeoutNow, a lease may hold".to_string(),
         Body::ReadAsk { position } => format!("ReadAsk {}", position.0 & 0xffff_ffff),
         Body::ReadAnswer { position, index } => {
             format!("ReadAnswer {} at {index}", position.0 & 0xffff_ffff)

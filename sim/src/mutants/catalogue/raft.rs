@@ -70,6 +70,9 @@ pub(super) const RAFT: &[Planted] = &[
     planted("raft_lease_never_ends", "a lease has no end").by(ROOM),
     planted("raft_old_lease_not_waited_for", "a new leader commits while an old lease holds")
         .by(ROOM),
+    planted("raft_lease_of_others_not_waited_for", "a leader without leases waits for nobody's")
+        .by(ROOM),
+    planted("raft_lease_denied", "who hands over says that nobody has a lease").by(ROOM),
     planted("raft_two_changes_at_once", "a change is taken before the last one is applied")
         .by(ROOM),
     planted("raft_change_before_own_commit", "a new leader takes a change before it has committed")
