@@ -39,7 +39,7 @@ fn messages() -> Vec<Message> {
         Body::AppendAck { matched: last },
         Body::Heartbeat { commit, round, quiet: false },
         Body::Commit { commit },
-        Body::TimeoutNow,
+        Body::TimeoutNow { is_free: true },
     ];
     let said = |body| Message { from: ReplicaId(2), to: ReplicaId(1), term: FAR, body };
     bodies.into_iter().map(said).collect()
