@@ -100,7 +100,7 @@ fn main() -> ExitCode {
     let root = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../scenarios"));
     let wanted = env::var("TRILITH_SEED").ok().and_then(|text| scenario::seed(&text));
     let mut trials = scripts(&root);
-    for kind in ["random", "found", "demo", "growing"] {
+    for kind in ["random", "found", "demo"] {
         match scenario::load_all(&root, kind) {
             Ok(all) => trials.extend(all.into_iter().map(|(name, scenario)| {
                 Trial::test(format!("{kind}::{name}"), move || test(&scenario, wanted))

@@ -49,8 +49,6 @@ impl House {
         let mut all = load_all(&self.scenarios, "random")?;
         all.extend(load_all(&self.scenarios, "found")?);
         all.extend(load_all(&self.scenarios, "demo")?);
-        all.extend(load_all(&self.scenarios, "hunts")?);
-        all.extend(load_all(&self.scenarios, "growing")?);
         Ok(all)
     }
 
