@@ -421,7 +421,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.committed.insert(id);
                 self.point_at_mended(id, index, extent, old);
                 // It was held until it was on the disk; applying lets go of no more than it applies.
-                if let Some(group) = self.groups.get_mut(&id) {
+                if let Some(group) = self.groups.get_mut(&id)
+                    && !planted!("shard_mended_entry_held_for_good")
+                {
                     group.window.trim(self.options.cache_bytes, group.raft.applied());
                 }
             }
@@ -511,7 +513,9 @@ fn is_void(group: &Group, tree: Option<&Tree>, index: Index) -> bool {
     let bytes = group.window.slot(index).and_then(Slot::bytes);
     let entry = bytes.and_then(|bytes| Entry::parse(bytes).ok());
     let had = |entry: Entry<'_>| has_effect(tree, entry.records().map(|(.., record)| record));
-    let is_gone = index <= group.raft.applied() && entry.is_some_and(|entry| !had(entry));
+    let holds_nothing = planted!("shard_held_entry_taken_for_void");
+    let known = if holds_nothing { group.state.applied() } else { group.raft.applied() };
+    let is_gone = index <= known && entry.is_some_and(|entry| !had(entry));
     is_gone || group.void.contains_key(&index)
 }
 

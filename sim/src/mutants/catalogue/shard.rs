@@ -10,6 +10,13 @@ pub(super) const SHARD: &[Planted] = &[
     planted("shard_any_version_sent", "a damaged value comes back as a later one").by(ROTTING),
     planted("shard_mended_value_forgotten", "the copy of a damaged value is never used")
         .by(ROTTING),
+    planted("shard_mended_entry_held_for_good", "an entry that was mended stays in memory")
+        .by(ROTTING),
+    planted(
+        "shard_held_entry_taken_for_void",
+        "a mended entry whose effect is not written down yet counts as without effect",
+    )
+    .by(ROTTING),
     planted(
         "shard_settled_before_applied",
         "a segment settles while its entries may still be replaced",
