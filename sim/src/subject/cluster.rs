@@ -209,7 +209,8 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
     // What a guest says while his node closes is lost, and nobody asks it again for him.
     let stopped = if drawn.redis || drawn.http { time.chaos_ms } else { end };
-    let stopped = Duration::from_millis(stopped).saturating_sub(SETTLES);
+    let back = desk.back_within(RESTART) + SETTLES;
+    let stopped = Duration::from_millis(stopped).saturating_sub(back);
     let (offsets, mut put_right) = if asks("mortal") {
         cluster_mortal::wrong_clocks(request.seed, drawn.nodes, time.chaos_ms)
     } else {

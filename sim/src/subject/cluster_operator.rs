@@ -32,6 +32,8 @@ use crate::fault::Family;
 const EVERY: Duration = Duration::from_millis(300);
 /// A disk that fails so often in a row, which is longer than any fault lasts, is dead.
 const DEAD_AFTER: u32 = 20;
+/// By then a new directory has its groups, when no faults happen any more.
+const REPLACED_WITHIN: Duration = Duration::from_secs(3);
 /// A node that is busy for so long is asked another time.
 const PATIENCE: Duration = Duration::from_millis(300);
 
@@ -63,6 +65,11 @@ impl Desk {
 
     fn papers(&self) -> MutexGuard<'_, Papers> {
         self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a node may be away that is stopped: its disk may prove dead, and is replaced then.
+    pub fn back_within(&self, restart: Duration) -> Duration {
+        if self.expects_damage { restart * DEAD_AFTER + REPLACED_WITHIN } else { Duration::ZERO }
     }
 
     /// A node has begun.
