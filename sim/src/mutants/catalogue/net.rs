@@ -50,8 +50,6 @@ pub(super) const HTTP: &[Planted] = &[
         "a write in doubt is told as one that did not happen",
     )
     .by(BROWSING),
-    planted("http_page_goes_beyond_a_group", "a page goes on where a group may have more")
-        .by(BROWSING),
     planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
         .by(BROWSING),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
