@@ -513,9 +513,7 @@ fn is_void(group: &Group, tree: Option<&Tree>, index: Index) -> bool {
     let bytes = group.window.slot(index).and_then(Slot::bytes);
     let entry = bytes.and_then(|bytes| Entry::parse(bytes).ok());
     let had = |entry: Entry<'_>| has_effect(tree, entry.records().map(|(.., record)| record));
-    let holds_nothing = planted!("shard_held_entry_taken_for_void");
-    let known = if holds_nothing { group.state.applied() } else { group.raft.applied() };
-    let is_gone = index <= known && entry.is_some_and(|entry| !had(entry));
+    let is_gone = index <= group.raft.applied() && entry.is_some_and(|entry| !had(entry));
     is_gone || group.void.contains_key(&index)
 }
 

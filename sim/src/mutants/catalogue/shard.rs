@@ -13,11 +13,6 @@ pub(super) const SHARD: &[Planted] = &[
     planted("shard_mended_entry_held_for_good", "an entry that was mended stays in memory")
         .by(scenarios(&["a_mended_entry_is_let_go_of"])),
     planted(
-        "shard_held_entry_taken_for_void",
-        "a mended entry whose effect is not written down yet counts as without effect",
-    )
-    .by(ROTTING),
-    planted(
         "shard_settled_before_applied",
         "a segment settles while its entries may still be replaced",
     )
