@@ -15,8 +15,10 @@
 //! (`demo`), what a node is (`trilith_net::node`).
 
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::{
     fmt,
+    future::pending,
     net::SocketAddr,
     panic,
     path::{Path, PathBuf},
@@ -30,6 +32,7 @@ use trilith_engine::{
     shard::{self, Stopped},
 };
 use trilith_net::{
+    limits::{CONNECTIONS_MAX, HTTP_CONNECTIONS_MAX, RESP_CONNECTIONS_MAX},
     node::{Misconfigured, Node, NodeOptions, Remote, StartError},
     os::{Os, run_core},
 };
@@ -50,22 +53,25 @@ pub const HTTP_PORT: u16 = 7380;
 /// Where other nodes and our own client look, unless it is said otherwise.
 pub const PEER_PORT: u16 = 7381;
 
+/// What a node may have open at once: its connections, and files of the journal beside them.
+const FILES_MAX: usize = RESP_CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + CONNECTIONS_MAX + 1024;
+
 /// What every node is told about those who come to it.
 #[derive(Args, Debug)]
 pub struct Guests {
     /// Listens beyond this machine, though nobody is asked who he is yet.
     #[arg(long)]
     insecure: bool,
-    /// How long what a Redis client asks may take before it is answered that it did not happen, or
-    /// that nobody knows.
+    /// How long what a Redis or HTTP client asks may take before it is answered that it did not happen,
+    /// or that nobody knows.
     #[arg(long, default_value_t = 5000, value_name = "MS", value_parser = clap::value_parser!(u64).range(10..=600_000))]
-    resp_within_ms: u64,
+    within_ms: u64,
 }
 
 impl Guests {
-    /// How long what a Redis client asks may take.
+    /// How long what a client asks may take.
     pub const fn within(&self) -> Duration {
-        Duration::from_millis(self.resp_within_ms)
+        Duration::from_millis(self.within_ms)
     }
 
     /// As [`check_exposure`].
@@ -101,6 +107,7 @@ impl Member {
     /// Runs it to its end, on this thread.
     pub fn run(self, out: Out) -> Outcome {
         end_at_a_panic();
+        open_as_many_as_allowed(1);
         let ran = run_core(self.data.clone(), |os| self.serve(os, out));
         ran.map_err(|error| unthreaded(&error))?
     }
@@ -261,14 +268,32 @@ pub fn end_at_a_panic() {
     }));
 }
 
+/// Each connection is an open file, and the usual limit is that of programs of long ago; what the
+/// system allows at most may be had for the asking.
+pub fn open_as_many_as_allowed(nodes: usize) {
+    let mut limit = getrlimit(Resource::Nofile);
+    let allowed = Rlimit { current: limit.maximum, ..limit };
+    if limit.current != limit.maximum && setrlimit(Resource::Nofile, allowed).is_ok() {
+        limit = allowed;
+    }
+    let needed = nodes.saturating_mul(FILES_MAX) as u64;
+    if let Some(files) = limit.current.filter(|files| *files < needed) {
+        tracing::warn!(files, needed, "connections may be refused: see ulimit -n");
+    }
+}
+
 /// Ends the node in order at the first signal, and answers at the second.
 async fn told_to_stop(remote: Remote) -> Outcome {
     let cannot = |error| Failure::new(&INTERNAL, error, "report it: signals cannot be heard");
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     race(terminate.recv(), interrupt.recv()).await;
-    remote.stop().await;
-    race(terminate.recv(), interrupt.recv()).await;
+    // A node that has much to do hears of it late; the second signal waits for nothing.
+    let told = async {
+        remote.stop().await;
+        pending::<()>().await;
+    };
+    race(told, race(terminate.recv(), interrupt.recv())).await;
     tracing::warn!("told to stop again: at once, then");
     Ok(())
 }

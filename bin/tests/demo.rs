@@ -103,7 +103,7 @@ fn leaders_are_killed_one_after_the_other() {
 fn who_is_cut_off_or_stands_still_is_replaced() {
     let lines = "set k 1\nchaos partition leader\nset k 2\nstatus\nchaos heal\nget k\n\
                  chaos pause leader\nset k 3\nget k\nstatus\nchaos heal\nget k\n";
-    let out = piped(base(1), &["--resp-within-ms", "20000"], lines).ok();
+    let out = piped(base(1), &["--within-ms", "20000"], lines).ok();
     let told = answers(&out);
     let said = |nth: usize| told[nth].1.trim_end();
     assert!(said(1).contains("partitioned; it led"), "{out}");
@@ -124,7 +124,7 @@ fn who_is_cut_off_or_stands_still_is_replaced() {
 fn nobody_answers_what_could_be_old_or_undone() {
     let lines = "set k 1\nchaos partition 2\non 2 get k\non 2 set k 2\nchaos kill 3\nset k 3\n\
                  get k\nchaos heal\n";
-    let out = piped(base(2), &["--resp-within-ms", "1500"], lines).ok();
+    let out = piped(base(2), &["--within-ms", "1500"], lines).ok();
     let told = answers(&out);
     assert!(told[4].1.contains("too few"), "{out}");
     for nth in [2, 3, 5, 6] {
@@ -213,7 +213,7 @@ fn a_signal_is_an_end_as_any_other() {
 fn a_second_signal_is_the_end_at_once() {
     let scratch = Scratch::new("a_second_signal_is_the_end_at_once");
     let base = base(8).to_string();
-    let usual = ["--resp", &base, "--resp-within-ms", "60000"];
+    let usual = ["--resp", &base, "--within-ms", "60000"];
     let mut demo = Typed::start(&scratch, &usual);
     demo.say("chaos kill 1\n", "2 of 3 nodes run");
     demo.say("chaos kill 2\n", "1 of 3 nodes run");

@@ -18,14 +18,13 @@
 
 use std::{env, io, net::SocketAddr, sync::Arc, thread, time::Duration};
 
-use rustix::net::sockopt;
 use tokio::{
     io::{AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use trilith_engine::runtime::race;
-use trilith_net::os::run_core;
+use trilith_net::os::{ask_now_and_then, run_core};
 
 /// Connections at once. Each has three descriptors, with that of its node, of the thousand or so
 /// that a process has.
@@ -52,9 +51,6 @@ pub(super) const HTTP: Words = Words {
 };
 /// How long nobody is accepted when the system has no room for a connection: it would say so again.
 const RESTS: Duration = Duration::from_millis(50);
-/// How long a connection may be silent before the kernel asks whether anybody is there, how often it
-/// asks, and how many times in vain.
-const ASKS: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 3);
 
 /// A door that is open as long as the process lives.
 #[derive(Debug)]
@@ -104,16 +100,6 @@ async fn listen(
     Ok(())
 }
 
-/// Whoever is there is asked now and then.
-fn keep(client: &TcpStream) -> io::Result<()> {
-    let (silent, every, times) = ASKS;
-    sockopt::set_socket_keepalive(client, true)?;
-    sockopt::set_tcp_keepidle(client, silent)?;
-    sockopt::set_tcp_keepintvl(client, every)?;
-    sockopt::set_tcp_keepcnt(client, times)?;
-    client.set_nodelay(true)
-}
-
 /// Passes on what a client and its node say, until one of them ends or the node does not run.
 async fn pass(
     mut client: TcpStream,
@@ -131,7 +117,8 @@ async fn pass(
         let _said = client.write_all(words.gone).await.is_ok();
         return;
     };
-    if keep(&client).and(node.set_nodelay(true)).is_ok() {
+    let is_set = client.set_nodelay(true).and(node.set_nodelay(true));
+    if is_set.and(ask_now_and_then(&client)).is_ok() {
         let gone = known.wait_for(|nodes| !nodes.contains(&at));
         race(copy_bidirectional(&mut client, &mut node), gone).await;
     }

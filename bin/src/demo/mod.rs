@@ -53,7 +53,10 @@ use trilith_net::{
 
 use crate::{
     failure::{CONFIGURATION, Failure, INPUT, Outcome},
-    member::{Guests, HTTP_PORT, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured, unthreaded},
+    member::{
+        Guests, HTTP_PORT, PEER_PORT, RESP_PORT, end_at_a_panic, misconfigured,
+        open_as_many_as_allowed, unthreaded,
+    },
     out::Out,
 };
 use door::Door;
@@ -120,6 +123,8 @@ pub fn run(demo: &Demo, out: Out) -> Outcome {
     let nodes = demo.plan()?;
     check_directory(dir, &nodes)?;
     let count = nodes.len();
+    // And one for the doors.
+    open_as_many_as_allowed(count + 1);
     // The nodes have ports of their own: without a front door, one knocks at these.
     let open = |at, words| Door::open(at, words).map(|door| (at, door)).ok();
     let http = demo.resp.port().checked_add(HTTP_ABOVE);

@@ -31,7 +31,7 @@ use trilith_engine::runtime::Runtime;
 
 pub use clock::OsClock;
 pub use disk::{OsDisk, OsFile, OsLock};
-pub use net::{OsListener, OsNet, OsReader, OsStream, OsWriter};
+pub use net::{OsListener, OsNet, OsReader, OsStream, OsWriter, ask_now_and_then};
 pub use rng::OsRng;
 pub use task::{OsHandle, OsTask};
 

@@ -2,8 +2,9 @@
 //!
 //! - Every connection sends at once (`TCP_NODELAY`): requests are whole when they are written, and
 //!   waiting for more of them costs 40 ms.
-//! - There is no keepalive: a peer that lost its power is silent, and only a deadline ends the
-//!   wait. That is the contract, so that nobody comes to rely on a kernel's two hours.
+//! - A peer that lost its power is silent, and only a deadline ends the wait. That is the contract,
+//!   so that nobody comes to rely on a kernel's patience. Who was accepted is asked by the kernel
+//!   besides whether he is there, so that guests who are gone do not keep their places.
 //! - What went wrong on an established connection is `Reset`, whatever the kernel calls it: the
 //!   caller can only connect again.
 //!
@@ -13,6 +14,7 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -30,6 +32,10 @@ use super::OsClock;
 /// How long a listener that cannot accept waits before it says so. It cannot for lack of
 /// descriptors or memory, and whoever asks again at once would keep a processor busy with it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// How long who was accepted may be silent before the kernel asks whether he is there, how often it
+/// asks, and how many times in vain.
+const ASKS: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 3);
 
 /// The machine's network.
 #[derive(Clone, Copy, Debug, Default)]
@@ -118,6 +124,18 @@ impl OsStream {
     }
 }
 
+/// The kernel asks now and then whether the other end is there, and ends the connection if it is not.
+///
+/// # Errors
+/// What the system says.
+pub fn ask_now_and_then(stream: &TcpStream) -> io::Result<()> {
+    let (silent, every, times) = ASKS;
+    sockopt::set_socket_keepalive(stream, true)?;
+    sockopt::set_tcp_keepidle(stream, silent)?;
+    sockopt::set_tcp_keepintvl(stream, every)?;
+    Ok(sockopt::set_tcp_keepcnt(stream, times)?)
+}
+
 impl Listener for OsListener {
     type Stream = OsStream;
 
@@ -127,7 +145,9 @@ impl Listener for OsListener {
             match self.socket.accept().await {
                 // A connection that ended before it was accepted is nobody's business.
                 Ok((stream, from)) => {
-                    if let Ok(stream) = OsStream::new(stream) {
+                    if ask_now_and_then(&stream).is_ok()
+                        && let Ok(stream) = OsStream::new(stream)
+                    {
                         return Ok((stream, from));
                     }
                 }

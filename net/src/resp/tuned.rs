@@ -26,7 +26,7 @@ const FIXED: [(&str, &str); 12] = [
     ("proto-max-bulk-len", "8388608"),
     ("requirepass", ""),
     ("save", ""),
-    ("tcp-keepalive", "0"),
+    ("tcp-keepalive", "60"),
     ("timeout", "0"),
 ];
 
