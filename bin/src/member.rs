@@ -250,7 +250,11 @@ impl Place {
 
 /// The configuration was refused.
 pub fn misconfigured(why: &Misconfigured) -> Failure {
-    Failure::new(&CONFIGURATION, why, "correct --node, --members, --cluster or --groups")
+    let next = match why {
+        Misconfigured::ListensTwice(_) => "name another address with --listen, --resp or --http",
+        _ => "correct --node, --members, --cluster or --groups",
+    };
+    Failure::new(&CONFIGURATION, why, next)
 }
 
 /// The system has no room for one more event loop.

@@ -9,7 +9,7 @@ use trilith_engine::{shard::ShardOptions, types::NodeId};
 use trilith_net::node::{Cluster, NodeOptions};
 
 use crate::{
-    config::{Flags, SETTINGS, Settings},
+    config::{Flags, SETTINGS, Setting, Settings},
     failure::{CONFIGURATION, Failure, Outcome},
     log,
     member::{Member, check_exposure, misconfigured},
@@ -30,40 +30,55 @@ pub struct Server {
 pub fn run(server: &Server, level: Option<tracing::Level>, out: Out) -> Outcome {
     let settings = server.flags.resolve()?;
     log::begin(level.unwrap_or(settings.log_level), settings.log_format)?;
-    let (Some(node), Some(members), Some(data)) =
-        (settings.node, &settings.members, &settings.data)
-    else {
-        return Err(unsaid(&settings));
+    let Some(data) = settings.data.clone() else { return Err(unsaid(&settings)) };
+    let mut options = plan(&settings)?;
+    if server.tiny {
+        make_tiny(&mut options.shard);
+    }
+    Member { options, cluster: settings.cluster, data }.run(out)
+}
+
+/// The node that these settings are of.
+///
+/// # Errors
+/// What they lack, or what cannot be.
+pub fn plan(settings: &Settings) -> Outcome<NodeOptions> {
+    let (Some(node), Some(members)) = (settings.node, &settings.members) else {
+        return Err(unsaid(settings));
     };
     let cluster = Cluster::new(&settings.cluster, members.0.clone(), settings.groups);
     let cluster = cluster.map_err(|why| misconfigured(&why))?;
     let mut options = NodeOptions::new(NodeId(node), cluster);
-    apply(&settings, &mut options);
+    apply(settings, &mut options);
     let election = Duration::from_millis(settings.election_ms);
     let raft = &mut options.shard.raft;
     raft.election = election;
     raft.heartbeat = election / 10;
     raft.drift_ppm = settings.drift_ppm;
-    if server.tiny {
-        make_tiny(&mut options.shard);
-    }
     check_exposure(&options, settings.insecure)?;
-    Member { options, cluster: settings.cluster.clone(), data: data.clone() }.run(out)
+    Ok(options)
 }
 
 /// What a server cannot do without, and how to say it.
 fn unsaid(settings: &Settings) -> Failure {
-    let needed = ["node.id", "cluster.members", "node.data"];
-    let lacking = SETTINGS
-        .iter()
-        .filter(|setting| needed.contains(&setting.name) && (setting.shown)(settings).is_none());
-    let (mut names, mut flags) = (Vec::new(), Vec::new());
-    for setting in lacking {
-        names.push(setting.name);
-        flags.push(format!("--{} {}", setting.flag, setting.kind));
-    }
-    let next = format!("say {}, or name a file with --config", flags.join(" "));
+    let lacking = lacking(settings);
+    let names: Vec<_> = lacking.iter().map(|setting| setting.name).collect();
+    let next = format!("say {}, or name a file with --config", as_flags(&lacking));
     Failure::new(&CONFIGURATION, format!("nothing says {}", names.join(", ")), next)
+}
+
+/// Of what a server cannot do without, what nothing says.
+pub fn lacking(settings: &Settings) -> Vec<&'static Setting> {
+    let needed = ["node.id", "cluster.members", "node.data"];
+    let is_lacking =
+        |setting: &&Setting| needed.contains(&setting.name) && (setting.shown)(settings).is_none();
+    SETTINGS.iter().filter(is_lacking).collect()
+}
+
+/// How to say them.
+pub fn as_flags(settings: &[&Setting]) -> String {
+    let flag = |setting: &&Setting| format!("--{} {}", setting.flag, setting.kind);
+    settings.iter().map(flag).collect::<Vec<_>>().join(" ")
 }
 
 /// What every node takes from its settings, alone or not.

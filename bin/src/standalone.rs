@@ -15,7 +15,7 @@ use trilith_engine::types::NodeId;
 use trilith_net::node::{Cluster, NodeOptions};
 
 use crate::{
-    config::Flags,
+    config::{Flags, Settings},
     failure::Outcome,
     log,
     member::{Member, PEER_PORT, check_exposure, misconfigured},
@@ -37,13 +37,22 @@ pub struct Standalone {
 pub fn run(standalone: &Standalone, level: Option<tracing::Level>, out: Out) -> Outcome {
     let settings = standalone.flags.resolve()?;
     log::begin(level.unwrap_or(settings.log_level), settings.log_format)?;
+    let options = plan(&settings)?;
+    let data = settings.data.unwrap_or_default();
+    Member { options, cluster: NAME.to_owned(), data }.run(out)
+}
+
+/// The node that these settings are of.
+///
+/// # Errors
+/// What cannot be.
+pub fn plan(settings: &Settings) -> Outcome<NodeOptions> {
     let node = NodeId(1);
     let cluster = Cluster::new(NAME, vec![(node, (Ipv4Addr::LOCALHOST, PEER_PORT).into())], 1);
     let mut options = NodeOptions::new(node, cluster.map_err(|why| misconfigured(&why))?);
-    apply(&settings, &mut options);
+    apply(settings, &mut options);
     let election = Duration::from_millis(settings.election_ms);
     (options.shard.raft.election, options.shard.raft.heartbeat) = (election, election / 3);
     check_exposure(&options, settings.insecure)?;
-    let data = settings.data.unwrap_or_default();
-    Member { options, cluster: NAME.to_owned(), data }.run(out)
+    Ok(options)
 }

@@ -3,12 +3,16 @@
 //! Not here: how they are read (`mod.rs`).
 
 use clap::Subcommand;
-use std::{fmt::Write as _, path::PathBuf};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
-use super::{Resolved, SETTINGS, Settings};
+use super::{Flags, Origin, Resolved, SETTINGS, Settings};
 use crate::{
     failure::Outcome,
     out::{Cell, Out},
+    server, standalone,
 };
 
 /// Settings, and where they come from.
@@ -41,10 +45,11 @@ pub fn run(config: &Config, out: Out) -> Outcome {
     match config {
         Config::Check { file } => {
             let resolved = Resolved::read(Some(file), Vec::new())?;
-            let is_said = |origin: &&super::Origin| **origin != super::Origin::Default;
+            let begin = check(file, &resolved.settings)?;
+            let is_said = |origin: &&Origin| **origin != Origin::Default;
             let said = resolved.origins.iter().filter(is_said).count();
             out.facts(&[("settings", said.into()), ("wrong", 0_u64.into())])?;
-            out.next(&format!("trilith server --config {}", file.display()));
+            out.next(&format!("{begin} --config {}", file.display()));
             Ok(())
         }
         Config::Show { config, origin } => {
@@ -66,6 +71,26 @@ pub fn run(config: &Config, out: Out) -> Outcome {
         }
         Config::Default => out.raw(default_file().as_bytes()),
     }
+}
+
+/// Whether a node would begin with these settings; the command that begins one. Which member it is
+/// may be said to each with a flag.
+fn check(file: &Path, settings: &Settings) -> Outcome<String> {
+    if !SETTINGS.iter().any(|setting| setting.is_of_many() && !setting.is_usual(settings)) {
+        standalone::plan(&Flags::<true>::of_file(file).resolve()?)?;
+        return Ok("trilith standalone".to_owned());
+    }
+    let mut any = settings.clone();
+    match &any.members {
+        Some(members) => {
+            any.node = any.node.or_else(|| members.0.first().map(|(node, _)| node.0));
+            server::plan(&any)?;
+        }
+        // Nothing is known of the others, so it is looked at as one that has none.
+        None => _ = standalone::plan(settings)?,
+    }
+    let lacking = server::lacking(settings);
+    Ok(format!("trilith server {}", server::as_flags(&lacking)).trim_end().to_owned())
 }
 
 /// A file with every setting; what has no default is commented out.
@@ -155,5 +180,30 @@ mod tests {
             let shown = |settings| (setting.shown)(settings);
             assert_eq!(shown(&resolved.settings), shown(&Settings::default()), "{}", setting.name);
         }
+    }
+
+    #[test]
+    fn a_file_is_checked_as_the_server_would() {
+        let path = std::env::temp_dir().join(format!("trilith-check-{}", std::process::id()));
+        let mut checked = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            let resolved = Resolved::read(Some(&path), Vec::new()).unwrap();
+            check(&path, &resolved.settings).map_err(|why| why.cause)
+        };
+        let members = "[cluster]\nmembers = \"1=127.0.0.1:7381,2=127.0.0.1:7391\"\n";
+        assert_eq!(checked(&default_file()).unwrap(), "trilith standalone");
+        let lacking = checked(members).unwrap();
+        assert!(lacking.starts_with("trilith server --node "), "{lacking}");
+        for (text, wrong) in [
+            ("[http]\nlisten = \"127.0.0.1:7379\"\n", "127.0.0.1:7379 is to be for nodes"),
+            ("[resp]\nlisten = \"0.0.0.0:7379\"\n", "is reached from other machines"),
+            (&format!("{members}[node]\nid = 3\n"), "node 3 is not among"),
+            (&format!("{members}[resp]\nlisten = \"127.0.0.1:7381\"\n"), "7381 is to be for"),
+            (&members.replace("7391", "7381"), "two members have the address"),
+        ] {
+            let why = checked(text).unwrap_err();
+            assert!(why.contains(wrong), "{text}: {why}");
+        }
+        std::fs::remove_file(&path).unwrap();
     }
 }

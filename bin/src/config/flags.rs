@@ -3,7 +3,7 @@
 //! Not here: what the settings are (`schema.rs`).
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches, value_parser};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{Origin, Resolved, SETTINGS, Said, Setting, Settings};
 use crate::failure::{CONFIGURATION, Failure, Outcome};
@@ -30,6 +30,18 @@ const USUAL_ALONE: &[(&str, &str)] = &[
 const OF_MANY: &[&str] =
     &["cluster.name", "cluster.members", "cluster.groups", "node.id", "raft.drift_ppm"];
 
+impl Setting {
+    /// Whether it means nothing to a node that is alone.
+    pub(super) fn is_of_many(&self) -> bool {
+        OF_MANY.contains(&self.name)
+    }
+
+    /// Whether it is what it is where nothing is said.
+    pub(super) fn is_usual(&self, settings: &Settings) -> bool {
+        (self.shown)(settings) == (self.shown)(&Settings::default())
+    }
+}
+
 impl<const ALONE: bool> Flags<ALONE> {
     fn help(setting: &Setting) -> String {
         let (about, variable) = (setting.about, setting.variable());
@@ -40,13 +52,18 @@ impl<const ALONE: bool> Flags<ALONE> {
     }
 
     fn has(setting: &Setting) -> bool {
-        !(ALONE && OF_MANY.contains(&setting.name))
+        !(ALONE && setting.is_of_many())
     }
 
     /// What is said where nothing else is.
     fn usual(setting: &Setting) -> Option<String> {
         let own = USUAL_ALONE.iter().find(|(name, _)| ALONE && *name == setting.name);
         own.map(|(_, usual)| (*usual).to_owned()).or_else(|| (setting.shown)(&Settings::default()))
+    }
+
+    /// None, beside this file.
+    pub(super) fn of_file(file: &Path) -> Self {
+        Self { config: Some(file.to_owned()), said: Vec::new() }
     }
 
     /// What they come to, with the file and the environment.
@@ -68,11 +85,8 @@ impl<const ALONE: bool> Flags<ALONE> {
 
     /// What means nothing to it may be said as the default, which a file with every setting does.
     fn check(settings: &Settings, origins: &[Origin]) -> Outcome {
-        let usual = Settings::default();
         let all = SETTINGS.iter().zip(origins);
-        let said = all.filter(|(setting, _)| {
-            !Self::has(setting) && (setting.shown)(settings) != (setting.shown)(&usual)
-        });
+        let said = all.filter(|(setting, _)| !Self::has(setting) && !setting.is_usual(settings));
         let wrong = said.map(|(setting, origin)| {
             format!("{origin}: {} means nothing to a node that is alone", setting.name)
         });

@@ -44,6 +44,8 @@ pub enum Misconfigured {
     Groups(u16),
     /// The node itself is not among the members.
     NotAMember(NodeId),
+    /// Two kinds of guests are to come to one address.
+    ListensTwice(SocketAddr),
 }
 
 impl fmt::Display for Misconfigured {
@@ -63,6 +65,12 @@ impl fmt::Display for Misconfigured {
             }
             Self::NotAMember(node) => {
                 write!(f, "node {node} is not among the members that it was told")
+            }
+            Self::ListensTwice(at) => {
+                write!(
+                    f,
+                    "{at} is to be for nodes, Redis clients and HTTP clients, or two of these"
+                )
             }
         }
     }

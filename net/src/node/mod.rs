@@ -97,14 +97,25 @@ impl NodeOptions {
         Self { node, cluster, listen, resp, http, http_names, guests_within, shard, links }
     }
 
-    /// Where the node listens.
+    /// Where the node listens for others.
     ///
     /// # Errors
-    /// [`Misconfigured::NotAMember`].
+    /// [`Misconfigured::NotAMember`], and [`Misconfigured::ListensTwice`] when guests are to come to
+    /// the same address.
     pub fn listens_at(&self) -> Result<SocketAddr, Misconfigured> {
         let known = self.cluster.address(self.node)?;
-        Ok(self.listen.unwrap_or(known))
+        let at = self.listen.unwrap_or(known);
+        let pairs = [(Some(at), self.resp), (Some(at), self.http), (self.resp, self.http)];
+        let twice = pairs.into_iter().find_map(|(one, other)| Some((one?, other?)).filter(overlap));
+        twice.map_or(Ok(at), |(one, _)| Err(Misconfigured::ListensTwice(one)))
     }
+}
+
+/// Whether a listener at one of them takes the other.
+fn overlap((one, other): &(SocketAddr, SocketAddr)) -> bool {
+    let (here, there) = (one.ip(), other.ip());
+    let is_shared = here == there || here.is_unspecified() || there.is_unspecified();
+    is_shared && one.port() == other.port() && one.port() != 0
 }
 
 /// Why a node could not be started.
