@@ -177,6 +177,11 @@ impl Place {
                 );
                 Failure::new(&IN_USE, why, next)
             }
+            StartError::Listen(at, _) if (1..1024).contains(&at.port()) => {
+                let next = "name a port from 1024 on; lower ones are for those whom the system \
+                            lets: man 7 capabilities, CAP_NET_BIND_SERVICE";
+                Failure::new(&ADDRESS, why, next)
+            }
             StartError::Listen(..) => {
                 Failure::new(&ADDRESS, why, "name an address of this machine: ip address")
             }
