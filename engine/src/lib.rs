@@ -26,6 +26,7 @@ pub mod packet;
 pub mod raft;
 pub mod runtime;
 pub mod shard;
+pub mod spread;
 pub mod store;
 pub mod types;
 pub mod value;

@@ -214,6 +214,34 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// All of them, in their order.
+    pub const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::KeyTooLong,
+        Self::ValueTooLong,
+        Self::TooLarge,
+        Self::KeyTwice,
+        Self::ManyGroups,
+        Self::Level,
+        Self::NoGroup,
+        Self::NotLeader(None),
+        Self::Overloaded,
+        Self::Stopping,
+        Self::TooLate,
+        Self::TooStale,
+        Self::Damaged,
+        Self::SessionsFull,
+        Self::FromTheFuture,
+        Self::Forgotten,
+        Self::DiskFull,
+    ];
+
+    /// Its place among [all](Self::ALL).
+    #[must_use]
+    pub const fn nth(self) -> usize {
+        self.to_byte() as usize - 1
+    }
+
     const fn to_byte(self) -> u8 {
         match self {
             Self::Malformed => 1,

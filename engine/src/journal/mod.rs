@@ -38,6 +38,7 @@ pub mod walk;
 
 mod chores;
 mod commit;
+mod counts;
 mod manifest;
 mod open;
 mod recovery;
@@ -51,6 +52,7 @@ mod write;
 mod tests;
 
 pub use chores::{Chore, Done, Installed};
+pub use counts::{Counts, Holdings};
 pub use data::{DataError, DataSegment, DataWriter};
 pub use edits::{Peer, Sealed};
 pub use files::{Expect, Files, RecordBuf, SegmentFile, verify};

@@ -181,6 +181,7 @@ fn assemble<R: Runtime>(
         in_flight: false,
         busy: Busy::default(),
         full: None,
+        counts: super::counts::Counts::default(),
     };
     journal.listing_changed();
     journal

@@ -20,11 +20,12 @@ use bytes::{Bytes, BytesMut};
 use core::fmt;
 
 use super::{
+    counts::Counts,
     data::DataSegment,
     edits::{Change, Listed, ManifestState, Misfit, Peer, Sealed},
     files::{Files, JOURNAL_DIR, SegmentFile, segment_name},
     footer::footer_bytes_max,
-    format::{SEGMENT_HEADER_BYTES, Seed, SegmentHeader, SegmentKind},
+    format::{SEGMENT_HEADER_BYTES, SEGMENT_HEADER_USED, Seed, SegmentHeader, SegmentKind},
     frame::{FrameBuilder, Place, Spot},
     manifest::{EditError, ManifestLog, create_over, remove_quietly},
     report::{JournalError, JournalOptions, Sync},
@@ -32,7 +33,7 @@ use super::{
 };
 use crate::{
     always, limits, mark, planted,
-    runtime::{Disk, DiskError, DiskErrorKind, DiskResult, File, Rng, Runtime},
+    runtime::{Clock, Disk, DiskError, DiskErrorKind, DiskResult, File, Rng, Runtime},
     types::{GroupId, Index, Loc, Lsn, NodeId, SegmentId, Uuid},
 };
 
@@ -96,6 +97,7 @@ pub struct Journal<R: Runtime> {
     pub(super) busy: super::chores::Busy,
     /// No room was found for another segment, and so many bytes were free then.
     pub(super) full: Option<u64>,
+    pub(super) counts: Counts,
 }
 
 impl<R: Runtime> fmt::Debug for Journal<R> {
@@ -331,7 +333,10 @@ impl<R: Runtime> Journal<R> {
             let (found, expected) = (frame.first_lsn(), self.next_lsn);
             return Err(JournalError::OutOfOrder { found, expected });
         }
-        self.make_room(&frame).await?;
+        if let Err(error) = self.make_room(&frame).await {
+            self.counts.refused += u64::from(error == JournalError::NoSpace);
+            return Err(error);
+        }
         self.write_frame(frame, sync).await
     }
 
@@ -378,7 +383,8 @@ impl<R: Runtime> Journal<R> {
         active.is_idle = built.spots.is_empty();
         self.next_lsn = built.header.next_lsn();
         self.in_flight = true;
-        let written = write_and_sync(&file, header, offset, built.bytes.clone(), sync).await;
+        self.counts.records += built.spots.len() as u64;
+        let written = self.put(&file, header, (offset, built.bytes.clone()), sync).await;
         self.in_flight = false;
         if let Err(error) = written {
             return Err(self.stop(error));
@@ -403,6 +409,31 @@ impl<R: Runtime> Journal<R> {
         })
     }
 
+    /// Hands a frame to the device, and waits until it is durable when that is asked for.
+    async fn put<F: File>(
+        &mut self,
+        file: &F,
+        header: Option<[u8; SEGMENT_HEADER_USED]>,
+        (offset, bytes): (u64, Bytes),
+        sync: Sync,
+    ) -> DiskResult<()> {
+        self.counts.frames += 1;
+        self.counts.frame_bytes += bytes.len() as u64;
+        let began = self.rt.clock().now();
+        if let Some(header) = header {
+            file.write_at(0, Bytes::copy_from_slice(&header)).await?;
+        }
+        file.write_at(offset, bytes).await?;
+        let there = self.rt.clock().now();
+        self.counts.writes.note(there.since(began));
+        if sync == Sync::Later || planted!("no_fsync") {
+            return Ok(());
+        }
+        let synced = file.sync().await;
+        self.counts.syncs.note(self.rt.clock().now().since(there));
+        if planted!("ignored_fsync_error") { Ok(()) } else { synced }
+    }
+
     /// Makes everything appended so far durable.
     ///
     /// # Errors
@@ -419,7 +450,9 @@ impl<R: Runtime> Journal<R> {
                 return Ok(last);
             }
             self.in_flight = true;
+            let began = self.rt.clock().now();
             let synced = file.sync().await;
+            self.counts.syncs.note(self.rt.clock().now().since(began));
             self.in_flight = false;
             if let Err(error) = synced {
                 return Err(self.stop(error));
@@ -463,6 +496,7 @@ impl<R: Runtime> Journal<R> {
             start + frame.frame_bytes(start) + footer_bytes_max(frame.hint_bytes() as u64, groups);
         if !self.spares.iter().any(|spare| spare.bytes >= needed) {
             mark!("journal_rotation_without_spare");
+            self.counts.unprepared += 1;
             self.prepare_now(needed, frame.claim()).await?;
         }
         self.rotate().await?;
@@ -518,6 +552,7 @@ impl<R: Runtime> Journal<R> {
             self.spares.push(Spare { segment: active.segment, bytes: active.bytes });
             return Ok(());
         }
+        self.counts.rotations += 1;
         self.previous = (active.segment.uuid, active.last_crc);
         self.rotated.insert(
             active.segment.id,
@@ -642,6 +677,7 @@ impl<R: Runtime> Journal<R> {
         self.in_flight = false;
         match appended {
             Ok(()) => {
+                self.counts.edits += 1;
                 self.state = state;
                 self.listing_changed();
                 Ok(())
@@ -808,26 +844,6 @@ impl<R: Runtime> Active<R> {
         let hints = self.hint_bytes + frame.hint_bytes() as u64;
         self.at + frame.frame_bytes(self.at) + footer_bytes_max(hints, groups) <= self.bytes
     }
-}
-
-async fn write_and_sync<F: File>(
-    file: &F,
-    header: Option<[u8; super::format::SEGMENT_HEADER_USED]>,
-    offset: u64,
-    bytes: Bytes,
-    sync: Sync,
-) -> DiskResult<()> {
-    if let Some(header) = header {
-        file.write_at(0, Bytes::copy_from_slice(&header)).await?;
-    }
-    file.write_at(offset, bytes).await?;
-    if sync == Sync::Now && !planted!("no_fsync") {
-        match file.sync().await {
-            Err(_) if planted!("ignored_fsync_error") => {}
-            other => return other,
-        }
-    }
-    Ok(())
 }
 
 /// Makes a zeroed, durable file for a journal segment. On a refusal nothing stays behind.

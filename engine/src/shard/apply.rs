@@ -328,6 +328,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// A batch counts: index, answers, core.
     fn count(&mut self, id: GroupId, batch: Held) {
+        self.lately = self.now();
         self.edit_held(id, &batch.edits);
         let applied = Version(batch.last.index.0);
         self.engine.advance(id, applied);
@@ -335,6 +336,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.answer_entry(id, entry, outcome);
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
+        self.counts.applied += batch.last.index.0.saturating_sub(group.raft.applied().0);
         group.window.trim(self.options.cache_bytes, batch.last.index);
         if !group.uncounted.is_empty() {
             let behind = (batch.last.index.next(), Vec::new());

@@ -265,6 +265,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.compaction_covers = self.groups.iter().map(applied).collect();
         let (job, back) = (self.engine.plan(parts), self.done.0.clone());
         mark!("shard_compaction");
+        self.counts.compactions_begun += 1;
         Stage::Copying(self.rt.task().spawn("compaction", async move {
             let result = job.run().await;
             _ = back.push(Done::Compacted(result.map(Box::new)));
@@ -375,6 +376,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Segments are gone, and with them a part of the logs.
     fn dropped(&mut self, compacted: &Compacted<R>) {
         self.compaction_past.held = 0;
+        self.counts.compactions += 1;
+        self.counts.segments_dropped += compacted.victims.len() as u64;
+        self.counts.compacted_bytes += compacted.bytes;
+        self.counts.expired += compacted.expired_keys() as u64;
         let victims: BTreeSet<SegmentId> = compacted.victims.iter().copied().collect();
         for victim in &victims {
             self.engine.ledger_mut().forget(*victim);

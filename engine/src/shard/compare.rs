@@ -100,6 +100,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let (own, at, digest) = (group.raft.id(), group.state.applied(), group.state.digest());
         group.compared.note(own, at, digest);
+        self.counts.compared += 1;
         let others = group.raft.membership().members().into_iter().filter(|other| *other != own);
         for to in others.filter_map(|other| group.node_of(other)) {
             let packet = Packet::Digest { group: id, replica: own, at, digest };
@@ -144,6 +145,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.stopped = Some(Stopped::Diverged { node: self.node, group: id, at });
             }
             Finding::Others(replicas) => {
+                self.counts.differed += 1;
                 for replica in replicas {
                     let node = group.node_of(replica).unwrap_or_default();
                     tracing::error!(
@@ -153,11 +155,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     );
                 }
             }
-            Finding::Split => tracing::error!(
-                group = %id, %at,
-                "the states of the replicas differ, and no majority has the same: nobody knows which \
-                 is right; compare what they hold before one is replaced"
-            ),
+            Finding::Split => {
+                self.counts.differed += 1;
+                tracing::error!(
+                    group = %id, %at,
+                    "the states of the replicas differ, and no majority has the same: nobody knows \
+                     which is right; compare what they hold before one is replaced"
+                );
+            }
         }
     }
 }

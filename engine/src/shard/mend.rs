@@ -157,6 +157,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Broken { place, tries: 0, next: now, copy: None, is_flying: false, at_rest: false };
         mending.broken.insert(broken, next);
         mending.until(now);
+        self.counts.values_broken += 1;
     }
 
     /// The same, whether or not it can be read: the place is bad.
@@ -458,6 +459,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// A key can be read again.
     fn mended(&mut self, key: &Key) {
         let Some(broken) = self.mending.broken.remove(key) else { return };
+        self.counts.values_mended += 1;
         self.trust(broken.place.loc.segment);
         let now = self.now();
         let (freed, waits): (Vec<_>, Vec<_>) = core::mem::take(&mut self.mending.readings)

@@ -56,6 +56,7 @@ mod check;
 mod checkpoint;
 mod compaction;
 mod compare;
+mod counts;
 mod found;
 mod fresh;
 mod group;
@@ -82,6 +83,7 @@ mod timers;
 mod window;
 mod write;
 
+pub use counts::{Asks, Counts, Family, Outcomes, Roles, Shown};
 pub use members::{ChangeOfMembers, Seat};
 pub use open::{Founding, OpenError, ShardOptions};
 pub use pace::PaceOptions;
@@ -93,7 +95,7 @@ use alloc::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     vec::Vec,
 };
-use core::fmt;
+use core::{fmt, time::Duration};
 
 use crate::{
     command::{Request, Response},
@@ -101,7 +103,7 @@ use crate::{
     limits, mark,
     packet::{Beat, Envelope, Packet},
     planted,
-    raft::{Body, Effects, EntryId, Input, Message, Moment, Raft},
+    raft::{Body, Effects, EntryId, Input, Message, Moment, Raft, Role},
     runtime::{Clock, Either, Instant, Receiver, Rng, Runtime, Sender, Task, race},
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
     value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
@@ -147,6 +149,8 @@ pub enum Inbound {
     Change(GroupId, ChangeOfMembers),
     /// Somebody wants a change to be over that does not end by itself.
     Leave(GroupId),
+    /// Somebody wants to be shown what the shard does and holds, when this turn is over.
+    Shows(Sender<Box<Shown>>),
     /// Somebody wants the shard to end, in order.
     Stop,
     /// A member shows itself, before anything else is heard of it.
@@ -269,6 +273,19 @@ enum Done<R: Runtime> {
     Compacted(Result<Box<Compacted<R>>, CompactError>),
 }
 
+impl<R: Runtime> Done<R> {
+    fn journal(&self) -> Option<&Journal<R>> {
+        match self {
+            Self::Written(journal, _)
+            | Self::Installed(journal, _)
+            | Self::Told(journal, ..)
+            | Self::Listed(journal, ..)
+            | Self::Met(journal, ..) => Some(journal),
+            Self::Chore(_) | Self::Looked(_) | Self::Space(_) | Self::Compacted(_) => None,
+        }
+    }
+}
+
 /// The shard.
 pub struct Shard<R: Runtime, O: Outbox> {
     rt: R,
@@ -312,6 +329,12 @@ pub struct Shard<R: Runtime, O: Outbox> {
     scrubbing: scrub::Scrubbing,
     clocks: time::Clocks,
     room: room::Room,
+    counts: Counts,
+    /// What the journal held when it had changed last, and which change that was.
+    holdings: (u64, journal::Holdings),
+    /// Answers are given at about this moment.
+    lately: Moment,
+    viewers: counts::Viewers,
     stopping: Option<stop::Stopping>,
     stopped: Option<Stopped>,
 }
@@ -336,7 +359,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub async fn run(mut self, mut inbox: Receiver<Inbound>) -> Stopped {
         self.start_timers();
         loop {
-            self.outbox.turns(self.now());
+            self.lately = self.now();
+            self.counts.turns += 1;
+            self.outbox.turns(self.lately);
             self.take_arrivals(&mut inbox);
             self.fire_timers();
             self.keep_room();
@@ -372,6 +397,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 return stopped;
             }
             self.show_sizes(&inbox);
+            self.show(&inbox);
             if self.has_more() {
                 self.rt.task().yield_now().await;
                 continue;
@@ -496,6 +522,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Inbound::Transfer(group, to) => self.step(group, Input::Transfer { to }),
             Inbound::Change(group, change) => self.propose_change(group, &change),
             Inbound::Leave(group) => self.step(group, Input::ProposeLeave),
+            Inbound::Shows(viewer) => self.viewers.push(viewer),
             Inbound::Stop => self.begin_stop(),
             Inbound::Greets(greeting) => self.take_greeting(greeting),
             Inbound::Welcomed { by, standing } => self.take_welcome(by, standing),
@@ -592,6 +619,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     fn take_done(&mut self, done: Done<R>) {
+        if let Some(journal) = done.journal() {
+            self.see_journal(journal);
+        }
         match done {
             Done::Written(journal, result) => self.landed(journal, result),
             Done::Installed(journal, result) => self.installed(journal, result),
@@ -621,6 +651,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let now = self.now();
         if let Some(due) = self.timers.next().filter(|due| *due <= now) {
             self.pace.late(due, now);
+            self.counts.late.note(Duration::from_nanos(now.0 - due.0));
         }
         while let Some(group) = self.timers.due(now) {
             if let Some(group) = self.groups.get_mut(&group) {
@@ -660,7 +691,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.send(id, message);
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
-        if let Some((_, last)) = fx.committed {
+        if let Some((first, last)) = fx.committed {
+            self.counts.committed += (last.0 + 1).saturating_sub(first.0);
             group.committed = last;
             self.committed.insert(id);
         }
@@ -678,6 +710,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         group.invariants();
         if let Some(role) = fx.role {
+            self.counts.campaigns += u64::from(role == Role::Candidate);
+            self.counts.led += u64::from(role == Role::Leader);
             tracing::info!(node = %self.node, group = %id, %role, term = %group.raft.term(), "role");
             self.lost_leadership(id);
         }

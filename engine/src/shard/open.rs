@@ -14,6 +14,7 @@ use core::{fmt, time::Duration};
 use super::{
     Outbox, Shard,
     checkpoint::{Checkpoint, Unreadable},
+    counts::Counts,
     group::{Group, Offered},
     owed::Owed,
     pace::{Pace, PaceOptions},
@@ -239,19 +240,29 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             scrubbing: Scrubbing::beginning(first_scrub),
             clocks: Clocks::new(rt.clock().wall().0, Moment(rt.clock().now().0)),
             room: Room::default(),
+            counts: Counts::default(),
+            holdings: (0, journal::Holdings::default()),
+            lately: Moment(rt.clock().now().0),
+            viewers: Vec::new(),
             stopping: None,
             stopped: None,
             rt,
         };
-        for (id, found) in found {
-            let group = shard.boot(id, found)?;
-            shard.engine.advance(id, Version(group.raft.applied().0));
-            shard.groups.insert(id, group);
-        }
-        if let Some(journal) = &shard.journal {
-            shard.engine.set_files(journal.files());
-        }
+        shard.counts.damage_opened = recovered.report.damages.len() as u64;
+        shard.boot_all(found)?;
         Ok((shard, recovered.report))
+    }
+
+    fn boot_all(&mut self, found: BTreeMap<GroupId, Found>) -> Result<(), OpenError> {
+        for (id, found) in found {
+            let group = self.boot(id, found)?;
+            self.engine.advance(id, Version(group.raft.applied().0));
+            self.groups.insert(id, group);
+        }
+        if let Some(journal) = &self.journal {
+            self.engine.set_files(journal.files());
+        }
+        Ok(())
     }
 
     pub(super) fn boot(&mut self, id: GroupId, found: Found) -> Result<Group, OpenError> {

@@ -22,7 +22,7 @@
 use alloc::{collections::BTreeMap, vec::Vec};
 use core::time::Duration;
 
-use super::{Caller, Outbox, Shard, group::Group};
+use super::{Caller, Outbox, Shard, counts::Family, group::Group};
 use crate::{
     command::{Level, Refusal},
     limits::{
@@ -40,10 +40,13 @@ pub(super) struct Asked {
     pub(super) caller: Caller,
     pub(super) sequence: Sequence,
     pub(super) level: Level,
+    pub(super) family: Family,
     /// Whose it is, when that is known.
     pub(super) group: Option<GroupId>,
     /// What it weighs, as long as it waits to be proposed or read.
     pub(super) bytes: u64,
+    /// When it arrived.
+    pub(super) at: Moment,
     /// After this nobody waits for it.
     pub(super) until: Moment,
 }
@@ -200,8 +203,9 @@ mod tests {
 
     fn asked(bytes: u64) -> Asked {
         let (caller, sequence) = (Caller(1), Sequence(1));
-        let until = Moment(1_000_000);
-        Asked { caller, sequence, level: Level::Strong, group: None, bytes, until }
+        let (level, family) = (Level::Strong, Family::Write);
+        let (at, until) = (Moment(0), Moment(1_000_000));
+        Asked { caller, sequence, level, family, group: None, bytes, at, until }
     }
 
     /// Asks for so much of a group; what was taken of it.

@@ -191,6 +191,11 @@ impl Pace {
         all.filter(|micros| *micros < FOR_EVER).min()
     }
 
+    /// Whether this node counts as slow.
+    pub(super) const fn is_slow(&self) -> bool {
+        self.is_slow
+    }
+
     /// Whether a node that is heard of says that its disk is full.
     pub(super) fn is_full(&self, now: Moment, node: NodeId) -> bool {
         self.others(now).any(|(other, micros)| other == node && micros == FOR_EVER)
@@ -304,6 +309,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let (own, best) = (self.pace.own(now), self.pace.best_other(now));
             if is_slow {
                 mark!("shard_node_is_slow");
+                self.counts.slowed += 1;
                 tracing::warn!(
                     node = %self.node, micros = own, best = best.unwrap_or_default(),
                     "this node is much slower than others, in its disk or its processor: it hands its \
@@ -338,6 +344,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let without = planted!("shard_slow_without_patience");
         let rest = if without { Duration::ZERO } else { self.pace.options.rest };
         self.pace.rests_until = now + rest;
+        self.counts.handed_over += moves.len() as u64;
         for (id, to) in moves {
             self.step(id, Input::Transfer { to });
         }

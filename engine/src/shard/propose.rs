@@ -14,6 +14,7 @@ use core::time::Duration;
 
 use super::{
     Caller, Outbox, Shard, Stopped,
+    counts::Family,
     group::{Gathered, Offered, Reading, Waiting},
     owed::Asked,
 };
@@ -38,7 +39,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Request { session, level, staleness_ms, op, .. } = request;
         let bytes = op.bytes() as u64;
         let (sequence, group) = (session.sequence, None);
-        let mut asked = Asked { caller, sequence, level, group, bytes, until };
+        let family = Family::of(&op);
+        let mut asked = Asked { caller, sequence, level, family, group, bytes, at, until };
         if !self.owed.take(&asked) && !planted!("shard_requests_have_no_end") {
             mark!("shard_too_much_is_asked");
             return self.refuse(asked, Refusal::Overloaded);
@@ -131,6 +133,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             // The node ends now, and its callers know that they have no answer.
             return;
         }
+        self.counts.answered(&asked, &outcome, self.lately);
         let told = Told { level: asked.level.max(told.level), ..told };
         let response = Response { sequence: asked.sequence, told, outcome };
         self.outbox.respond(asked.caller, response);
@@ -197,6 +200,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = groups.get_mut(&id) else { return };
         let (first, taken) = proposed
             .map_or((raft::EntryId::default(), 0), |proposed| (proposed.first, proposed.taken));
+        self.counts.proposed += taken as u64;
         let whole: usize = sizes[..taken].iter().map(|size| *size as usize).sum();
         let mut buffer = BytesMut::with_capacity(whole);
         let mut index = first.index;

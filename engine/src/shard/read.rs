@@ -70,7 +70,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) async fn answer_reads(&mut self) {
         for id in core::mem::take(&mut self.readable) {
             while let Some(reading) = self.next_readable(id) {
-                match self.serve(id, &reading).await {
+                let served = self.serve(id, &reading).await;
+                // The disk may have been asked.
+                self.lately = self.now();
+                match served {
                     Ok(Some((told, outcome))) => self.answer(reading.asked, told, outcome),
                     Ok(None) => self.await_time(id, reading),
                     Err(why) => self.read_met_damage(id, reading, why).await,

@@ -145,6 +145,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let nanos = report.bytes.saturating_mul(1_000_000_000) / rate;
         self.scrubbing.is_reading = false;
         self.scrubbing.next = self.now() + Duration::from_nanos(nanos);
+        self.counts.scrubbed_bytes += report.bytes;
+        self.counts.damage_scrubbed += report.damages.len() as u64;
         for finding in report.findings() {
             tracing::error!(%finding, "reading everything found damage");
         }

@@ -260,9 +260,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if look == Look::Everything {
             self.check();
         }
-        let (now, most) = inbox.level();
-        let sizes = Sizes { inbox: Size::of(now, most), ..self.sizes() };
+        let sizes = self.sizes_with(inbox);
         self.outbox.saw_sizes(&sizes);
+    }
+
+    /// What it holds, with what has arrived.
+    pub(super) fn sizes_with(&self, inbox: &Receiver<Inbound>) -> Sizes {
+        let (now, most) = inbox.level();
+        Sizes { inbox: Size::of(now, most), ..self.sizes() }
     }
 
     /// What it holds. A walk over the groups.

@@ -242,6 +242,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let sending = self.rng.next_u64();
         let snapshot = SnapshotId { group: id, from, to, at: checkpoint.at, sending };
         tracing::info!(group = %id, %to, at = %checkpoint.at, "sending a snapshot");
+        self.counts.snapshots_begun += 1;
         let header = checkpoint::encode(&checkpoint);
         let (acks, answers) = queue(limits::SHARD_SNAPSHOT_NEWS_MAX);
         let (rt, view, news) = (self.rt.clone(), self.view(id), self.snapshots.news.0.clone());
@@ -573,6 +574,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let at = checkpoint.at;
         if group.raft.applied() < at.index {
             mark!("shard_snapshot_installed");
+            self.counts.snapshots_installed += 1;
             tracing::info!(group = %id, %at, keys = tree.len(), "a snapshot is installed");
             let mut index = group.raft.applied().next();
             while let Some(slot) = group.window.slot(index).filter(|_| index <= at.index) {

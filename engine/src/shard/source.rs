@@ -249,6 +249,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if self.snapshots.sending.get(&key).is_none_or(|sending| sending.id != id) {
             return;
         }
+        self.counts.snapshots_sent += u64::from(arrived);
         let ended = if arrived && planted!("shard_sent_snapshot_is_kept") {
             None
         } else {

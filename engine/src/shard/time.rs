@@ -30,6 +30,7 @@
 //! Not here: what expires (`store`, `value`), leases, which go by the monotonic clock (`raft`).
 
 use alloc::collections::BTreeMap;
+use core::time::Duration;
 
 use super::{
     Outbox, Shard,
@@ -43,6 +44,9 @@ use crate::{
     runtime::{Clock, Runtime},
     types::{GroupId, Index, NodeId, Stamp, Term},
 };
+
+/// What was heard longer ago says nothing of how a clock is now.
+const HEARD_LATELY: Duration = Duration::from_secs(60);
 
 /// What is known of clocks.
 #[derive(Debug)]
@@ -73,13 +77,18 @@ impl Clocks {
         if told_ms.abs_diff(foreseen) <= SHARD_WALL_OFF_MS_MAX { told_ms } else { foreseen }
     }
 
-    /// Looks at the own clock. What has stayed for long enough is believed.
-    fn look(&mut self, told_ms: u64, now: Moment) {
+    /// Whether it has leapt and is not believed.
+    pub(super) const fn is_doubted(&self) -> bool {
+        self.doubted.is_some()
+    }
+
+    /// Looks at the own clock. What has stayed for long enough is believed. Whether it has leapt.
+    fn look(&mut self, told_ms: u64, now: Moment) -> bool {
         let off = i128::from(told_ms) - i128::from(later(self.since, now));
         let near = |off: i128| off.unsigned_abs() <= u128::from(SHARD_WALL_OFF_MS_MAX);
         if near(off) {
             self.doubted = None;
-            return;
+            return false;
         }
         mark!("shard_wall_clock_not_believed");
         match self.doubted {
@@ -88,10 +97,12 @@ impl Clocks {
                     tracing::warn!(off_ms = off as i64, "the wall clock is believed again");
                     (self.since, self.doubted) = ((told_ms, now), None);
                 }
+                false
             }
             _ => {
                 tracing::warn!(off_ms = off as i64, "the wall clock has leapt: not believed yet");
                 self.doubted = Some((now, off));
+                true
             }
         }
     }
@@ -130,7 +141,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let now = self.now();
         if now >= self.clocks.looks_at {
             self.clocks.looks_at = now + self.options.raft.heartbeat;
-            self.clocks.look(self.rt.clock().wall().0, now);
+            let leapt = self.clocks.look(self.rt.clock().wall().0, now);
+            self.counts.clock_leaps += u64::from(leapt);
         }
     }
 
@@ -138,6 +150,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64) {
         let now = self.now();
         self.clocks.heard.insert(from, (wall_ms, now));
+    }
+
+    /// How much further than this node's the clocks of others are that it has heard of lately.
+    pub(super) fn clocks_ahead_ms(&self) -> BTreeMap<NodeId, i64> {
+        let (own, now) = (self.wall_ms(), self.now());
+        let lately = |(_, (_, at)): &(&NodeId, &(u64, Moment))| now < *at + HEARD_LATELY;
+        let heard = self.clocks.heard.iter().filter(lately);
+        heard.map(|(node, then)| (*node, later(*then, now).wrapping_sub(own) as i64)).collect()
     }
 
     /// What the clocks of a majority of the group's voters have reached; `None` when too few are
@@ -225,6 +245,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let first = first.map(|proposed| (proposed.first.term, proposed.first.index));
         if let (Some((term, index)), Some(group)) = (first, self.groups.get_mut(&id)) {
             mark!("shard_clock_entry");
+            self.counts.clock_entries += 1;
             let stamp = group.next_stamp(time_ms, now);
             let mut buffer = bytes::BytesMut::with_capacity(bytes);
             encode(&mut buffer, Place { group: id, term, index, stamp }, &body);

@@ -417,6 +417,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             self.settling.wrote(id, index, extent);
             if let Some(old) = group.mended.remove(&index) {
+                self.counts.entries_mended += 1;
                 // Applying may have stopped before it.
                 self.committed.insert(id);
                 self.point_at_mended(id, index, extent, old);
