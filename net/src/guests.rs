@@ -12,12 +12,15 @@ use trilith_engine::{
     runtime::{Listener, Receiver, Runtime, Sender, Task, queue},
 };
 
+use crate::meters::{Metered, Place, PortMeter};
+
 /// The tasks of one listener's connections. Dropping them ends them.
 pub(crate) struct Guests<R: Runtime> {
     runtime: R,
     max: usize,
     next: u64,
     tasks: BTreeMap<u64, <R::Task as Task>::Handle>,
+    place: Place,
     left: Sender<u64>,
     leaving: Receiver<u64>,
 }
@@ -25,39 +28,48 @@ pub(crate) struct Guests<R: Runtime> {
 /// Says that a task has ended.
 struct Leaving {
     number: u64,
+    place: Place,
     left: Sender<u64>,
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
+        self.place.0.port(self.place.1).ended.add(1);
         // There is room for every number that can be under way; closed: nobody counts any more.
         let _counted = self.left.push(self.number);
     }
 }
 
 impl<R: Runtime> Guests<R> {
-    /// Room for so many.
-    pub(crate) fn new(runtime: R, max: usize) -> Self {
+    /// Room for so many, counted there.
+    pub(crate) fn new(runtime: R, max: usize, place: Place) -> Self {
         let (left, leaving) = queue(max);
-        Self { runtime, max, next: 0, tasks: BTreeMap::new(), left, leaving }
+        Self { runtime, max, next: 0, tasks: BTreeMap::new(), place, left, leaving }
+    }
+
+    fn port(&self) -> &PortMeter {
+        self.place.0.port(self.place.1)
     }
 
     /// The next one, as soon as there is a place for it.
     pub(crate) async fn accept<L: Listener>(
         &mut self,
         listener: &mut L,
-    ) -> (L::Stream, SocketAddr) {
+    ) -> (Metered<L::Stream>, SocketAddr) {
         loop {
             while let Some(number) = self.leaving.pop() {
                 self.tasks.remove(&number);
             }
             if self.tasks.len() >= self.max {
                 mark!("guests: a listener was full");
+                self.port().full.add(1);
                 self.one_leaves().await;
                 continue;
             }
             match listener.accept().await {
-                Ok(accepted) => return accepted,
+                Ok((stream, from)) => {
+                    return (Metered::new(stream, self.place.clone()), from);
+                }
                 // The listener has paused where it had to; the next call may succeed.
                 Err(why) => tracing::warn!(%why, "a connection could not be accepted"),
             }
@@ -70,7 +82,9 @@ impl<R: Runtime> Guests<R> {
         name: &'static str,
         visit: impl Future<Output = ()> + Send + 'static,
     ) {
-        let leaving = Leaving { number: self.next, left: self.left.clone() };
+        self.port().accepted.add(1);
+        let place = self.place.clone();
+        let leaving = Leaving { number: self.next, place, left: self.left.clone() };
         let task = self.runtime.task().spawn(name, async move {
             let _leaving = leaving;
             visit.await;

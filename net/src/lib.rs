@@ -3,6 +3,7 @@
 //! - `frame`: how a stream of bytes is cut into things that were said.
 //! - `guests`: the connections that others have opened, up to so many; `ending`: how they end;
 //!   `facts`: what they are told of the node.
+//! - `meters`: what is counted of them; `metrics`: everything that is told of a node.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
 //! - `resp`: the Redis protocol.
@@ -21,6 +22,8 @@ pub mod frame;
 mod guests;
 pub mod http;
 pub mod limits;
+pub mod meters;
+pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod resp;

@@ -210,6 +210,10 @@ pub const HTTP_BYTES_FREE: usize = 64 << 10;
 /// Connections of HTTP clients to a node.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 
+/// How long a shard has to show itself when somebody looks; then it is shown as it was. Monitoring
+/// systems give up after some seconds.
+pub const METRICS_WITHIN: Duration = Duration::from_secs(1);
+
 /// How long an HTTP connection may say nothing between two requests; longer than load balancers
 /// keep one.
 pub const HTTP_SILENCE: Duration = Duration::from_secs(75);

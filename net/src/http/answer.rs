@@ -28,6 +28,7 @@ pub struct Answer {
 pub const BYTES: &str = "application/octet-stream";
 const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 impl Answer {
@@ -41,6 +42,12 @@ impl Answer {
     #[must_use]
     pub fn text(status: u16, text: String) -> Self {
         Self::of(status, TEXT, text.into())
+    }
+
+    /// With a body for monitoring systems.
+    #[must_use]
+    pub fn metrics(text: String) -> Self {
+        Self::of(200, METRICS, text.into())
     }
 
     /// With a body for programs.

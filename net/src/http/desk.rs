@@ -34,7 +34,7 @@ use trilith_engine::{
         Transaction,
     },
     planted,
-    runtime::{Clock, Instant, Runtime},
+    runtime::{Clock, Instant, Runtime, WallTime},
     store::slots::{group_of, slot_of},
     types::{GroupId, Version},
 };
@@ -52,6 +52,8 @@ use crate::{
     client::{Client, Wish},
     facts::Facts,
     limits::{HTTP_ARRIVES_WITHIN, HTTP_BODY_BYTES_MAX, HTTP_PAGE_BYTES},
+    meters::Meters,
+    metrics::{self, Seen, Source},
 };
 
 /// How long `/readyz` waits for all groups.
@@ -75,7 +77,9 @@ pub struct Desk<R: Runtime> {
     /// Whether the node has been told to end.
     ends: Arc<AtomicBool>,
     began: Instant,
+    began_at: WallTime,
     requests: AtomicU64,
+    source: Source,
 }
 
 /// How a node is.
@@ -133,17 +137,36 @@ struct Merged {
 impl<R: Runtime> Desk<R> {
     /// Over these clients, of a cluster whose slots are split over so many groups.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         runtime: R,
         lanes: Arc<[Client<R>]>,
         (groups, is_cluster): (u16, bool),
         (facts, names): (Facts, Vec<String>),
         within: Duration,
         ends: Arc<AtomicBool>,
+        source: Source,
     ) -> Self {
-        let (began, requests) = (runtime.clock().now(), AtomicU64::new(0));
-        let usual = Wish::strong(within);
-        Self { runtime, lanes, groups, is_cluster, facts, names, usual, ends, began, requests }
+        let (began, began_at) = (runtime.clock().now(), runtime.clock().wall());
+        let (requests, usual) = (AtomicU64::new(0), Wish::strong(within));
+        Self {
+            runtime,
+            lanes,
+            groups,
+            is_cluster,
+            facts,
+            names,
+            usual,
+            ends,
+            began,
+            began_at,
+            requests,
+            source,
+        }
+    }
+
+    /// What is counted.
+    pub(super) fn meters(&self) -> &Arc<Meters> {
+        self.source.meters()
     }
 
     pub(super) const fn runtime(&self) -> &R {
@@ -168,11 +191,14 @@ impl<R: Runtime> Desk<R> {
     ) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let asked = guard::may(request, &self.names).and_then(|()| route(request, self.usual));
+        let began = self.now();
         let done = match asked {
             Ok(route) => self.perform(connection, route, room).await,
             Err(problem) => Err(problem),
         };
-        done.unwrap_or_else(|problem| problem.answer())
+        let answer = done.unwrap_or_else(|problem| problem.answer());
+        self.meters().answered(answer.status, self.now().since(began));
+        answer
     }
 
     async fn perform(
@@ -185,6 +211,7 @@ impl<R: Runtime> Desk<R> {
             Route::Live => Ok(Answer::text(200, "ok\n".to_owned())),
             Route::Ready { is_verbose } => self.ready(connection, is_verbose).await,
             Route::Status => Ok(Answer::json(200, &self.status())),
+            Route::Metrics => Ok(self.metrics().await),
             Route::OpenApi => Ok(Answer::json_text(OPENAPI)),
             Route::List(list) => self.list(connection, &list).await,
             Route::Get { key, wish, as_json, known } => {
@@ -216,6 +243,14 @@ impl<R: Runtime> Desk<R> {
             uptime_seconds: self.now().since(self.began).as_secs(),
             http_requests: self.requests.load(Ordering::Relaxed),
         }
+    }
+
+    /// Everything that there is to be measured.
+    async fn metrics(&self) -> Answer {
+        let seen = self.source.look(&self.runtime).await;
+        let Facts { version, node, .. } = self.facts;
+        let (began, uptime) = (self.began_at, self.now().since(self.began));
+        Answer::metrics(metrics::page(&Seen { version, node, began, uptime, ..seen }))
     }
 
     fn groups(&self) -> impl Iterator<Item = GroupId> + use<R> {

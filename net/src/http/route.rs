@@ -24,6 +24,7 @@ use crate::{client::Wish, limits::HTTP_PAGE_KEYS_MAX};
 enum Place {
     Live,
     Ready,
+    Metrics,
     Status,
     OpenApi,
     Keys,
@@ -35,6 +36,7 @@ enum Place {
 const TABLE: &[(&str, Place, &[Method])] = &[
     ("/livez", Place::Live, &[Method::Get, Method::Head]),
     ("/readyz", Place::Ready, &[Method::Get, Method::Head]),
+    ("/metrics", Place::Metrics, &[Method::Get, Method::Head]),
     ("/v1/status", Place::Status, &[Method::Get, Method::Head]),
     ("/v1/openapi.json", Place::OpenApi, &[Method::Get, Method::Head]),
     ("/v1/kv/{keyspace}", Place::Keys, &[Method::Get, Method::Head]),
@@ -59,6 +61,8 @@ pub enum Route {
         /// Also what was looked at.
         is_verbose: bool,
     },
+    /// Everything that is measured of it.
+    Metrics,
     /// How the node is.
     Status,
     /// What can be asked.
@@ -155,6 +159,7 @@ pub fn route(request: &Request, wish: Wish) -> Result<Route, Problem> {
     let route = match place {
         Place::Live => Route::Live,
         Place::Ready => Route::Ready { is_verbose: query.flag("verbose")? },
+        Place::Metrics => Route::Metrics,
         Place::Status => Route::Status,
         Place::OpenApi => Route::OpenApi,
         Place::Batch => Route::Batch(request.body.clone()),

@@ -36,6 +36,7 @@ use crate::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
         HTTP_ARRIVES_WITHIN, HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
     },
+    meters::Which,
     peer::stream::{part, write_all},
 };
 
@@ -92,7 +93,8 @@ impl<R: Runtime> Port<R> {
 
 /// Accepts connections until the port ends, and waits for those that are there.
 async fn listen<R: Runtime, L: Listener>(house: Arc<House<R>>, mut listener: L) {
-    let mut guests = Guests::new(house.desk.runtime().clone(), HTTP_CONNECTIONS_MAX);
+    let place = (Arc::clone(house.desk.meters()), Which::Http);
+    let mut guests = Guests::new(house.desk.runtime().clone(), HTTP_CONNECTIONS_MAX, place);
     let mut number = 0;
     while let Either::Right((stream, _)) =
         race(house.ending.ends(0), guests.accept(&mut listener)).await
@@ -164,6 +166,7 @@ impl<R: Runtime> Visit<R> {
                 Ok(Cut::More) => self.more(&mut talk, &mut reader, &mut piece).await,
                 Err(broken) => {
                     mark!("http: a connection sent what is no request");
+                    self.house.desk.meters().http.refused.add(1);
                     Next::Over(Some(Problem::broken(broken).answer()))
                 }
             };

@@ -54,6 +54,7 @@ use crate::{
     facts::Facts,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
+    metrics::Source,
     peer::{LinkOptions, Links, Setup, hello::Identity},
     resp::{
         front::{Front, Mood},
@@ -272,14 +273,16 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let setup = Setup { own: identity, members: cluster.members().to_vec(), options: links };
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());
-        let post = links.post();
+        let (post, view) = (links.post(), links.view());
         shard.outbox_mut().links = Some(links);
         let (mut guests, ends) = (Guests { resp: None, http: None }, Arc::default());
         if doors.iter().any(Option::is_some) {
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
             let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));
-            guests = Guests::welcome(rt, doors, shared, (identity, post), (within, names), told);
+            let source = Source::new(into.clone(), view, Arc::clone(&post));
+            let own = (identity, post, source);
+            guests = Guests::welcome(rt, doors, shared, own, (within, names), told);
         }
         Ok(Self { shard, inbox, into, identity, listens, guests, report, ends })
     }
@@ -357,7 +360,7 @@ impl<R: Runtime> Guests<R> {
         rt: &R,
         [resp, http]: [Option<L>; 2],
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
-        (identity, post): (Identity, Arc<Post>),
+        (identity, post, source): (Identity, Arc<Post>, Source),
         (within, names): (Duration, Vec<String>),
         ends: Arc<AtomicBool>,
     ) -> Self {
@@ -365,12 +368,13 @@ impl<R: Runtime> Guests<R> {
         let resp = resp.map(|door| {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
             let facts = Facts::new(identity, door.local());
-            serve::Port::open(Hub::new(rt.clone(), front, post, within, facts), door)
+            let meters = Arc::clone(source.meters());
+            serve::Port::open(Hub::new(rt.clone(), front, post, meters, within, facts), door)
         });
         let http = http.map(|door| {
             let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
-            let desk =
-                Desk::new(rt.clone(), Arc::clone(lanes), shape, (facts, names), within, ends);
+            let (lanes, facts) = (Arc::clone(lanes), (facts, names));
+            let desk = Desk::new(rt.clone(), lanes, shape, facts, within, ends, source);
             http::serve::Port::open(desk, door)
         });
         Self { resp, http }

@@ -34,6 +34,7 @@ use crate::{
     frame::{self, HEADER_BYTES, Kind},
     guests::Guests,
     limits::{CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX, PEER_READ_BYTES},
+    meters::Which,
 };
 
 /// Accepts connections until the listener's task is dropped, and they with it.
@@ -42,7 +43,8 @@ pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + '
     hall: Arc<Hall<Q>>,
     mut listener: L,
 ) {
-    let mut guests = Guests::new(runtime.clone(), CONNECTIONS_MAX);
+    let place = (Arc::clone(&hall.meters), Which::Peer);
+    let mut guests = Guests::new(runtime.clone(), CONNECTIONS_MAX, place);
     let mut tokens = runtime.rng("tokens");
     loop {
         let (stream, _from) = guests.accept(&mut listener).await;
@@ -92,6 +94,7 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
             | Trouble::Replaced
             | Trouble::NodeGone => return,
         };
+        self.hall.meters.peer.refused.add(1);
         dismiss(clock, within, &mut inlet, &mut writer, refusal).await;
     }
 

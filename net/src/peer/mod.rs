@@ -44,7 +44,7 @@ use trilith_engine::{
     types::{NodeId, Size, Uuid},
 };
 
-use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX, resp::post::Post};
+use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX, meters::Meters, resp::post::Post};
 use accept::accept;
 use callers::Callers;
 use hello::{Identity, Refusal};
@@ -206,6 +206,8 @@ pub struct LinkStatus {
     pub waiting_bytes: usize,
     /// How many packets were dropped before they reached a connection.
     pub dropped: u64,
+    /// How many bytes connections took.
+    pub taken_bytes: u64,
     /// Why there is no connection.
     pub trouble: Option<Trouble>,
 }
@@ -234,6 +236,7 @@ struct Hall<Q> {
     callers: Arc<Callers>,
     pulse: Arc<Pulse>,
     post: Arc<Post>,
+    meters: Arc<Meters>,
     into: Sender<Q>,
 }
 
@@ -288,11 +291,39 @@ impl<Q: From<Incoming>> Hall<Q> {
     }
 }
 
-/// The links of a node to all others. Dropping them ends all connections.
-pub struct Links<R: Runtime> {
+/// What there is to be seen of a node's links, for who does not hold them.
+#[derive(Clone)]
+pub(crate) struct View {
     /// In order of the nodes.
     outboxes: Vec<(NodeId, Arc<Outbox>)>,
     callers: Arc<Callers>,
+    meters: Arc<Meters>,
+}
+
+impl View {
+    /// What the links hold.
+    pub(crate) fn sizes(&self) -> Sizes {
+        let mut sizes = self.callers.sizes();
+        for (_, outbox) in &self.outboxes {
+            sizes.outbox_bytes = sizes.outbox_bytes.fuller(outbox.size());
+        }
+        sizes
+    }
+
+    /// How each is.
+    pub(crate) fn statuses(&self) -> Vec<(NodeId, LinkStatus)> {
+        self.outboxes.iter().map(|(node, outbox)| (*node, outbox.status())).collect()
+    }
+
+    /// What is counted at the ports.
+    pub(crate) fn meters(&self) -> Arc<Meters> {
+        Arc::clone(&self.meters)
+    }
+}
+
+/// The links of a node to all others. Dropping them ends all connections.
+pub struct Links<R: Runtime> {
+    view: View,
     pulse: Arc<Pulse>,
     post: Arc<Post>,
     _tasks: Vec<<R::Task as Task>::Handle>,
@@ -323,7 +354,7 @@ impl<R: Runtime> Links<R> {
             })
             .unzip();
         let (callers, pulse) = (Arc::<Callers>::default(), Arc::<Pulse>::default());
-        let post = Arc::<Post>::default();
+        let (post, meters) = (Arc::<Post>::default(), Arc::<Meters>::default());
         let hall = Arc::new(Hall {
             own,
             members: members.into_iter().map(|(node, _)| node).collect(),
@@ -333,6 +364,7 @@ impl<R: Runtime> Links<R> {
             callers: Arc::clone(&callers),
             pulse: Arc::clone(&pulse),
             post: Arc::clone(&post),
+            meters: Arc::clone(&meters),
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());
@@ -344,7 +376,7 @@ impl<R: Runtime> Links<R> {
             tasks.push(runtime.task().spawn("link", link.run()));
         }
         tasks.push(runtime.task().spawn("accept", accept(runtime.clone(), hall, listener)));
-        Self { outboxes, callers, pulse, post, _tasks: tasks }
+        Self { view: View { outboxes, callers, meters }, pulse, post, _tasks: tasks }
     }
 
     /// Sends at once or drops: never waits. Answers whether a link took it; it may be lost all the
@@ -356,7 +388,7 @@ impl<R: Runtime> Links<R> {
     /// Answers a client's request, at once. Answers whether the client is still there; when it is
     /// not, it asks again elsewhere.
     pub fn answer(&self, caller: Caller, response: &Response) -> bool {
-        self.callers.answer(caller, response)
+        self.view.callers.answer(caller, response)
     }
 
     /// The node begins to work at something. While it works at one thing for too long the links do not
@@ -373,11 +405,12 @@ impl<R: Runtime> Links<R> {
     /// What they hold.
     #[must_use]
     pub fn sizes(&self) -> Sizes {
-        let mut sizes = self.callers.sizes();
-        for (_, outbox) in &self.outboxes {
-            sizes.outbox_bytes = sizes.outbox_bytes.fuller(outbox.size());
-        }
-        sizes
+        self.view.sizes()
+    }
+
+    /// What there is to be seen of them.
+    pub(crate) fn view(&self) -> View {
+        self.view.clone()
     }
 
     /// Whoever subscribes here hears what the other nodes publish.
@@ -393,7 +426,8 @@ impl<R: Runtime> Links<R> {
     }
 
     fn outbox(&self, node: NodeId) -> Option<&Outbox> {
-        let at = self.outboxes.binary_search_by_key(&node, |(node, _)| *node).ok()?;
-        self.outboxes.get(at).map(|(_, outbox)| &**outbox)
+        let outboxes = &self.view.outboxes;
+        let at = outboxes.binary_search_by_key(&node, |(node, _)| *node).ok()?;
+        outboxes.get(at).map(|(_, outbox)| &**outbox)
     }
 }

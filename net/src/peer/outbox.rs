@@ -148,6 +148,7 @@ impl Outbox {
                 return Poll::Pending;
             }
             let spare = spare.take().unwrap_or_default();
+            state.status.taken_bytes += state.frames.len() as u64;
             Poll::Ready(std::mem::replace(&mut state.frames, spare))
         })
         .await
@@ -238,7 +239,7 @@ mod tests {
         // 300 bytes each.
         assert_eq!(outbox.status().waiting_bytes, 900);
         assert_eq!(taken(&outbox), [4, 5, 6]);
-        assert_eq!(outbox.status().dropped, 3);
+        assert_eq!((outbox.status().dropped, outbox.status().taken_bytes), (3, 900));
         assert!(taken(&outbox).is_empty());
     }
 

@@ -15,7 +15,7 @@ use std::{
 use trilith_engine::runtime::{Clock, Instant, Rng, Runtime};
 
 use super::{cursors::Cursors, front::Front, guest::Guest, post::Post, slow::Slow};
-use crate::{ending::Ending, facts::Facts};
+use crate::{ending::Ending, facts::Facts, meters::Meters};
 
 /// The version of Redis that clients are to take us for, whose commands and errors we have: they
 /// look at it to know what is there.
@@ -35,6 +35,7 @@ pub struct Hub<R: Runtime> {
     ending: Ending,
     guests: Mutex<BTreeMap<u64, Guest>>,
     post: Arc<Post>,
+    meters: Arc<Meters>,
     cursors: Mutex<Cursors>,
     slow: Mutex<Slow>,
     luck: Mutex<R::Rng>,
@@ -51,6 +52,7 @@ impl<R: Runtime> Hub<R> {
         runtime: R,
         front: Front<R>,
         post: Arc<Post>,
+        meters: Arc<Meters>,
         within: Duration,
         facts: Facts,
     ) -> Self {
@@ -67,6 +69,7 @@ impl<R: Runtime> Hub<R> {
             ending: Ending::default(),
             guests: Mutex::default(),
             post,
+            meters,
             cursors: Mutex::default(),
             slow: Mutex::default(),
             luck: Mutex::new(runtime.rng("resp")),
@@ -96,6 +99,11 @@ impl<R: Runtime> Hub<R> {
     /// Who has subscribed to what.
     pub(super) fn post(&self) -> &Post {
         &self.post
+    }
+
+    /// What is counted.
+    pub(super) const fn meters(&self) -> &Arc<Meters> {
+        &self.meters
     }
 
     /// Where SCANs go on.
@@ -149,6 +157,7 @@ impl<R: Runtime> Hub<R> {
     }
 
     pub(super) fn count(&self, commands: u64) {
+        self.meters.commands.add(commands);
         self.commands.fetch_add(commands, Ordering::Relaxed);
     }
 

@@ -106,12 +106,14 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn put(&mut self, letter: Letter) {
+    fn put(&mut self, letter: Letter, meter: &mut PostMeter) {
         self.bytes += cost(&letter);
         if self.is_full || self.bytes > POST_SHELF_BYTES {
             mark!("resp: a subscriber did not read");
+            meter.overflows += u64::from(!self.is_full);
             self.is_full = true;
         } else {
+            meter.delivered += 1;
             self.waiting.push_back(letter);
         }
         self.waker.take().into_iter().for_each(Waker::wake);
@@ -129,23 +131,35 @@ fn cost(letter: &Letter) -> usize {
 /// Names, and who has subscribed to each.
 type Names = BTreeMap<Bytes, BTreeSet<u64>>;
 
+/// What a post has seen in this life, and who there is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PostMeter {
+    /// Connections that have subscribed to something.
+    pub subscribers: usize,
+    /// Messages that were put before subscribers.
+    pub delivered: u64,
+    /// Subscribers who did not read until nothing more could be put there.
+    pub overflows: u64,
+}
+
 #[derive(Debug, Default)]
 struct Known {
     rooms: BTreeMap<Room, Names>,
     shelves: BTreeMap<u64, Shelf>,
+    meter: PostMeter,
 }
 
 impl Known {
     /// Gives a message to some. How many of them there are.
     fn put<'a>(
-        shelves: &mut BTreeMap<u64, Shelf>,
+        (shelves, meter): (&mut BTreeMap<u64, Shelf>, &mut PostMeter),
         numbers: impl Iterator<Item = &'a u64>,
         letter: &Letter,
     ) -> usize {
         let mut heard = 0;
         for number in numbers {
             if let Some(of) = shelves.get_mut(number) {
-                of.put(letter.clone());
+                of.put(letter.clone(), meter);
                 heard += 1;
             }
         }
@@ -187,29 +201,37 @@ impl Post {
     /// To those who have subscribed to the channel by its name.
     fn deliver_named(&self, message: &Message) -> usize {
         let mut known = self.lock();
-        let Known { rooms, shelves } = &mut *known;
+        let Known { rooms, shelves, meter } = &mut *known;
         let Message { is_sharded, channel, text } = message;
         let room = if *is_sharded { Room::Shard } else { Room::Channel };
         let named = rooms.get(&room).and_then(|names| names.get(channel));
         let (channel, text) = (channel.clone(), text.clone());
         let letter = Letter { room, pattern: None, channel, text };
-        Known::put(shelves, named.into_iter().flatten(), &letter)
+        Known::put((shelves, meter), named.into_iter().flatten(), &letter)
     }
 
     /// To those who have subscribed to some of the patterns. Whether that was all of them.
     fn deliver_some(&self, message: &Message, place: &mut Place, heard: &mut usize) -> bool {
         let mut known = self.lock();
-        let Known { rooms, shelves } = &mut *known;
+        let Known { rooms, shelves, meter } = &mut *known;
         let Some(names) = rooms.get(&Room::Pattern) else { return true };
         look(names, place, |(pattern, numbers), begun, steps| {
             if begun.goes_on(pattern, &message.channel, steps)? {
                 let (room, pattern) = (Room::Pattern, Some(pattern.clone()));
                 let (channel, text) = (message.channel.clone(), message.text.clone());
                 let letter = Letter { room, pattern, channel, text };
-                *heard += Known::put(shelves, numbers.iter(), &letter);
+                *heard += Known::put((&mut *shelves, &mut *meter), numbers.iter(), &letter);
             }
             Some(())
         })
+    }
+
+    /// What it has seen, and who there is.
+    #[must_use]
+    pub fn meter(&self) -> PostMeter {
+        let known = self.lock();
+        let has_any = |shelf: &&Shelf| shelf.names.values().any(|names| !names.is_empty());
+        PostMeter { subscribers: known.shelves.values().filter(has_any).count(), ..known.meter }
     }
 
     /// A connection subscribes.
@@ -225,7 +247,7 @@ impl Post {
     /// It does not want it any more.
     pub(super) fn leave(&self, number: u64, room: Room, name: &[u8]) {
         let mut known = self.lock();
-        let Known { rooms, shelves } = &mut *known;
+        let Known { rooms, shelves, .. } = &mut *known;
         if let Some(of) = shelves.get_mut(&number)
             && of.names.get_mut(&room).is_some_and(|names| names.remove(name))
         {
@@ -237,7 +259,7 @@ impl Post {
     /// It is gone, or wants nothing more.
     pub(super) fn leave_all(&self, number: u64) {
         let mut known = self.lock();
-        let Known { rooms, shelves } = &mut *known;
+        let Known { rooms, shelves, .. } = &mut *known;
         for (room, names) in shelves.remove(&number).map(|of| of.names).unwrap_or_default() {
             names.iter().for_each(|name| forget(rooms, room, name, number));
         }
@@ -469,6 +491,11 @@ mod tests {
         // There is room for that one again, and for no more than that.
         (0..3).for_each(|_| _ = deliver(&post, &message));
         assert_eq!(post.take(1), Err(Full));
+        let (subscribers, delivered) = (1, fits as u64 + 1);
+        let meter = PostMeter { subscribers, delivered, overflows: 1 };
+        assert_eq!(post.meter(), meter, "who is let go is let go once");
+        post.leave_all(1);
+        assert_eq!(post.meter(), PostMeter { subscribers: 0, ..meter });
     }
 
     #[test]

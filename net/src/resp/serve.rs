@@ -34,6 +34,7 @@ use super::{
     post::Full,
     reply::Answer,
     request::{Broken, Cutter, Words},
+    scratch::Said,
     session::{Session, Step},
     slow::Asked,
 };
@@ -43,6 +44,7 @@ use crate::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
         RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE,
     },
+    meters::Which,
     peer::stream::{part, write_all},
 };
 
@@ -81,7 +83,8 @@ impl<R: Runtime> Port<R> {
 
 /// Accepts connections until the port ends, and waits for those that are there.
 async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
-    let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX);
+    let place = (Arc::clone(hub.meters()), Which::Resp);
+    let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX, place);
     while let Either::Right((stream, from)) =
         race(hub.ending().ends(0), guests.accept(&mut listener)).await
     {
@@ -117,11 +120,13 @@ impl<R: Runtime> Visit<R> {
                 Ok(_) => {}
                 Err(Over::Broken(broken)) => {
                     mark!("resp: a connection sent what is no request");
+                    self.hub.meters().resp.refused.add(1);
                     Answer::new(&mut out, session.protocol).error(&format!("ERR {broken}"));
                     session.ends = true;
                 }
                 Err(Over::Web) => {
                     mark!("resp: a web page came to the port");
+                    self.hub.meters().resp.refused.add(1);
                     let who = session.from;
                     tracing::warn!(%who, "a web page spoke HTTP at the Redis port; it was let go");
                     return;
@@ -238,6 +243,7 @@ impl<R: Runtime> Visit<R> {
             if are_writes {
                 session.wrote(&said);
             }
+            self.hub.meters().command_errors.add(u64::from(matches!(said, Said::Error(_))));
             if !session.skips() && session.hears() {
                 said.write(&mut Answer::new(out, session.protocol));
             }
@@ -275,6 +281,8 @@ impl<R: Runtime> Visit<R> {
             Step::Say(said) => said.write(&mut Answer::new(out, session.protocol)),
             Step::Leave => {}
         }
+        // What is answered one by one may come from anywhere; an error begins so in every protocol.
+        self.hub.meters().command_errors.add(u64::from(out.get(before) == Some(&b'-')));
         if skips || !session.hears() {
             out.truncate(before);
         }
@@ -287,6 +295,7 @@ impl<R: Runtime> Visit<R> {
     /// A command was answered, and perhaps more with it.
     fn saw(&self, session: &Session, began: Instant, words: &Words, more: usize) {
         let took = self.now().since(began);
+        self.hub.meters().commands_took.note(took);
         let WallTime(ms) = self.hub.runtime().clock().wall();
         let asked = Asked { words, more, from: session.from, name: session.name() };
         self.hub.slow().saw(ms / 1000, took, asked);

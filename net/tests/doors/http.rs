@@ -19,6 +19,98 @@ fn ask(node: &Alone, head: &str, body: &[u8]) -> (String, TcpStream) {
     (String::from_utf8_lossy(&status[9..]).into_owned(), stream)
 }
 
+/// The whole answer to a request without a body.
+fn get(node: &Alone, target: &str) -> String {
+    let mut stream = TcpStream::connect(node.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let head = format!("GET {target} HTTP/1.1\r\nConnection: close\r\n\r\n");
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut told = String::new();
+    stream.read_to_string(&mut told).unwrap();
+    told
+}
+
+/// What a sample of a text of metrics says, a whole number.
+#[track_caller]
+fn sample(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let line = line.unwrap_or_else(|| panic!("there is no {name} in\n{text}"));
+    line.split('.').next().and_then(|whole| whole.parse().ok()).unwrap()
+}
+
+#[test]
+fn what_is_done_is_measured() {
+    let node = Alone::start();
+    // A group of one leads when its first entry is on the disk.
+    assert_eq!(ask(&node, "PUT /v1/kv/default/first", b"1").0, "200");
+    let before = get(&node, "/metrics");
+    assert!(before.starts_with("HTTP/1.1 200 "), "{before}");
+    assert!(before.contains("content-type: text/plain; version=0.0.4"), "{before}");
+    let mut redis = TcpStream::connect(node.resp).unwrap();
+    redis.write_all(b"SET a 1\r\nGET a\r\nINCR first\r\nGET\r\nSUBSCRIBE news\r\n").unwrap();
+    let (mut told, mut piece) = (String::new(), [0; 4096]);
+    while !told.contains("subscribe") {
+        let read = redis.read(&mut piece).unwrap();
+        assert!(read > 0, "{told}");
+        told.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+    let atomic = r#"{"atomic": true, "ops": [{"op": "put", "key": "t", "value": "1"}]}"#;
+    assert_eq!(ask(&node, "POST /v1/batch", atomic.as_bytes()).0, "200");
+    assert_eq!(ask(&node, "GET /v1/kv/default/nothing", b"").0, "404");
+    assert_eq!(ask(&node, "GET /v1/kv/default", b"").0, "200");
+    let after = get(&node, "/metrics");
+    let rose = |name: &str| sample(&after, name) - sample(&before, name);
+    for (name, by) in [
+        (r#"trilith_shard_requests_total{family="write",outcome="ok"}"#, 2),
+        (r#"trilith_shard_requests_total{family="transaction",outcome="ok"}"#, 1),
+        (r#"trilith_shard_requests_total{family="scan",outcome="ok"}"#, 1),
+        (r#"trilith_shard_request_duration_seconds_count{family="write"}"#, 2),
+        ("trilith_raft_entries_proposed_total", 3),
+        ("trilith_raft_entries_applied_total", 3),
+        ("trilith_raft_entries_committed_total", 3),
+        ("trilith_resp_commands_total", 5),
+        ("trilith_resp_errors_total", 1),
+        (r#"trilith_port_connections_accepted_total{port="resp"}"#, 1),
+        (r#"trilith_http_answers_total{class="4xx"}"#, 1),
+        // And the page before this one.
+        (r#"trilith_http_answers_total{class="2xx"}"#, 3),
+        ("trilith_store_keys", 2),
+    ] {
+        assert_eq!(rose(name), by, "{name}\n{after}");
+    }
+    for name in [
+        "trilith_core_turns_total",
+        r#"trilith_shard_requests_total{family="read",outcome="ok"}"#,
+        "trilith_journal_frames_total",
+        "trilith_journal_records_total",
+        "trilith_journal_written_bytes_total",
+        "trilith_journal_sync_duration_seconds_count",
+        "trilith_journal_write_duration_seconds_count",
+        "trilith_resp_duration_seconds_count",
+        "trilith_http_duration_seconds_count",
+        r#"trilith_port_read_bytes_total{port="resp"}"#,
+        r#"trilith_port_written_bytes_total{port="http"}"#,
+    ] {
+        assert!(rose(name) > 0, "{name}\n{after}");
+    }
+    for (name, is) in [
+        (r#"trilith_raft_groups{role="leader"}"#, 1),
+        (r#"trilith_raft_groups{role="leaderless"}"#, 0),
+        ("trilith_raft_leaderships_total", 1),
+        ("trilith_core_look_age_seconds", 0),
+        (r#"trilith_port_connections{port="resp"}"#, 1),
+        ("trilith_pubsub_subscribers", 1),
+        ("trilith_disk_full", 0),
+    ] {
+        assert_eq!(sample(&after, name), is, "{name}\n{after}");
+    }
+    for name in
+        ["trilith_disk_free_bytes", "trilith_journal_files_bytes", "trilith_store_index_bytes"]
+    {
+        assert!(sample(&after, name) > 0, "{name}\n{after}");
+    }
+}
+
 /// They asked for large values and did not read them: each held all it was answered, and only what
 /// was asked with GET was counted.
 #[test]
