@@ -22,6 +22,7 @@ mod cli;
 mod ctl;
 mod demo;
 mod engines;
+mod generate;
 mod inspect;
 mod kill;
 mod kv;
@@ -78,6 +79,10 @@ enum Command {
 
     /// Lists every code a command can fail with, and what it means.
     Errors,
+
+    /// Writes a dashboard, alert rules or the list of metrics, for monitoring systems.
+    #[command(subcommand)]
+    Generate(generate::Generate),
 
     /// Reads a file of a store, or a whole directory, without opening the store.
     Inspect(inspect::Inspect),
@@ -136,6 +141,7 @@ fn run(command: Command, level: Option<tracing::Level>, out: Out) -> Outcome {
             });
             out.table(&["code", "exit", "meaning"], &rows.collect::<Vec<Vec<Cell>>>())
         }
+        Command::Generate(generate) => generate::run(&generate, out),
         Command::Inspect(inspect) => inspect::run(&inspect, out),
         Command::Kill(kill) => kill::run(&kill, out),
         Command::Kv(kv) => kv::run(&kv, out),
