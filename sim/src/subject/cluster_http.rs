@@ -6,7 +6,8 @@
 //!
 //! A compare-and-swap is a GET and a PUT with the version that was told. Every value is set once, so
 //! another version is another value. A walk over all pages has seen every key at some moment between
-//! its first request and its last answer, also those that it has not met.
+//! its first request and its last answer, also those that it has not met. Now and then it asks a node
+//! what it measures of itself.
 //!
 //! Not here: what is asked (`load`), the other clients (`cluster_client`, `cluster_redis`).
 
@@ -22,6 +23,7 @@ use trilith_engine::{
 use super::{
     cluster_client::{Setup, key_bytes},
     cluster_guest::{Guest, Lost, Place, number},
+    cluster_measures::Measures,
 };
 use crate::{
     history::{Answer, Call, Key, OpId, Outcome},
@@ -31,7 +33,8 @@ use crate::{
 
 /// Runs the client to the end of its plan.
 pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
-    let mut client = Http { guest: Guest::new(rt, "http", place, setup) };
+    let measures = Measures::default();
+    let mut client = Http { guest: Guest::new(rt, "http", place, setup), measures };
     let plan = Arc::clone(&client.guest.setup.plan);
     for planned in plan.iter() {
         client.guest.waits_for(planned).await;
@@ -68,6 +71,8 @@ impl Heard {
 
 struct Http {
     guest: Guest,
+    /// What nodes have told it of themselves.
+    measures: Measures,
 }
 
 impl Question {
@@ -122,6 +127,9 @@ impl Http {
         self.guest.calm_down();
         if !self.guest.is_calm && self.guest.luck.chance(1, 20) {
             self.mischief(self.guest.until()).await;
+        }
+        if self.guest.luck.chance(1, 16) {
+            self.measure(self.guest.until()).await;
         }
         let (key, until) = (planned.key, self.guest.until());
         match planned.ask {
@@ -246,6 +254,23 @@ impl Http {
             }
             Ok(None) | Err(_) => Err(Lost::Unheard),
         }
+    }
+
+    /// Asks what a node measures of itself.
+    async fn measure(&mut self, until: Instant) {
+        let (target, header) = ("/metrics".to_owned(), String::new());
+        let question = Question { method: "GET", target, header, body: None };
+        let Ok(heard) = self.ask(&question, until).await else { return };
+        if heard.status != 200 {
+            always!(heard.is_excused(), "metrics are refused for a good reason only");
+            return;
+        }
+        mark!("http: a node was measured");
+        let judged = self.measures.hear(&String::from_utf8_lossy(&heard.body));
+        if let Err(why) = &judged {
+            tracing::error!(%why, "what a node measures of itself");
+        }
+        always!(judged.is_ok(), "what is counted is told well, and falls in no life");
     }
 
     /// Says what is no request, or what a foreign web page would: both are refused, and nothing

@@ -18,6 +18,7 @@ pub mod cluster_dealer;
 pub mod cluster_governor;
 mod cluster_guest;
 mod cluster_http;
+mod cluster_measures;
 pub mod cluster_mortal;
 pub mod cluster_operator;
 pub mod cluster_reader;

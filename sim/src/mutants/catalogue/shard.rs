@@ -1,12 +1,13 @@
 //! The bugs planted in what is around Raft on a node: its groups, their disk, their snapshots.
 
 use super::{
-    AGEING, CLUSTERS, DEALING, FILLING, GLANCING, PACING, PARTING, Planted, REPLACING, ROOM,
-    ROTTING, groups, planted, scenarios,
+    AGEING, BROWSING, CLUSTERS, DEALING, FILLING, GLANCING, PACING, PARTING, Planted, REPLACING,
+    ROOM, ROTTING, groups, planted, scenarios,
 };
 
 /// The shard's.
 pub(super) const SHARD: &[Planted] = &[
+    planted("shard_counts_begin_again", "what was shown is counted anew").by(BROWSING),
     planted("shard_any_version_sent", "a damaged value comes back as a later one").by(ROTTING),
     planted("shard_mended_value_forgotten", "the copy of a damaged value is never used")
         .by(ROTTING),
