@@ -6,6 +6,7 @@
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
 mod bounds;
+mod counts;
 mod crowds;
 mod expiry;
 mod full;

@@ -18,8 +18,8 @@ use trilith_engine::{
     journal::format::FRAME_HEADER_BYTES,
     packet::{Envelope, Packet, SnapshotId},
     raft::{Moment, Raft, Role},
-    runtime::{Clock, Handle, Runtime, Task, race},
-    shard::{Gauge, Inbound, Look, ShardOptions},
+    runtime::{Clock, Handle, Runtime, Task, queue, race},
+    shard::{Gauge, Inbound, Look, ShardOptions, Shown},
     types::{GroupId, NodeId as Member},
 };
 use trilith_net::{
@@ -252,6 +252,14 @@ impl Stage {
             true
         });
         assert_eq!(told, Some(true), "node {to} has ended");
+    }
+
+    /// What a node shows of itself.
+    pub(crate) fn shown(&mut self, node: u32) -> Box<Shown> {
+        let (viewer, mut shown) = queue(1);
+        self.tell(node, vec![Inbound::Shows(viewer)]);
+        self.world.run_for(SECOND / 100);
+        shown.pop().expect("it shows itself")
     }
 
     /// Of which groups anybody said or did anything since this was asked.
