@@ -185,7 +185,7 @@ mod tests {
     #[test]
     fn a_file_is_checked_as_the_server_would() {
         let path = std::env::temp_dir().join(format!("trilith-check-{}", std::process::id()));
-        let mut checked = |text: &str| {
+        let checked = |text: &str| {
             std::fs::write(&path, text).unwrap();
             let resolved = Resolved::read(Some(&path), Vec::new()).unwrap();
             check(&path, &resolved.settings).map_err(|why| why.cause)
