@@ -271,7 +271,7 @@ const fn micros(from: Moment, to: Moment) -> u64 {
 }
 
 /// The replicas that could lead this group instead of this one: they have nearly everything.
-fn successors(group: &Group) -> impl Iterator<Item = (ReplicaId, NodeId)> {
+pub(super) fn successors(group: &Group) -> impl Iterator<Item = (ReplicaId, NodeId)> {
     let streams = |id: &ReplicaId| {
         group.raft.peers().iter().any(|peer| peer.id() == *id && peer.flow() == Flow::Stream)
     };

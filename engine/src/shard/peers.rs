@@ -20,7 +20,8 @@
 //! ```
 //! A replacement is a change of members, an entry that every member applies ([`Seat`]); applying it
 //! writes the new directory down in the old one's place. A directory that is seated so is welcomed
-//! as such, and founds nothing, ever: what it is to hold is sent to it.
+//! as such, and founds nothing, ever: what it is to hold is sent to it. A member that was away
+//! meanwhile refuses it; where it leads by then it hands over to one who is known there.
 //!
 //! Invariants: the manifest has a directory before its member is welcomed, and before a checkpoint
 //! covers the entry that seats it; a directory that lists a group never founds one.
@@ -33,12 +34,12 @@ use alloc::{
 };
 use core::time::Duration;
 
-use super::{Done, Founding, Outbox, Shard, Stopped, members::Seat};
+use super::{Done, Founding, Outbox, Shard, Stopped, group::Group, members::Seat, pace};
 use crate::{
     command::Shown,
     journal::{Journal, JournalError, ManifestEdit, Peer},
     limits, mark, planted,
-    raft::Moment,
+    raft::{Input, Moment},
     runtime::{Runtime, Sender, Task},
     types::{GroupId, NodeId, ReplicaId, Uuid},
 };
@@ -307,6 +308,29 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             // Meanwhile it welcomes others, who may have nobody else, and may be seated.
             let patience = Duration::from_millis(limits::SHARD_OUTCAST_STAYS_MS);
             self.peers.leaves_at = Some(self.now() + patience);
+        }
+        self.hand_over_for(by);
+    }
+
+    /// A member that was away while this directory was seated hears nothing of what is led here, and
+    /// naming seats is the leader's. So somebody leads whom it knows.
+    fn hand_over_for(&mut self, by: NodeId) {
+        if planted!("shard_unknown_leader_leads_on") {
+            return;
+        }
+        let now = self.now();
+        let lead = |(id, group): (&GroupId, &Group)| {
+            let members = group.raft.membership().members();
+            let sits = members.into_iter().any(|replica| group.node_of(replica) == Some(by));
+            let known = pace::successors(group).filter(|(_, node)| *node != by);
+            let reached = known.filter(|(_, node)| self.peers.is_up(*node));
+            let fit = reached.min_by_key(|(_, node)| self.pace.is_behind(now, Some(*node)));
+            fit.filter(|_| sits).map(|(to, _)| (*id, to))
+        };
+        let moves: Vec<(GroupId, ReplicaId)> = self.groups.iter().filter_map(lead).collect();
+        for (id, to) in moves {
+            mark!("shard_leader_that_is_refused_hands_over");
+            self.step(id, Input::Transfer { to });
         }
     }
 

@@ -11,6 +11,11 @@ pub(super) const SHARD: &[Planted] = &[
     planted("shard_any_version_sent", "a damaged value comes back as a later one").by(ROTTING),
     planted("shard_mended_value_forgotten", "the copy of a damaged value is never used")
         .by(ROTTING),
+    planted(
+        "shard_unknown_leader_leads_on",
+        "a leader leads on that a member does not know which was away when it was seated",
+    )
+    .by(scenarios(&["a_member_that_was_away_hears_of_a_new_leaders_seat"])),
     planted("shard_mended_entry_held_for_good", "an entry that was mended stays in memory")
         .by(scenarios(&["a_mended_entry_is_let_go_of"])),
     planted(
