@@ -44,7 +44,7 @@ pub(super) const SHARD: &[Planted] = &[
         "shard_uncounted_values_come_back",
         "values of a snapshot that never counted come back behind the next one",
     )
-    .by(scenarios(&["a_snapshot_that_never_counted_brings_nothing_back"])),
+    .by(groups("installs::a_value_of_a_snapshot_that_never_counted_is_noticed")),
     planted("shard_derived_never_written", "a computed value has no record").by(CLUSTERS),
     planted("shard_applies_blindly", "one node applies as if no key were there").by(CLUSTERS),
     planted("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ")
