@@ -52,6 +52,17 @@ macro_rules! each_port {
     };
 }
 
+/// What a connection to another node says, for each.
+const fn of_links(name: &'static str, kind: Kind, help: &'static str, says: Says) -> Metric {
+    with(&["peer"], row(name, kind, help, says))
+}
+
+macro_rules! each_link {
+    ($says:ident) => {
+        Node(|seen, out| seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.$says)))
+    };
+}
+
 /// Every metric that there is.
 pub const METRICS: &[Metric] = &[
     with(
@@ -527,60 +538,35 @@ pub const METRICS: &[Metric] = &[
         Shard(|shard, out| out.is(shard.counts.clock_leaps)),
     ),
     // Links to other nodes.
-    with(
-        &["peer"],
-        row(
-            "trilith_peer_link_up",
-            Gauge,
-            "1 while there is a connection to that node",
-            Node(|seen, out| {
-                seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.is_up))
-            }),
-        ),
+    of_links(
+        "trilith_peer_link_up",
+        Gauge,
+        "1 while there is a connection to that node",
+        each_link!(is_up),
     ),
-    with(
-        &["peer"],
-        row(
-            "trilith_peer_connections_total",
-            Counter,
-            "Connections to that node that there have been",
-            Node(|seen, out| {
-                seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.lives))
-            }),
-        ),
+    of_links(
+        "trilith_peer_connections_total",
+        Counter,
+        "Connections to that node that there have been",
+        each_link!(lives),
     ),
-    with(
-        &["peer"],
-        row(
-            "trilith_peer_dropped_packets_total",
-            Counter,
-            "Packets to that node that no connection took",
-            Node(|seen, out| {
-                seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.dropped))
-            }),
-        ),
+    of_links(
+        "trilith_peer_dropped_packets_total",
+        Counter,
+        "Packets to that node that no connection took",
+        each_link!(dropped),
     ),
-    with(
-        &["peer"],
-        row(
-            "trilith_peer_sent_bytes_total",
-            Counter,
-            "Bytes that connections to that node took",
-            Node(|seen, out| {
-                seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.taken_bytes))
-            }),
-        ),
+    of_links(
+        "trilith_peer_sent_bytes_total",
+        Counter,
+        "Bytes that connections to that node took",
+        each_link!(taken_bytes),
     ),
-    with(
-        &["peer"],
-        row(
-            "trilith_peer_waiting_bytes",
-            Gauge,
-            "Bytes that wait to be sent to that node",
-            Node(|seen, out| {
-                seen.links.iter().for_each(|(node, link)| out.of(&[&node.0], link.waiting_bytes))
-            }),
-        ),
+    of_links(
+        "trilith_peer_waiting_bytes",
+        Gauge,
+        "Bytes that wait to be sent to that node",
+        each_link!(waiting_bytes),
     ),
     // Ports.
     of_ports(
