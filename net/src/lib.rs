@@ -2,7 +2,7 @@
 //!
 //! - `frame`: how a stream of bytes is cut into things that were said.
 //! - `guests`: the connections that others have opened, up to so many; `ending`: how they end;
-//!   `facts`: what they are told of the node.
+//!   `facts`: what they are told of the node; `users`, `gate`: who may come in.
 //! - `meters`: what is counted of them; `metrics`: everything that is told of a node.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
@@ -19,6 +19,7 @@ pub mod client;
 mod ending;
 pub mod facts;
 pub mod frame;
+mod gate;
 mod guests;
 pub mod http;
 pub mod limits;
@@ -27,6 +28,7 @@ pub mod metrics;
 pub mod node;
 pub mod peer;
 pub mod resp;
+pub mod users;
 
 #[cfg(feature = "os")]
 pub mod os;

@@ -229,3 +229,41 @@ pub const HTTP_PAGE_BYTES: usize = 1 << 20;
 
 /// Steps of one batch: as many as a transaction has writes.
 pub const HTTP_BATCH_MAX: usize = 1024;
+
+/// Users of one cluster: they stand in a file that people write.
+pub const USERS_MAX: usize = 256;
+
+/// A user's name: people say it.
+pub const USER_NAME_BYTES_MAX: usize = 64;
+
+/// A password: longer ones are no safer, and each is copied while it waits to be judged.
+pub const PASSWORD_BYTES_MAX: usize = 512;
+
+/// Memory that judging one password may take, in KiB: a stranger can have it taken.
+pub const ARGON_KIB_MAX: u32 = 64 << 10;
+
+/// The same times the passes over it: a fifth of a second.
+pub const ARGON_KIB_PASSES_MAX: u64 = 256 << 10;
+
+/// Lanes of that: they are gone through one after the other here.
+pub const ARGON_LANES_MAX: u32 = 16;
+
+/// Passwords that wait to be judged: those behind them wait in their connections.
+pub const LOGINS_WAITING: usize = 64;
+
+/// How long somebody waits for his password to be judged: as long as for an answer.
+pub const LOGIN_WITHIN: Duration = Duration::from_secs(5);
+
+/// How long who was wrong waits for the first time; it doubles so often, to 3.2 s.
+pub const LOGIN_PAUSE: Duration = Duration::from_millis(100);
+/// See there.
+pub const LOGIN_PAUSES: u32 = 5;
+
+/// Words of a request of a Redis client that has not said who it is; as Redis has it.
+pub const RESP_STRANGER_WORDS_MAX: usize = 10;
+
+/// Such a request as a whole, and a line of it; what Redis grants each word.
+pub const RESP_STRANGER_BYTES_MAX: usize = 16 << 10;
+
+/// How long such a client may stay: programs say it at once, people need to type it.
+pub const RESP_STRANGER_STAYS: Duration = Duration::from_secs(60);

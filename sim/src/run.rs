@@ -79,6 +79,8 @@ pub struct Drawn {
     pub redis: bool,
     /// Whether every other client speaks HTTP.
     pub http: bool,
+    /// Whether who speaks one of these has to say first who it is.
+    pub users: bool,
     /// How large each disk is, for good; zero: large enough.
     pub disk_kib: u64,
     /// The load's shape.
@@ -161,6 +163,10 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         slow_disk,
         full_disks: scenario.faults.fill_disks,
     };
+    let users = match &scenario.users {
+        draw if *draw == Draw::just(0) => false,
+        draw => draw.draw(&mut luck) == 1,
+    };
     let plan::Drawn { families, plan: drawn, .. } = weather.draw(seed);
     let fixed = &scenario.fixed;
     let faults = request.faults.clone().or_else(|| fixed.faults.clone()).unwrap_or(drawn);
@@ -173,6 +179,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         governed,
         redis,
         http,
+        users,
         disk_kib,
         shape,
         value_bytes,

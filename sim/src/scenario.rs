@@ -308,6 +308,8 @@ pub struct Scenario {
     pub redis: Draw,
     /// Whether every other client speaks HTTP: 1 or 0.
     pub http: Draw,
+    /// Whether who speaks one of these has to say first who it is: 1 or 0.
+    pub users: Draw,
     /// How large each node's disk is, in KiB; 0: large enough.
     pub disk_kib: Draw,
     /// What is asked.
@@ -396,17 +398,11 @@ impl Scenario {
         let mut number = |name| cluster.draw(name, Draw::just(0));
         let (leases, governed) = (number("leases")?, number("governed")?);
         let (redis, http, disk_kib) = (number("redis")?, number("http")?, number("disk_kib")?);
+        let users = number("users")?;
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
-        let mut times = Section::of(root, "time")?;
-        let time = Time {
-            chaos_ms: times.number("chaos_ms", 6000)?,
-            settle_ms: times.number("settle_ms", 6000)?,
-            calm_ms: times.number("calm_ms", 2000)?,
-            bound_ms: times.number("bound_ms", 1500)?,
-        };
-        times.end()?;
+        let time = Self::read_time(Section::of(root, "time")?)?;
         let mut section = Section::of(root, "judges")?;
         let judges = section.texts("ask")?.unwrap_or_default();
         section.end()?;
@@ -442,6 +438,7 @@ impl Scenario {
             governed,
             redis,
             http,
+            users,
             disk_kib,
             load,
             faults,
@@ -455,6 +452,17 @@ impl Scenario {
             fixed,
             source: Table::new(),
         })
+    }
+
+    fn read_time(mut section: Section) -> Read<Time> {
+        let time = Time {
+            chaos_ms: section.number("chaos_ms", 6000)?,
+            settle_ms: section.number("settle_ms", 6000)?,
+            calm_ms: section.number("calm_ms", 2000)?,
+            bound_ms: section.number("bound_ms", 1500)?,
+        };
+        section.end()?;
+        Ok(time)
     }
 
     fn read_subject(root: &mut Section) -> Read<Subject> {

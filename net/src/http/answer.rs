@@ -112,6 +112,7 @@ const fn reason(status: u16) -> &'static str {
         204 => "No Content",
         304 => "Not Modified",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
@@ -221,6 +222,15 @@ impl Problem {
             Failure::TooLong => ("TOO_LONG", "the value would be too long"),
         };
         Self::new(409, code, what, "look at what the key has")
+    }
+
+    /// Nobody has said who asks, or it was not true.
+    #[must_use]
+    pub fn stranger(what: &'static str) -> Self {
+        let hint = "name a user and say the password: curl --user NAME";
+        let asks = r#"Basic realm="trilith", charset="UTF-8""#.to_owned();
+        let headers = vec![("www-authenticate", asks)];
+        Self { headers, ..Self::new(401, "UNAUTHENTICATED", what, hint) }
     }
 
     /// What was sent is no request.

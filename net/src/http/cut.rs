@@ -141,6 +141,9 @@ impl fmt::Display for Broken {
 pub enum Cut {
     /// Not a whole request.
     More,
+    /// A head whose body is still to come, told once: who asks may be looked at before more is taken
+    /// ([`Cutter::head_of_pending`]).
+    Head,
     /// The body is held back until it is asked for.
     Continue,
     /// This.
@@ -163,6 +166,9 @@ pub struct Cutter {
     pending: Option<(Request, Framing)>,
     /// How much of the head was looked through for its end.
     looked: usize,
+    /// Whether its head is still to be told, and that its body is held back.
+    is_untold: bool,
+    is_held_back: bool,
 }
 
 impl Cutter {
@@ -186,19 +192,29 @@ impl Cutter {
     /// # Errors
     /// When what comes can never be one.
     pub fn take(&mut self, bytes: &mut BytesMut) -> Result<Cut, Broken> {
-        let mut is_new = false;
         if self.pending.is_none() {
             self.pending = self.head(bytes)?;
-            is_new = self.pending.is_some();
+            let pending = self.pending.as_ref();
+            self.is_untold = pending.is_some();
+            self.is_held_back =
+                pending.is_some_and(|(request, _)| request.lists("expect", "100-continue"));
         }
         let Some((mut request, mut framing)) = self.pending.take() else { return Ok(Cut::More) };
         if let Some(body) = whole(&mut framing, bytes)? {
             request.body = body;
             return Ok(Cut::Request(request));
         }
-        let waits = is_new && request.lists("expect", "100-continue");
         self.pending = Some((request, framing));
-        Ok(if waits { Cut::Continue } else { Cut::More })
+        if std::mem::take(&mut self.is_untold) {
+            return Ok(Cut::Head);
+        }
+        Ok(if std::mem::take(&mut self.is_held_back) { Cut::Continue } else { Cut::More })
+    }
+
+    /// The request whose body is still to come, without it.
+    #[must_use]
+    pub fn head_of_pending(&self) -> Option<&Request> {
+        self.pending.as_ref().map(|(request, _)| request)
     }
 
     /// The next head, if it is whole.
@@ -373,6 +389,8 @@ mod tests {
             loop {
                 match cutter.take(&mut buffer)? {
                     Cut::More => break,
+                    // It is told when its body has not come yet, however that comes.
+                    Cut::Head => {}
                     cut => all.push(cut),
                 }
             }
@@ -390,7 +408,7 @@ mod tests {
                 Some((request.method, request.target, request.body, request.stays))
             }
             Cut::Continue => None,
-            Cut::More => unreachable!("left out"),
+            Cut::More | Cut::Head => unreachable!("left out"),
         };
         whole.into_iter().filter_map(only).collect()
     }
@@ -441,8 +459,22 @@ mod tests {
         buffer.extend_from_slice(
             b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n5\r\nd",
         );
+        assert_eq!(cutter.take(&mut buffer), Ok(Cut::Head));
         assert_eq!(cutter.take(&mut buffer), Ok(Cut::More));
         assert_eq!((cutter.held(), buffer.len()), (3, 4));
+    }
+
+    #[test]
+    fn a_head_is_told_once_before_its_body() {
+        let head = b"PUT /a HTTP/1.1\r\nAuthorization: b\r\nContent-Length: 3\r\n\r\n";
+        let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::from(&head[..]));
+        assert_eq!(cutter.take(&mut buffer), Ok(Cut::Head));
+        let told = cutter.head_of_pending().unwrap();
+        assert_eq!((told.target.as_str(), told.once("authorization")), ("/a", Ok(Some("b"))));
+        assert_eq!(cutter.take(&mut buffer), Ok(Cut::More));
+        buffer.extend_from_slice(b"abc");
+        assert!(matches!(cutter.take(&mut buffer), Ok(Cut::Request(_))));
+        assert_eq!(cutter.head_of_pending(), None);
     }
 
     #[test]

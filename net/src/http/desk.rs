@@ -45,12 +45,14 @@ use super::{
     cut::Request,
     guard,
     held::{Room, crowded},
+    login,
     percent::encode,
     route::{KEYSPACE, Known, List, Route, level_name, route},
 };
 use crate::{
     client::{Client, Wish},
     facts::Facts,
+    gate::{Gate, Guesses},
     limits::{HTTP_ARRIVES_WITHIN, HTTP_BODY_BYTES_MAX, HTTP_PAGE_BYTES},
     meters::Meters,
     metrics::{self, Seen, Source},
@@ -66,6 +68,7 @@ const OPENAPI: &str = include_str!("openapi.json");
 pub struct Desk<R: Runtime> {
     runtime: R,
     lanes: Arc<[Client<R>]>,
+    gate: Arc<Gate<R>>,
     groups: u16,
     /// Whether keys may come to lie apart that lie together now.
     is_cluster: bool,
@@ -139,7 +142,7 @@ impl<R: Runtime> Desk<R> {
     #[must_use]
     pub(crate) fn new(
         runtime: R,
-        lanes: Arc<[Client<R>]>,
+        (lanes, gate): (Arc<[Client<R>]>, Arc<Gate<R>>),
         (groups, is_cluster): (u16, bool),
         (facts, names): (Facts, Vec<String>),
         within: Duration,
@@ -151,6 +154,7 @@ impl<R: Runtime> Desk<R> {
         Self {
             runtime,
             lanes,
+            gate,
             groups,
             is_cluster,
             facts,
@@ -182,16 +186,27 @@ impl<R: Runtime> Desk<R> {
         lane.call(op, wish).await
     }
 
+    /// Whether whoever sends this may ask it, as far as its head tells.
+    pub(super) async fn admits(
+        &self,
+        request: &Request,
+        guesses: &mut Guesses,
+    ) -> Result<(), Problem> {
+        guard::may(request, &self.names)?;
+        login::may(&self.gate, request, guesses).await
+    }
+
     /// Answers a request.
     pub(super) async fn answer(
         &self,
         connection: u64,
         request: &Request,
-        room: &mut Room<'_>,
+        (room, guesses): (&mut Room<'_>, &mut Guesses),
     ) -> Answer {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let asked = guard::may(request, &self.names).and_then(|()| route(request, self.usual));
         let began = self.now();
+        let admitted = self.admits(request, guesses).await;
+        let asked = admitted.and_then(|()| route(request, self.usual));
         let done = match asked {
             Ok(route) => self.perform(connection, route, room).await,
             Err(problem) => Err(problem),

@@ -7,7 +7,7 @@
 //! listed it, and so is that of a page which is not from there. Whoever is no browser says nothing of
 //! pages.
 //!
-//! Not here: users and passwords.
+//! Not here: users and passwords (`login.rs`).
 
 use std::net::IpAddr;
 

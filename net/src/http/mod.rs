@@ -17,6 +17,7 @@ pub mod cut;
 pub mod desk;
 mod guard;
 mod held;
+mod login;
 mod percent;
 pub mod route;
 pub mod serve;

@@ -48,6 +48,12 @@ const TABLE: &[(&str, Place, &[Method])] = &[
     ("/v1/batch", Place::Batch, &[Method::Post]),
 ];
 
+/// Whether that says no more than how the node is: load balancers have no password.
+pub(super) fn is_for_all(target: &str) -> bool {
+    let path = target.split_once('?').map_or(target, |(path, _)| path);
+    matches!(find(path), Ok((Place::Live | Place::Ready, _, _)))
+}
+
 /// The keyspace that there is.
 pub const KEYSPACE: &str = "default";
 

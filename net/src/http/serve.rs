@@ -1,7 +1,7 @@
 //! A connection of an HTTP client: one request at a time, read, done, answered.
 //!
 //! What it may hold is bounded twice: by the largest request, and by what all connections of the
-//! node hold together (`held.rs`). A request that does not arrive in time, and an answer
+//! node hold together (`held.rs`). Who asks is looked at before a body is read. A request that does not arrive in time, and an answer
 //! that nobody takes, end the connection.
 //!
 //! When the node ends, a request that was begun is answered, and the connection is closed.
@@ -31,6 +31,7 @@ use super::{
 };
 use crate::{
     ending::Ending,
+    gate::Guesses,
     guests::Guests,
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
@@ -137,6 +138,7 @@ struct Talk {
     /// What is to be written.
     out: BytesMut,
     held: Held,
+    guesses: Guesses,
     /// When the next request must be whole.
     until: Instant,
 }
@@ -153,6 +155,7 @@ impl<R: Runtime> Visit<R> {
             bytes: BytesMut::new(),
             out: BytesMut::new(),
             held: Held::new(Arc::clone(&self.house.held)),
+            guesses: Guesses::default(),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
         };
         let mut piece = vec![0; CLIENT_READ_BYTES];
@@ -163,6 +166,7 @@ impl<R: Runtime> Visit<R> {
                     talk.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
                     self.write(&mut writer, &mut talk.out).await
                 }
+                Ok(Cut::Head) => self.admit(&mut talk).await,
                 Ok(Cut::More) => self.more(&mut talk, &mut reader, &mut piece).await,
                 Err(broken) => {
                     mark!("http: a connection sent what is no request");
@@ -184,6 +188,16 @@ impl<R: Runtime> Visit<R> {
         part(self.clock(), GUEST_PARTS_WITHIN, streams, &mut piece, &talk.out).await;
     }
 
+    /// Looks at who asks before anything is read of what he asks with.
+    async fn admit(&self, talk: &mut Talk) -> Next {
+        let Some(head) = talk.cutter.head_of_pending() else { return Next::Go };
+        match self.house.desk.admits(head, &mut talk.guesses).await {
+            Ok(()) => Next::Go,
+            // What comes behind the head is no request.
+            Err(problem) => Next::Over(Some(problem.answer())),
+        }
+    }
+
     /// Does what is asked, and answers.
     async fn answer<S: StreamWrite>(
         &self,
@@ -194,7 +208,8 @@ impl<R: Runtime> Visit<R> {
         let beside = request.body.len() + talk.bytes.len();
         let is_read = matches!(request.method, Method::Get | Method::Head);
         let mut room = Room::new(&mut talk.held, beside, is_read);
-        let answer = self.house.desk.answer(self.number, &request, &mut room).await;
+        let said = (&mut room, &mut talk.guesses);
+        let answer = self.house.desk.answer(self.number, &request, said).await;
         let is_read = room.is_read;
         let stays = request.stays && !self.house.ending.is_over(self.number);
         answer.put(&mut talk.out, request.method, stays);

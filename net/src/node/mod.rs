@@ -52,6 +52,7 @@ use trilith_engine::{
 use crate::{
     client::{Client, Ear},
     facts::Facts,
+    gate::Gate,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
     metrics::Source,
@@ -62,6 +63,7 @@ use crate::{
         post::Post,
         serve,
     },
+    users::Users,
 };
 
 /// How a node is started.
@@ -79,6 +81,8 @@ pub struct NodeOptions {
     pub http: Option<SocketAddr>,
     /// By which names HTTP clients may ask for it, beside its addresses.
     pub http_names: Vec<String>,
+    /// Who may be a Redis or HTTP client; everybody when there is none.
+    pub users: Users,
     /// How long what a Redis or HTTP client asks may take.
     pub guests_within: Duration,
     /// The shard's part.
@@ -94,8 +98,8 @@ impl NodeOptions {
         let (shard, links) = (ShardOptions::default(), LinkOptions::default());
         let guests_within = Mood::default().within;
         let (listen, resp, http) = (None, None, None);
-        let http_names = Vec::new();
-        Self { node, cluster, listen, resp, http, http_names, guests_within, shard, links }
+        let (http_names, users) = (Vec::new(), Users::default());
+        Self { node, cluster, listen, resp, http, http_names, users, guests_within, shard, links }
     }
 
     /// Where the node listens for others.
@@ -279,10 +283,11 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         if doors.iter().any(Option::is_some) {
             let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
             shard.outbox_mut().ears = ears;
+            let gate = Arc::new(Gate::new(rt.clone(), options.users));
             let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));
             let source = Source::new(into.clone(), view, Arc::clone(&post));
             let own = (identity, post, source);
-            guests = Guests::welcome(rt, doors, shared, own, (within, names), told);
+            guests = Guests::welcome(rt, doors, shared, gate, own, (within, names), told);
         }
         Ok(Self { shard, inbox, into, identity, listens, guests, report, ends })
     }
@@ -360,6 +365,7 @@ impl<R: Runtime> Guests<R> {
         rt: &R,
         [resp, http]: [Option<L>; 2],
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
+        gate: Arc<Gate<R>>,
         (identity, post, source): (Identity, Arc<Post>, Source),
         (within, names): (Duration, Vec<String>),
         ends: Arc<AtomicBool>,
@@ -368,13 +374,13 @@ impl<R: Runtime> Guests<R> {
         let resp = resp.map(|door| {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
             let facts = Facts::new(identity, door.local());
-            let meters = Arc::clone(source.meters());
-            serve::Port::open(Hub::new(rt.clone(), front, post, meters, within, facts), door)
+            let (gate, meters) = (Arc::clone(&gate), Arc::clone(source.meters()));
+            serve::Port::open(Hub::new(rt.clone(), front, gate, post, meters, within, facts), door)
         });
         let http = http.map(|door| {
             let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
-            let (lanes, facts) = (Arc::clone(lanes), (facts, names));
-            let desk = Desk::new(rt.clone(), lanes, shape, facts, within, ends, source);
+            let (asked, facts) = ((Arc::clone(lanes), gate), (facts, names));
+            let desk = Desk::new(rt.clone(), asked, shape, facts, within, ends, source);
             http::serve::Port::open(desk, door)
         });
         Self { resp, http }

@@ -62,12 +62,16 @@ pub(super) fn answer<R: Runtime>(
             let others = if session.is_in_doubt { 0 } else { hub.front().members() / 2 };
             copies(others, spec.verb, words).write(answer);
         }
-        Verb::AclWhoami => answer.bulk(b"default"),
+        Verb::AclWhoami => answer.bulk(session.user().as_bytes()),
         Verb::AclUsers | Verb::AclList => {
-            let is_list = spec.verb == Verb::AclList;
-            let whole: &[u8] = b"user default on nopass sanitize-payload ~* &* +@all";
-            answer.array(1);
-            answer.bulk(if is_list { whole } else { b"default" });
+            let (names, is_list) = (hub.gate().names(), spec.verb == Verb::AclList);
+            // What is kept of a password is told to nobody.
+            let pass = if hub.gate().is_open() { "nopass " } else { "" };
+            answer.array(names.len());
+            for name in names {
+                let whole = format!("user {name} on {pass}sanitize-payload ~* &* +@all");
+                answer.bulk(if is_list { whole.as_bytes() } else { name.as_bytes() });
+            }
         }
         Verb::AclCat => categories(words, answer),
         Verb::Command => listed(COMMANDS.iter(), answer, described),
@@ -281,7 +285,7 @@ fn clients<R: Runtime>(
             }
             Err(said) => said.write(answer),
         },
-        Verb::ClientKill => match Which::killed(words) {
+        Verb::ClientKill => match Which::killed(words, &hub.gate().names()) {
             Ok(which) => {
                 let meant: Vec<u64> = {
                     let guests = hub.guests();

@@ -15,6 +15,7 @@ use super::{
     request::Words,
     scratch::Said,
 };
+use crate::users::{DEFAULT, Name};
 
 /// A connection, as others are told of it.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub(super) struct Guest {
     /// When it last asked for something.
     pub(super) last: Instant,
     pub(super) name: Bytes,
+    /// Who it is; nothing when it has not said so.
+    pub(super) user: Option<Name>,
     pub(super) library: (Bytes, Bytes),
     pub(super) protocol: Protocol,
     /// How many commands MULTI has gathered, if it gathers.
@@ -53,6 +56,7 @@ impl Guest {
             began: now,
             last: now,
             name: Bytes::new(),
+            user: None,
             library: <_>::default(),
             protocol: Protocol::default(),
             gathered: None,
@@ -64,6 +68,11 @@ impl Guest {
 
     fn is_subscriber(&self) -> bool {
         self.subscribed.iter().any(|count| *count > 0)
+    }
+
+    /// Who it is. As Redis has it, that is the default user as long as it has not said so.
+    fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or(DEFAULT)
     }
 
     /// A line about it, as CLIENT INFO has it.
@@ -82,7 +91,7 @@ impl Guest {
         let [channels, patterns, shards] = self.subscribed;
         format!(
             "id={} addr={} name={} age={} idle={} flags={flags} db=0 sub={channels} psub={patterns} \
-             ssub={shards} multi={} watch={} cmd={} user=default resp={} lib-name={} lib-ver={}",
+             ssub={shards} multi={} watch={} cmd={} user={} resp={} lib-name={} lib-ver={}",
             self.number,
             self.from,
             text(&self.name),
@@ -91,6 +100,7 @@ impl Guest {
             self.gathered.map_or(-1, |gathered| gathered as i64),
             self.watched,
             self.asked.map_or(Cow::Borrowed("NULL"), full_name),
+            self.user(),
             if self.protocol == Protocol::Resp3 { 3 } else { 2 },
             text(&self.library.0),
             text(&self.library.1),
@@ -113,6 +123,7 @@ pub(super) struct Which {
     numbers: Option<Vec<u64>>,
     from: Option<Bytes>,
     kind: Option<Kind>,
+    user: Option<Bytes>,
     /// At least so old, in seconds.
     age_s: Option<u64>,
     /// Of nobody: we have no such address.
@@ -158,8 +169,8 @@ impl Which {
         Ok(which)
     }
 
-    /// What stands behind CLIENT KILL.
-    pub(super) fn killed(words: &Words) -> Result<Self, Said> {
+    /// What stands behind CLIENT KILL, where these are the users.
+    pub(super) fn killed(words: &Words, users: &[Name]) -> Result<Self, Said> {
         if words.len() == 3 {
             let from = Some(words.share(2));
             return Ok(Self { from, is_old: true, ..Self::default() });
@@ -175,7 +186,9 @@ impl Which {
                 b"addr" => which.from = Some(words.share(at + 1)),
                 b"laddr" => which.is_nobody = true,
                 b"type" => which.kind = Some(kind(word)?),
-                b"user" if word == b"default" => {}
+                b"user" if users.iter().any(|user| user.as_bytes() == word) => {
+                    which.user = Some(words.share(at + 1));
+                }
                 b"user" => {
                     let name = String::from_utf8_lossy(word);
                     return error(format!("ERR No such user '{name}'"));
@@ -206,6 +219,7 @@ impl Which {
             && self.numbers.as_ref().is_none_or(|numbers| numbers.contains(&guest.number))
             && self.from.as_ref().is_none_or(|from| *from == guest.from.to_string())
             && self.kind.as_ref().is_none_or(is_kind)
+            && self.user.as_ref().is_none_or(|user| *user == guest.user().as_bytes())
             && self.age_s.is_none_or(|age| now.since(guest.began).as_secs() >= age)
     }
 }
@@ -222,12 +236,14 @@ mod tests {
 
     #[test]
     fn who_is_meant_is_read_as_redis_does() {
-        let all = [guest(1, [0; 3]), guest(2, [1, 0, 0]), guest(3, [0, 2, 0])];
+        let me = Guest { user: Some("me".into()), ..guest(2, [1, 0, 0]) };
+        let all = [guest(1, [0; 3]), me, guest(3, [0, 2, 0])];
         let now = Instant(0) + Duration::from_secs(10);
         let meant = |line: &str| {
             let words: Words = line.split(' ').collect();
             let is_kill = line.starts_with("client kill");
-            let which = if is_kill { Which::killed(&words) } else { Which::listed(&words) };
+            let users: [Name; 2] = [DEFAULT.into(), "me".into()];
+            let which = if is_kill { Which::killed(&words, &users) } else { Which::listed(&words) };
             which.map(|which| {
                 let meant = all.iter().filter(|guest| which.means(guest, 1, now));
                 meant.map(|guest| guest.number).collect::<Vec<_>>()
@@ -243,6 +259,8 @@ mod tests {
             ("client kill id 1", &[]),
             ("client kill id 1 skipme no", &[1]),
             ("client kill addr 127.0.0.1:1003 user default", &[3]),
+            ("client kill user me", &[2]),
+            ("client kill user default skipme no", &[1, 3]),
             ("client kill type pubsub maxage 10", &[2, 3]),
             ("client kill type pubsub maxage 11", &[]),
             ("client kill laddr 127.0.0.1:7379", &[]),
@@ -255,7 +273,7 @@ mod tests {
             ("client list id x", "ERR Invalid client ID"),
             ("client kill id 0", "ERR client-id should be greater than 0"),
             ("client kill id 1 skipme", "ERR syntax error"),
-            ("client kill user me", "ERR No such user 'me'"),
+            ("client kill user you", "ERR No such user 'you'"),
         ] {
             assert_eq!(meant(line), Err(Said::Error(why.into())), "{line}");
         }
@@ -269,5 +287,7 @@ mod tests {
         let begins = "id=7 addr=127.0.0.1:1007 name= age=3 idle=3 flags=Px db=0 sub=1 psub=0 ssub=0 \
                       multi=2 watch=0 cmd=client|list user=default resp=2";
         assert!(line.starts_with(begins), "{line}");
+        let guest = Guest { user: Some("me".into()), ..guest };
+        assert!(guest.line(Instant(0)).contains(" user=me resp=2"));
     }
 }

@@ -15,7 +15,7 @@ use std::{
 use trilith_engine::runtime::{Clock, Instant, Rng, Runtime};
 
 use super::{cursors::Cursors, front::Front, guest::Guest, post::Post, slow::Slow};
-use crate::{ending::Ending, facts::Facts, meters::Meters};
+use crate::{ending::Ending, facts::Facts, gate::Gate, meters::Meters};
 
 /// The version of Redis that clients are to take us for, whose commands and errors we have: they
 /// look at it to know what is there.
@@ -25,6 +25,7 @@ pub(super) const REDIS_VERSION: &str = "7.4.0";
 pub struct Hub<R: Runtime> {
     runtime: R,
     front: Front<R>,
+    gate: Arc<Gate<R>>,
     /// How long a command may take.
     within: Duration,
     facts: Facts,
@@ -48,9 +49,10 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl<R: Runtime> Hub<R> {
     /// One whose commands may take so long, and that says that of the node.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         runtime: R,
         front: Front<R>,
+        gate: Arc<Gate<R>>,
         post: Arc<Post>,
         meters: Arc<Meters>,
         within: Duration,
@@ -60,6 +62,7 @@ impl<R: Runtime> Hub<R> {
         let zero = || AtomicU64::new(0);
         Self {
             front,
+            gate,
             within,
             facts,
             began,
@@ -127,6 +130,10 @@ impl<R: Runtime> Hub<R> {
 
     pub(super) const fn front(&self) -> &Front<R> {
         &self.front
+    }
+
+    pub(super) fn gate(&self) -> &Gate<R> {
+        &self.gate
     }
 
     pub(super) const fn within(&self) -> Duration {

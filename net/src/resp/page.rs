@@ -20,8 +20,12 @@ fn missing() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 }
 
 /// What is other than in Redis, by command. Each is said where somebody looks for it.
-const NOTES: [(&str, &str); 22] = [
-    ("auth", "any password of the user `default` will do: nobody is asked yet who he is"),
+const NOTES: [(&str, &str); 23] = [
+    ("acl list", "without what is kept of passwords; every user may do everything"),
+    (
+        "auth",
+        "where no users are configured any password of the user `default` will do; behind a wrong one the connection waits, longer each time",
+    ),
     ("client kill", "`LADDR` is nobody's"),
     ("client no-evict", "nothing is ever evicted"),
     ("cluster", "as of a Redis without cluster mode: any node serves any key"),

@@ -9,6 +9,8 @@
 //! pieces is looked at once; and it keeps nothing but the bytes themselves and where the words lie
 //! in them. A length that is announced takes no memory before its bytes are there.
 //!
+//! Who has not said who it is may send little: whatever it takes is taken by a stranger.
+//!
 //! What cannot be a request ends the connection, in the words of Redis: behind it nobody knows
 //! where the next one begins.
 //!
@@ -18,7 +20,8 @@ use bytes::{Bytes, BytesMut};
 use std::{fmt, ops::Range, str};
 
 use crate::limits::{
-    RESP_LINE_BYTES_MAX, RESP_REQUEST_BYTES_MAX, RESP_WORD_COST_BYTES, RESP_WORDS_MAX,
+    RESP_LINE_BYTES_MAX, RESP_REQUEST_BYTES_MAX, RESP_STRANGER_BYTES_MAX, RESP_STRANGER_WORDS_MAX,
+    RESP_WORD_COST_BYTES, RESP_WORDS_MAX,
 };
 
 /// A command: its name and what stands behind it.
@@ -98,6 +101,10 @@ pub enum Broken {
     Count,
     /// A word's length is none, or too high.
     Length,
+    /// There are too many words for a stranger.
+    StrangeCount,
+    /// A word is too long for a stranger.
+    StrangeLength,
     /// Something else stands where a word should.
     NoWord(u8),
     /// A number has no end.
@@ -116,6 +123,8 @@ impl fmt::Display for Broken {
         match self {
             Self::Count => f.write_str("invalid multibulk length"),
             Self::Length => f.write_str("invalid bulk length"),
+            Self::StrangeCount => f.write_str("unauthenticated multibulk length"),
+            Self::StrangeLength => f.write_str("unauthenticated bulk length"),
             Self::NoWord(byte) => write!(f, "expected '$', got '{}'", byte.escape_ascii()),
             Self::LongNumber => f.write_str("too big mbulk count string"),
             Self::LongLine => f.write_str("too big inline request"),
@@ -143,9 +152,16 @@ pub struct Cutter {
     done: usize,
     /// So far there is no end of a line.
     searched: usize,
+    /// Whoever sends this has not said who it is.
+    is_strange: bool,
 }
 
 impl Cutter {
+    /// Whether what comes from now on is from somebody who has not said who it is.
+    pub const fn is_of_stranger(&mut self, is_strange: bool) {
+        self.is_strange = is_strange;
+    }
+
     /// Takes the next request off the front of the bytes that came, if it is whole.
     ///
     /// # Errors
@@ -197,6 +213,9 @@ impl Cutter {
         if count > RESP_WORDS_MAX {
             return Err(Broken::Count);
         }
+        if self.is_strange && count > RESP_STRANGER_WORDS_MAX {
+            return Err(Broken::StrangeCount);
+        }
         self.lacks = count;
         self.at.reserve(count.min(64));
         Ok(true)
@@ -217,6 +236,9 @@ impl Cutter {
                 let length = length.ok_or(Broken::Length)?;
                 if length > RESP_REQUEST_BYTES_MAX {
                     return Err(Broken::Length);
+                }
+                if self.is_strange && self.done + length > RESP_STRANGER_BYTES_MAX {
+                    return Err(Broken::StrangeLength);
                 }
                 if self.done + length > RESP_REQUEST_BYTES_MAX {
                     return Err(Broken::TooLong);
@@ -263,11 +285,12 @@ impl Cutter {
 
     /// A line of words. `None` when it has no end yet.
     fn take_line(&mut self, bytes: &mut BytesMut) -> Result<Option<Words>, Broken> {
+        let most = if self.is_strange { RESP_STRANGER_BYTES_MAX } else { RESP_LINE_BYTES_MAX };
         let Some(end) = self.end_of_line(bytes) else {
-            let is_long = bytes.len() > RESP_LINE_BYTES_MAX;
+            let is_long = bytes.len() > most;
             return if is_long { Err(Broken::LongLine) } else { Ok(None) };
         };
-        if end > RESP_LINE_BYTES_MAX {
+        if end > most {
             return Err(Broken::LongLine);
         }
         self.done = end + 1;
@@ -436,6 +459,26 @@ mod tests {
             let broken = cut(bytes, 1000).expect_err(said);
             assert_eq!(broken.to_string(), format!("Protocol error: {said}"));
         }
+    }
+
+    #[test]
+    fn a_stranger_may_send_little() {
+        let strange = |bytes: &[u8]| {
+            let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::from(bytes));
+            cutter.is_of_stranger(true);
+            cutter.take(&mut buffer).map_err(|broken| broken.to_string())
+        };
+        let why = |bytes: &[u8]| strange(bytes).unwrap_err();
+        assert!(strange(b"*10\r\n").is_ok());
+        assert_eq!(why(b"*11\r\n"), "Protocol error: unauthenticated multibulk length");
+        assert!(strange(b"*1\r\n$16000\r\n").is_ok());
+        assert_eq!(why(b"*1\r\n$16385\r\n"), "Protocol error: unauthenticated bulk length");
+        let two = [b"*2\r\n$9000\r\n".to_vec(), vec![b'a'; 9000], b"\r\n$9000\r\n".to_vec()];
+        assert_eq!(why(&two.concat()), "Protocol error: unauthenticated bulk length", "together");
+        let line = vec![b'a'; RESP_STRANGER_BYTES_MAX + 1];
+        assert_eq!(why(&line), "Protocol error: too big inline request");
+        let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::from(&b"*11\r\n"[..]));
+        assert_eq!(cutter.take(&mut buffer), Ok(None), "who is known may send more");
     }
 
     #[test]

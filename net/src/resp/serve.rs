@@ -12,11 +12,13 @@
 //!
 //! What is published to a subscriber is written between answers, never in one.
 //!
+//! Who has not said who it is, where that is asked, may send little and does not stay for ever.
+//!
 //! When the node ends, connections begin nothing more, answer what they have begun, and are closed.
 //!
 //! Not here: what commands mean (`session.rs`, `front.rs`).
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{future::pending, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use trilith_engine::{
@@ -43,6 +45,7 @@ use crate::{
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
         RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE,
+        RESP_STRANGER_STAYS,
     },
     meters::Which,
     peer::stream::{part, write_all},
@@ -110,7 +113,9 @@ impl<R: Runtime> Drop for Visit<R> {
 impl<R: Runtime> Visit<R> {
     async fn serve<S: Stream>(self, stream: S, from: SocketAddr) {
         let (mut reader, mut writer) = stream.split();
-        let mut session = Session::new(self.number, from, self.hub.within());
+        let user = self.hub.gate().anybody();
+        let mut session = Session::new(self.number, from, self.hub.within(), user);
+        let mut stays = self.now() + RESP_STRANGER_STAYS;
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
         let mut piece = vec![0; CLIENT_READ_BYTES];
@@ -150,17 +155,29 @@ impl<R: Runtime> Visit<R> {
                 continue;
             }
             session.note(&self.hub);
+            if !session.is_stranger() {
+                stays = self.now() + RESP_STRANGER_STAYS;
+            }
             let news = race(reader.read(&mut piece), self.hub.post().arrives(self.number));
-            match race(news, self.hub.ending().ends(self.number)).await {
+            let ends = race(self.hub.ending().ends(self.number), self.goes(&session, stays));
+            match race(news, ends).await {
                 Either::Left(Either::Left(Ok(0) | Err(_))) => return,
                 Either::Left(Either::Left(Ok(read))) => bytes.extend_from_slice(&piece[..read]),
                 // What was published is written in the next turn.
                 Either::Left(Either::Right(())) => {}
-                Either::Right(()) => break,
+                Either::Right(_) => break,
             }
         }
         let (clock, streams) = (self.hub.runtime().clock(), (&mut reader, &mut writer));
         part(clock, GUEST_PARTS_WITHIN, streams, &mut piece, &out).await;
+    }
+
+    /// A stranger goes when his time is over, everybody else stays.
+    async fn goes(&self, session: &Session, stays: Instant) {
+        if !session.is_stranger() {
+            return pending().await;
+        }
+        self.hub.runtime().clock().sleep_until(stays).await;
     }
 
     /// Writes what was published to whoever has subscribed to it.
@@ -197,6 +214,7 @@ impl<R: Runtime> Visit<R> {
             if session.ends || out.len() > RESP_ANSWER_BYTES {
                 break;
             }
+            cutter.is_of_stranger(session.is_stranger());
             let words = match cutter.take(bytes) {
                 Ok(Some(words)) => words,
                 Ok(None) => {

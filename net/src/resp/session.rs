@@ -1,13 +1,16 @@
 //! A connection's own state, and the commands that are about it rather than about keys.
 //!
+//! Where there are users, a connection is a stranger's until it has said who it is, and again after
+//! RESET; a stranger may say so, or leave, and nothing else.
+//!
 //! Not here: how commands come and answers go (`serve.rs`), keys (`front.rs`), the words of COMMAND
-//! (`described.rs`).
+//! (`described.rs`), passwords (`gate.rs`).
 
 use bytes::{Bytes, BytesMut};
 use std::{net::SocketAddr, time::Duration};
 use trilith_engine::{
     command::Level,
-    planted,
+    mark, planted,
     runtime::{Clock, Runtime},
 };
 
@@ -22,9 +25,13 @@ use super::{
     scratch::Said,
     walk,
 };
-use crate::limits::{
-    RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_READ_BYTES_MAX,
-    RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
+use crate::{
+    gate::{Entry, Gate, Guesses},
+    limits::{
+        RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_READ_BYTES_MAX,
+        RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
+    },
+    users::{DEFAULT, Name},
 };
 
 /// Whether answers are wanted.
@@ -73,6 +80,9 @@ pub(super) struct Session {
     pub(super) from: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) mood: Mood,
+    /// Who it is; nothing as long as it has not said so.
+    user: Option<Name>,
+    guesses: Guesses,
     name: Bytes,
     library: (Bytes, Bytes),
     gathered: Option<Gathered>,
@@ -107,7 +117,14 @@ pub(super) enum Step {
 /// whether a node is there.
 const INFO_COUNTS_WITHIN: Duration = Duration::from_millis(100);
 
+const STRANGER: &str = "NOAUTH Authentication required.";
+const STRANGE_HELLO: &str = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> \
+     AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol \
+     version at the same time";
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
+const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. Are you sure \
+     your configuration is correct?";
+const CROWDED: &str = "UNAVAILABLE too many want to log in; nothing happened, try again";
 
 fn error(text: impl Into<String>) -> Said {
     Said::Error(text.into().into())
@@ -175,13 +192,15 @@ fn level(word: &[u8]) -> Result<Level, Said> {
 }
 
 impl Session {
-    /// One whose commands may take so long.
-    pub(super) fn new(number: u64, from: SocketAddr, within: Duration) -> Self {
+    /// One whose commands may take so long. Somebody who need not say who he is is that user.
+    pub(super) fn new(number: u64, from: SocketAddr, within: Duration, user: Option<Name>) -> Self {
         Self {
             number,
             from,
             protocol: Protocol::default(),
             mood: Mood { within, ..Mood::default() },
+            user,
+            guesses: Guesses::default(),
             name: Bytes::new(),
             library: <_>::default(),
             gathered: None,
@@ -216,6 +235,10 @@ impl Session {
         let words = if self.gathered.is_some() { words.apart() } else { words };
         let spec = line_of(&words)?;
         self.asked = Some(spec);
+        if self.is_stranger() && !spec.is("no_auth") && !planted!("resp_command_before_auth") {
+            mark!("resp: a stranger was asked who he is");
+            return Err(error(STRANGER));
+        }
         self.check_subscriber(spec)?;
         if spec.verb == Verb::With {
             let mood = Mood { reads: level(words.get(1))?, ..self.mood };
@@ -357,11 +380,12 @@ impl Session {
         if self.subscribe(hub, (spec, words), &mut Answer::new(out, protocol)).await {
             return;
         }
-        if spec.verb == Verb::Reset {
-            hub.post().leave_all(self.number);
-        }
         let said = match spec.verb {
-            Verb::Hello => match self.hello(words) {
+            Verb::Reset => self.reset(hub),
+            Verb::Auth => {
+                self.auth(hub.gate(), words).await.map_or_else(|said| said, |()| Said::Ok)
+            }
+            Verb::Hello => match self.hello(hub.gate(), words).await {
                 Ok(()) => return self.greet(&mut Answer::new(out, self.protocol)),
                 Err(said) => said,
             },
@@ -389,10 +413,6 @@ impl Session {
                 self.is_unguarded = false;
                 Said::Ok
             }
-            Verb::Reset => {
-                *self = Self::new(self.number, self.from, self.mood.within);
-                Said::Simple("RESET")
-            }
             Verb::Quit => {
                 self.ends = true;
                 Said::Ok
@@ -402,14 +422,6 @@ impl Session {
                 Ok(_) => error("ERR DB index is out of range"),
                 Err(why) => error(why),
             },
-            Verb::Auth if words.len() > 3 => error("ERR syntax error"),
-            // Nobody has a password here: whoever is the default user may come in by any.
-            Verb::Auth if words.len() == 3 && words.get(1) == b"default" => Said::Ok,
-            Verb::Auth if words.len() == 3 => error(WRONG_PASSWORD),
-            Verb::Auth => error(
-                "ERR AUTH <password> called without any password configured for the default user. \
-                 Are you sure your configuration is correct?",
-            ),
             Verb::Readonly => {
                 self.mood.reads = Level::Eventual;
                 Said::Ok
@@ -482,8 +494,50 @@ impl Session {
         Said::Ok
     }
 
-    /// HELLO: which protocol, and perhaps a name.
-    fn hello(&mut self, words: &Words) -> Result<(), Said> {
+    /// As it was at its beginning; who was wrong before waits no shorter.
+    fn reset<R: Runtime>(&mut self, hub: &Hub<R>) -> Said {
+        hub.post().leave_all(self.number);
+        let user = match planted!("resp_reset_keeps_the_user") {
+            true => self.user.take(),
+            false => hub.gate().anybody(),
+        };
+        let anew = Self::new(self.number, self.from, self.mood.within, user);
+        *self = Self { guesses: self.guesses, ..anew };
+        Said::Simple("RESET")
+    }
+
+    /// AUTH: a password, and whose it is.
+    async fn auth<R: Runtime>(&mut self, gate: &Gate<R>, words: &Words) -> Result<(), Said> {
+        let (name, password) = match words.len() {
+            2 if gate.is_open() => return Err(error(NO_PASSWORD)),
+            2 => (DEFAULT.as_bytes(), words.get(1)),
+            3 => (words.get(1), words.get(2)),
+            _ => return Err(error("ERR syntax error")),
+        };
+        self.log_in(gate, name, password).await
+    }
+
+    /// Who was somebody before and is wrong now stays who he was.
+    async fn log_in<R: Runtime>(
+        &mut self,
+        gate: &Gate<R>,
+        name: &[u8],
+        password: &[u8],
+    ) -> Result<(), Said> {
+        match gate.enter(name, password, &mut self.guesses).await {
+            Entry::In(name) => self.user = Some(name),
+            Entry::Wrong if gate.is_open() => return Err(error(WRONG_PASSWORD)),
+            Entry::Wrong => {
+                tracing::warn!(from = %self.from, "a Redis client was not who it said");
+                return Err(error(WRONG_PASSWORD));
+            }
+            Entry::Crowded => return Err(error(CROWDED)),
+        }
+        Ok(())
+    }
+
+    /// HELLO: which protocol, and perhaps who one is, and a name. All of it, or nothing but who.
+    async fn hello<R: Runtime>(&mut self, gate: &Gate<R>, words: &Words) -> Result<(), Said> {
         let protocol = match words.get(1) {
             b"" => self.protocol,
             b"2" => Protocol::Resp2,
@@ -498,16 +552,16 @@ impl Session {
                 }));
             }
         };
-        let mut at = 2;
+        let (mut at, mut who, mut name) = (2, None, None);
         while at < words.len() {
             match &words.get(at).to_ascii_uppercase()[..] {
                 b"SETNAME" if at + 1 < words.len() => {
-                    self.set_name(words.get(at + 1))?;
+                    name = Some(named(words.get(at + 1), "Client names")?);
                     at += 2;
                 }
-                b"AUTH" if at + 2 < words.len() && words.get(at + 1) == b"default" => at += 3,
                 b"AUTH" if at + 2 < words.len() => {
-                    return Err(error(WRONG_PASSWORD));
+                    who = Some((words.get(at + 1), words.get(at + 2)));
+                    at += 3;
                 }
                 option => {
                     return Err(error(format!(
@@ -517,6 +571,13 @@ impl Session {
                 }
             }
         }
+        if let Some((name, password)) = who {
+            self.log_in(gate, name, password).await?;
+        }
+        if self.is_stranger() {
+            return Err(error(STRANGE_HELLO));
+        }
+        self.name = name.unwrap_or_else(|| std::mem::take(&mut self.name));
         self.protocol = protocol;
         Ok(())
     }
@@ -615,6 +676,7 @@ impl Session {
         if guest.library != self.library {
             guest.library = self.library.clone();
         }
+        guest.user.clone_from(&self.user);
         guest.protocol = self.protocol;
         guest.gathered = self.gathered.as_ref().map(|gathered| gathered.order.len());
         guest.watched = self.watched.len();
@@ -625,6 +687,16 @@ impl Session {
     pub(super) const fn name(&self) -> &Bytes {
         &self.name
     }
+
+    /// Whether it has to say first who it is.
+    pub(super) const fn is_stranger(&self) -> bool {
+        self.user.is_none()
+    }
+
+    /// Who it is.
+    pub(super) fn user(&self) -> &str {
+        self.user.as_deref().unwrap_or(DEFAULT)
+    }
 }
 
 #[cfg(test)]
@@ -634,7 +706,7 @@ mod tests {
     #[test]
     fn a_write_in_doubt_is_one_until_a_later_one_is_known() {
         let from = ([127, 0, 0, 1], 1).into();
-        let mut session = Session::new(1, from, Duration::from_secs(1));
+        let mut session = Session::new(1, from, Duration::from_secs(1), None);
         let told = [
             (Said::Ok, false),
             (error("UNAVAILABLE nothing happened"), false),

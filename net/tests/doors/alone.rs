@@ -1,6 +1,6 @@
 //! A node of a cluster of one over the real doors, in a thread of its own.
 //!
-//! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`).
+//! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`, `users.rs`).
 
 use std::{
     fs,
@@ -23,6 +23,7 @@ use trilith_engine::{
 use trilith_net::{
     node::{Cluster, Node, NodeOptions, Remote},
     os::run_core,
+    users::Users,
 };
 
 /// Such a node, until it is dropped.
@@ -38,6 +39,11 @@ pub(crate) struct Alone {
 
 impl Alone {
     pub(crate) fn start() -> Self {
+        Self::guarded(Users::default())
+    }
+
+    /// One that only these may ask.
+    pub(crate) fn guarded(users: Users) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("trilith-alone-{}-{nth}", process::id()));
@@ -49,7 +55,8 @@ impl Alone {
                 let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
                 let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], 1).unwrap();
                 let (resp, http) = (Some(anywhere), Some(anywhere));
-                let options = NodeOptions { resp, http, ..NodeOptions::new(NodeId(1), cluster) };
+                let usual = NodeOptions::new(NodeId(1), cluster);
+                let options = NodeOptions { resp, http, users, ..usual };
                 let node = Node::start(&os, options, ()).await.unwrap();
                 let doors = (node.serves_resp().unwrap(), node.serves_http().unwrap());
                 tell.send((doors, node.remote())).unwrap();

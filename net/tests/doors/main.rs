@@ -8,3 +8,4 @@
 mod alone;
 mod http;
 mod resp;
+mod users;

@@ -14,7 +14,7 @@ use crate::alone::Alone;
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.|";
 
 impl Alone {
-    fn connect(&self) -> Redis {
+    pub(crate) fn connect(&self) -> Redis {
         let stream = TcpStream::connect(self.resp).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -23,18 +23,18 @@ impl Alone {
 }
 
 /// A client that looks at bytes.
-struct Redis(TcpStream);
+pub(crate) struct Redis(pub(crate) TcpStream);
 
 impl Redis {
     /// Sends lines, and expects that to be answered.
     #[track_caller]
-    fn expect(&mut self, lines: &str, answer: &str) {
+    pub(crate) fn expect(&mut self, lines: &str, answer: &str) {
         self.expect_in_pieces(9, lines, answer);
     }
 
     /// The same in pieces of that size.
     #[track_caller]
-    fn expect_in_pieces(&mut self, piece: usize, lines: &str, answer: &str) {
+    pub(crate) fn expect_in_pieces(&mut self, piece: usize, lines: &str, answer: &str) {
         for piece in lines.replace('\n', "\r\n").as_bytes().chunks(piece) {
             self.0.write_all(piece).unwrap();
         }
@@ -61,12 +61,12 @@ impl Redis {
     }
 
     /// What is answered to a line, for people.
-    fn told(&mut self, line: &str) -> String {
+    pub(crate) fn told(&mut self, line: &str) -> String {
         self.ask(format!("{line}\r\n").as_bytes()).to_string()
     }
 
     /// Sends bytes; what is answered until the other side ends it.
-    fn last(mut self, bytes: &[u8]) -> String {
+    pub(crate) fn last(mut self, bytes: &[u8]) -> String {
         self.0.write_all(bytes).unwrap();
         let mut heard = Vec::new();
         self.0.read_to_end(&mut heard).unwrap();

@@ -115,6 +115,8 @@ struct Setup {
     leases: bool,
     redis: bool,
     http: bool,
+    /// Whether who speaks these has to say first who it is.
+    users: bool,
     /// Whether it reads all it has, to see whether it is still whole.
     scrubs: bool,
     /// Until when the groups are governed.
@@ -292,6 +294,7 @@ fn add_clients(
         let doors = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), port));
         let doors = doors.collect::<Arc<[_]>>();
         let (keys, calm_from_ns) = (drawn.shape.keys, drawn.shape.calm_from_ns);
+        let users = drawn.users;
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
             let setup = cluster_client::Setup {
@@ -304,7 +307,8 @@ fn add_clients(
                 notes: notes.clone(),
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
-            let place = cluster_guest::Place { nodes: Arc::clone(&doors), keys, calm_from_ns };
+            let nodes = Arc::clone(&doors);
+            let place = cluster_guest::Place { nodes, keys, calm_from_ns, users };
             let busy = Arc::clone(&busy);
             async move {
                 if is_http {
@@ -399,7 +403,7 @@ fn add_nodes(
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
-    let (redis, http) = (drawn.redis, drawn.http);
+    let (redis, http, users) = (drawn.redis, drawn.http, drawn.users);
     let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
@@ -413,6 +417,7 @@ fn add_nodes(
             leases: leases && node % 3 != 2,
             redis,
             http,
+            users,
             scrubs,
             governed,
             stopped,
@@ -496,13 +501,16 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let Setup { node, nodes, groups, leases, redis, http, scrubs, governed, .. } = setup;
-    let Setup { stopped, quiet_ns, glass, desk, .. } = setup;
+    let Setup { stopped, quiet_ns, glass, desk, users, .. } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
     options.guests_within = RESP_WITHIN;
+    if users {
+        options.users = cluster_guest::users();
+    }
     options.resp = redis.then(|| world::address(world::NodeId(node), RESP_PORT));
     options.http = http.then(|| world::address(world::NodeId(node), HTTP_PORT));
     let (sizes_at, all_at) = (Moment::default(), Moment::default());

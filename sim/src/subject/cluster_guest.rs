@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use trilith_engine::runtime::{
     Clock, Instant, Net, Rng, Runtime, Stream, StreamRead, StreamWrite, timeout,
 };
+use trilith_net::users::{Cost, Kept, Users};
 
 use super::cluster_client::Setup;
 use crate::{
@@ -25,6 +26,22 @@ const CONNECTS: Duration = Duration::from_millis(300);
 /// It does not try again at once.
 const RESTS: Duration = Duration::from_millis(20);
 
+/// Who may come in, where that is asked, and by which password.
+pub(super) const USERS: [(&str, &str); 2] = [("default", "open sesame"), ("me", "a:b c")];
+
+/// What nodes know of them. It costs as little as it can: there is nothing to guard here.
+pub(super) fn users() -> Users {
+    let cost = Cost { memory_kib: 8, passes: 1, lanes: 1 };
+    let mut users = Users::default();
+    for (name, password) in USERS {
+        if let Ok(kept) = Kept::make(password.as_bytes(), [7; 16], cost) {
+            let put = users.put(name, kept);
+            debug_assert_eq!(put, Ok(()), "they are few, and called as people may be");
+        }
+    }
+    users
+}
+
 /// What such a client is told beside what every client is told.
 pub(super) struct Place {
     /// Where the nodes serve it.
@@ -33,6 +50,8 @@ pub(super) struct Place {
     pub(super) keys: u32,
     /// What is asked from then on must be done.
     pub(super) calm_from_ns: u64,
+    /// Whether it has to say first who it is.
+    pub(super) users: bool,
 }
 
 /// Why there is no answer.

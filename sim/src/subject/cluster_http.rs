@@ -4,6 +4,8 @@
 //! its requests in pieces of any length, bodies with a length or in chunks, and while faults happen
 //! it also stops in the middle of them, says what is no request, and asks as a foreign web page does.
 //!
+//! Where there are users it says with each request who it is, and sometimes not, or a wrong password.
+//!
 //! A compare-and-swap is a GET and a PUT with the version that was told. Every value is set once, so
 //! another version is another value. A walk over all pages has seen every key at some moment between
 //! its first request and its last answer, also those that it has not met. Now and then it asks a node
@@ -13,6 +15,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use serde_json::Value as Json;
 use trilith_engine::{
@@ -22,7 +25,7 @@ use trilith_engine::{
 
 use super::{
     cluster_client::{Setup, key_bytes},
-    cluster_guest::{Guest, Lost, Place, number},
+    cluster_guest::{Guest, Lost, Place, USERS, number},
     cluster_measures::Measures,
 };
 use crate::{
@@ -91,10 +94,10 @@ impl Question {
         Self { header, ..self }
     }
 
-    /// Its bytes. A body in chunks comes in two of them.
-    fn encoded(&self, in_chunks: bool) -> Vec<u8> {
+    /// Its bytes, from somebody who says this of himself. A body in chunks comes in two of them.
+    fn encoded(&self, by: &str, in_chunks: bool) -> Vec<u8> {
         let mut out = format!(
-            "{} {} HTTP/1.1\r\nhost: localhost\r\n{}",
+            "{} {} HTTP/1.1\r\nhost: localhost\r\n{by}{}",
             self.method, self.target, self.header
         );
         let mut body = Vec::new();
@@ -130,6 +133,9 @@ impl Http {
         }
         if self.guest.luck.chance(1, 16) {
             self.measure(self.guest.until()).await;
+        }
+        if self.guest.place.users && self.guest.luck.chance(1, 12) {
+            self.stranger(self.guest.until()).await;
         }
         let (key, until) = (planned.key, self.guest.until());
         match planned.ask {
@@ -241,7 +247,11 @@ impl Http {
     /// Says something and hears the answer. A connection on which anything is lost is left.
     async fn ask(&mut self, question: &Question, until: Instant) -> Told {
         let mut line = self.guest.take_line(until).await.ok_or(Lost::Unsaid)?;
-        let said = question.encoded(self.guest.luck.chance(1, 3));
+        let by = match self.guest.place.users {
+            true => by(USERS[self.guest.setup.client as usize / 2 % USERS.len()]),
+            false => String::new(),
+        };
+        let said = question.encoded(&by, self.guest.luck.chance(1, 3));
         if self.guest.speak(&mut line, &said, said.len(), until).await?.is_some() {
             mark!("http: a client left in the middle of a request");
             return Err(Lost::Unsaid);
@@ -273,6 +283,32 @@ impl Http {
         always!(judged.is_ok(), "what is counted is told well, and falls in no life");
     }
 
+    /// Asks without saying who, or with a password that is not his. Then it asks whether the node is
+    /// there, as everybody may.
+    async fn stranger(&mut self, until: Instant) {
+        let says = [String::new(), by(("me", "open sesame")), by(("nobody", "a:b c"))];
+        let by = &says[self.guest.luck.range(0..says.len() as u64) as usize];
+        let body = Some(b"was here".to_vec());
+        let (put, get) = (Question::new("PUT", 0, body), Question::new("GET", 0, None));
+        let question = if self.guest.luck.chance(1, 2) { put } else { get };
+        let alive = Question { target: "/livez".to_owned(), ..Question::new("GET", 0, None) };
+        let Some(mut line) = self.guest.another_line(until).await else { return };
+        let told = async {
+            line.say(&alive.encoded("", false)).await?;
+            let alive = line.hear(parse).await?;
+            line.say(&question.encoded(by, false)).await?;
+            Some((alive, line.hear(parse).await?))
+        };
+        if let Ok(Some((alive, heard))) = timeout(self.guest.rt.clock(), until, told).await {
+            mark!("http: a stranger asked");
+            always!(alive.status == 200, "everybody may ask whether a node is there");
+            let is_refused = matches!(heard.status, 401 | 503);
+            always!(is_refused, "a stranger is told nothing");
+            let is_asked = heard.status != 401 || heard.headers.contains_key("www-authenticate");
+            always!(is_asked, "a stranger is told how to say who he is");
+        }
+    }
+
     /// Says what is no request, or what a foreign web page would: both are refused, and nothing
     /// comes of them.
     async fn mischief(&mut self, until: Instant) {
@@ -302,7 +338,7 @@ impl Http {
         if let Ok(Some(heard)) = timeout(self.guest.rt.clock(), until, told).await {
             mark!("http: what is not served was said");
             // A node that ends says that instead.
-            let is_refused = matches!(heard.status, 400 | 403 | 413 | 431 | 503);
+            let is_refused = matches!(heard.status, 400 | 401 | 403 | 413 | 431 | 503);
             always!(is_refused, "what is no request of a program is refused");
         }
         // Nothing of what was hidden in it was done.
@@ -312,6 +348,11 @@ impl Http {
             always!(is_absent, "what is refused has not happened in part");
         }
     }
+}
+
+/// What somebody says of himself.
+fn by((name, password): (&str, &str)) -> String {
+    format!("authorization: Basic {}\r\n", STANDARD.encode(format!("{name}:{password}")))
 }
 
 /// What a key is called.

@@ -11,6 +11,9 @@
 //! nothing has no version, so watching it says less. Whoever is refused a WATCH goes on, as programs
 //! do that do not wait for the answer, and must be refused.
 //!
+//! Where there are users it says who it is on each connection, and sometimes asks before it has, says
+//! a wrong password, or forgets who it is: it must hear nothing then but that.
+//!
 //! What names several keys is as many operations of the history, and has one outcome.
 //!
 //! While faults happen it also walks over all keys, and must meet the one that nobody deletes, once;
@@ -28,7 +31,7 @@ use trilith_engine::{
 
 use super::{
     cluster_client::{Setup, key_bytes},
-    cluster_guest::{Guest, Line, Lost, Place, number},
+    cluster_guest::{Guest, Line, Lost, Place, USERS, number},
 };
 use crate::{
     history::{Answer, Call, Key, OpId, Outcome, Value},
@@ -58,7 +61,8 @@ type Told = Result<Heard, Lost>;
 
 /// Runs the client to the end of its plan.
 pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
-    let hears = Hears { rt: rt.clone(), luck: rt.rng("hears"), nodes: Arc::clone(&place.nodes) };
+    let (nodes, users) = (Arc::clone(&place.nodes), place.users);
+    let hears = Hears { rt: rt.clone(), luck: rt.rng("hears"), nodes, users };
     let guest = Guest::new(rt, "redis", place, setup);
     let client = Redis { guest, has_counted: false, published: 0 };
     race(client.live(), hears.live()).await;
@@ -319,7 +323,7 @@ impl Redis {
 
     /// Says things in one go and hears the answers. A connection on which anything is lost is left.
     async fn ask_all(&mut self, all: &[Words], until: Instant) -> Vec<Told> {
-        let Some(mut line) = self.guest.take_line(until).await else {
+        let Some(mut line) = self.line(until).await else {
             return vec![Err(Lost::Unsaid); all.len()];
         };
         let others =
@@ -363,6 +367,44 @@ impl Redis {
         all.iter().map(|_| heard.next().ok_or(Lost::Unheard)).collect()
     }
 
+    /// The connection that there is, or another one, on which it has said who it is.
+    async fn line(&mut self, until: Instant) -> Option<Line> {
+        let is_new = self.guest.line.is_none();
+        let mut line = self.guest.take_line(until).await?;
+        if !is_new || !self.guest.place.users {
+            return Some(line);
+        }
+        let clock = self.guest.rt.clock().clone();
+        timeout(&clock, until, self.log_in(&mut line)).await.ok()??;
+        Some(line)
+    }
+
+    /// Says who it is, perhaps not at once.
+    async fn log_in(&mut self, line: &mut Line) -> Option<()> {
+        let luck = &mut self.guest.luck;
+        let (early, wrong, twice) = (luck.chance(1, 3), luck.chance(1, 8), luck.chance(1, 8));
+        let own = luck.range(0..1000);
+        if early {
+            stranger(line, own).await?;
+        }
+        if wrong {
+            let (name, _) = USERS[own as usize % USERS.len()];
+            let name = if own % 3 == 0 { "nobody" } else { name };
+            let heard = says(line, &["AUTH", name, "open sesam"]).await?;
+            mark!("redis: a wrong password was said");
+            let is_refused = matches!(&heard, Heard::Error(why) if why.starts_with("WRONGPASS"));
+            always!(is_refused || is_crowded(&heard), "a wrong password lets nobody in");
+        }
+        enter(line, own).await?;
+        if twice {
+            let heard = says(line, &["RESET"]).await?;
+            always!(heard == Heard::Word("RESET".into()), "everybody may forget who he is");
+            stranger(line, own).await?;
+            enter(line, own + 1).await?;
+        }
+        Some(())
+    }
+
     /// Says what is no request, on a connection of its own, which must then end.
     async fn mischief(&mut self, until: Instant) {
         let nonsense: [&[u8]; 4] =
@@ -383,11 +425,48 @@ impl Redis {
     }
 }
 
+/// Says something to which there is one answer.
+async fn says(line: &mut Line, words: &[&str]) -> Option<Heard> {
+    let words: Words = words.iter().map(|word| word.as_bytes().to_vec()).collect();
+    line.say(&encoded(&words)).await?;
+    line.hear(parse).await
+}
+
+/// Nobody had the time to look at a password.
+fn is_crowded(heard: &Heard) -> bool {
+    matches!(heard, Heard::Error(why) if why.starts_with("UNAVAILABLE"))
+}
+
+/// Asks for something before it has said who it is.
+async fn stranger(line: &mut Line, nth: u64) -> Option<()> {
+    let asked: [&[&str]; 4] =
+        [&["GET", "key0"], &["MULTI"], &["SUBSCRIBE", "news"], &["SET", "stranger", "was here"]];
+    let heard = says(line, asked[nth as usize % asked.len()]).await?;
+    mark!("redis: something was asked before it was said by whom");
+    let is_refused = matches!(&heard, Heard::Error(why) if why.starts_with("NOAUTH"));
+    always!(is_refused, "a stranger is told nothing");
+    Some(())
+}
+
+/// Says who it is, in any of the ways that there are.
+async fn enter(line: &mut Line, nth: u64) -> Option<()> {
+    let (name, password) = USERS[nth as usize % USERS.len()];
+    let heard = match nth % 3 {
+        0 if name == "default" => says(line, &["AUTH", password]).await?,
+        1 => says(line, &["HELLO", "2", "AUTH", name, password]).await?,
+        _ => says(line, &["AUTH", name, password]).await?,
+    };
+    let is_in = matches!(&heard, Heard::Word(_) | Heard::Many(Some(_)));
+    always!(is_in || is_crowded(&heard), "a right password lets in");
+    is_in.then_some(())
+}
+
 /// Whoever hears what is published.
 struct Hears {
     rt: SimRuntime,
     luck: <SimRuntime as Runtime>::Rng,
     nodes: Arc<[SocketAddr]>,
+    users: bool,
 }
 
 impl Hears {
@@ -396,7 +475,7 @@ impl Hears {
         loop {
             let until = clock.now() + Duration::from_secs(1);
             if let Some(line) = Line::open(&self.rt, &mut self.luck, &self.nodes, until).await {
-                let _ended = listen(line).await.is_none();
+                let _ended = listen(line, self.users).await.is_none();
             }
             clock.sleep_until(clock.now() + RESTS).await;
         }
@@ -404,11 +483,14 @@ impl Hears {
 }
 
 /// Listens as long as the connection lasts.
-async fn listen(mut line: Line) -> Option<()> {
+async fn listen(mut line: Line, users: bool) -> Option<()> {
     let word = |heard: Option<&Heard>| match heard {
         Some(Heard::Bytes(Some(bytes))) => String::from_utf8_lossy(bytes).into_owned(),
         _ => String::new(),
     };
+    if users {
+        enter(&mut line, 0).await?;
+    }
     line.say(&encoded(&[b"SUBSCRIBE".to_vec(), b"news".to_vec()])).await?;
     let mut known = BTreeSet::new();
     loop {

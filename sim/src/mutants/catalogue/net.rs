@@ -39,6 +39,9 @@ pub(super) const RESP: &[Planted] = &[
         .by(SPEAKING),
     planted("resp_walk_leaves_the_last_of_a_page", "SCAN leaves out the last key of a page")
         .by(SPEAKING),
+    planted("resp_command_before_auth", "a command is done for a stranger").by(SPEAKING),
+    planted("resp_reset_keeps_the_user", "RESET does not forget who one is").by(SPEAKING),
+    planted("auth_any_password", "any password is the right one").by(SPEAKING),
     planted("resp_message_told_twice", "a node tells another one twice what is published")
         .by(SPEAKING),
 ];
@@ -52,6 +55,7 @@ pub(super) const HTTP: &[Planted] = &[
     .by(BROWSING),
     planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
         .by(BROWSING),
+    planted("http_no_auth_asked", "HTTP clients are not asked who they are").by(BROWSING),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
     planted("http_condition_is_forgotten", "a write is done whatever its condition says")
         .by(BROWSING),
