@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use crate::password::Login;
 use trilith_net::resp::{
     commands::{COMMANDS, Verb},
     heard::Heard,
@@ -34,6 +35,8 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Asker {
     /// How long a node is waited for.
     patience: Duration,
+    /// Who it is, where nodes ask for that.
+    login: Option<Login>,
     lines: BTreeMap<SocketAddr, Line>,
     /// Who was asked last of those who might have been.
     usual: Option<SocketAddr>,
@@ -86,6 +89,7 @@ impl Memory {
             (Verb::Consistency, _) => _ = self.0.insert("CONSISTENCY"),
             (Verb::Readwrite, _) => self.forget(&["READONLY", "CONSISTENCY"]),
             (Verb::Hello, _) => _ = self.0.insert("HELLO"),
+            (Verb::Auth, _) => _ = self.0.insert("AUTH"),
             (Verb::ClientSetname, _) => _ = self.0.insert("CLIENT SETNAME"),
             _ => {}
         }
@@ -109,7 +113,12 @@ impl Asker {
     /// One whose nodes take at most so long to answer.
     pub const fn new(within: Duration) -> Self {
         let patience = within.saturating_add(GRACE);
-        Self { patience, lines: BTreeMap::new(), usual: None }
+        Self { patience, login: None, lines: BTreeMap::new(), usual: None }
+    }
+
+    /// The same, of somebody who says who he is on each connection.
+    pub fn named(self, login: Option<Login>) -> Self {
+        Self { login, ..self }
     }
 
     /// Who is asked first of these, in their order: the one that was asked last, if that is among
@@ -176,7 +185,10 @@ impl Asker {
                 return Ok(memory.lost(at, "the node has closed it"));
             }
             _ => {
-                let stream = self.connect(at).map_err(|why| self.told(&why))?;
+                let mut stream = self.connect(at).map_err(|why| self.told(&why))?;
+                if let Some(refused) = self.log_in(&mut stream)? {
+                    return Ok(refused);
+                }
                 Line { stream, memory: Memory::default() }
             }
         };
@@ -197,6 +209,17 @@ impl Asker {
             return Ok(error(&format!("{what} ({why})")));
         }
         if memory == Memory::default() { Err(why) } else { Ok(memory.lost(at, &why)) }
+    }
+
+    /// Says who it is on a new connection. What the node has against it, if anything.
+    fn log_in(&self, stream: &mut TcpStream) -> Result<Option<Heard>, String> {
+        let Some(Login { user, password }) = &self.login else { return Ok(None) };
+        let words: Words = ["AUTH", user, password].iter().collect();
+        match self.exchange(stream, &words) {
+            Ok(refused @ Heard::Error(_)) => Ok(Some(refused)),
+            Ok(_) => Ok(None),
+            Err(Silence::Unsaid(why) | Silence::Unheard(why)) => Err(why),
+        }
     }
 
     fn exchange(&self, stream: &mut TcpStream, words: &Words) -> Result<Heard, Silence> {
@@ -346,6 +369,18 @@ mod tests {
         assert!(heard.to_string().starts_with("(error) UNAVAILABLE "), "{heard}");
         let heard = asker.ask(&[], "set key \"a");
         assert_eq!(heard.to_string(), "(error) ERR Protocol error: unbalanced quotes in request");
+    }
+
+    #[test]
+    fn who_asks_is_said_first_on_each_connection() {
+        let login = Login { user: "me".into(), password: "secret".into() };
+        let mut asker = asker().named(Some(login));
+        let first = node(&["+OK\r\n", "$1\r\na\r\n"]);
+        assert_eq!(asker.ask(&[first.0], "get key").to_string(), "\"a\"");
+        let heard = asker.ask(&[node(&["-WRONGPASS no\r\n"]).0], "set key a").to_string();
+        assert_eq!(heard, "(error) WRONGPASS no", "and nothing else is said");
+        let nodes = [node(&[""]).0, node(&["+OK\r\n", "+OK\r\n"]).0];
+        assert_eq!(asker.ask(&nodes, "set key a").to_string(), "OK", "nothing was asked there");
     }
 
     #[test]

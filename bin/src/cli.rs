@@ -23,12 +23,14 @@ use trilith_net::{
 };
 
 use crate::{
+    asker::Asker,
     failure::{
         CONFIGURATION, Failure, INPUT, INTERNAL, NOT_FOUND, Outcome, REFUSED, TOO_LARGE,
         UNANSWERED, UNKNOWN,
     },
     member::{PEER_PORT, RESP_PORT},
     out::{Cell, Out, lossy},
+    password::Who,
 };
 
 mod talk;
@@ -46,6 +48,8 @@ pub struct Cli {
     /// named. For Redis commands without it: 127.0.0.1:7379.
     #[arg(long, global = true, value_delimiter = ',', value_name = "IP:PORT,…")]
     resp: Vec<SocketAddr>,
+    #[command(flatten)]
+    who: Who,
     /// How long to try.
     #[arg(long, global = true, default_value_t = 10_000, value_name = "MS")]
     within_ms: u64,
@@ -117,11 +121,18 @@ pub fn run(cli: &Cli, out: Out) -> Outcome {
             let cause = "--at is for get, set, delete and incr; Redis commands go to another port";
             Err(Failure::new(&INPUT, cause, "name that with --resp"))
         }
-        None => talk::talk(&resp, patience, out),
-        Some(What::Redis(words)) => talk::ask(&resp, words, patience, out),
-        Some(what) if !cli.resp.is_empty() => talk::One { what, at: &resp }.ask(patience, out),
+        None => talk::talk(&resp, asker(cli, patience)?, out),
+        Some(What::Redis(words)) => talk::ask(&resp, words, asker(cli, patience)?, out),
+        Some(what) if !cli.resp.is_empty() => {
+            talk::One { what, at: &resp }.ask(asker(cli, patience)?, out)
+        }
         Some(what) => One { what, at: &at, within: patience }.ask(out),
     }
+}
+
+/// Who asks where Redis clients are served.
+fn asker(cli: &Cli, patience: Duration) -> Outcome<Asker> {
+    Ok(Asker::new(patience).named(cli.who.login()?))
 }
 
 impl What {

@@ -24,6 +24,8 @@ pub enum Exit {
     Conflict = 5,
     /// It may or may not have happened.
     Unknown = 6,
+    /// Whoever asks is not known.
+    Stranger = 7,
 }
 
 /// One kind of failure.
@@ -74,6 +76,7 @@ codes! {
     NO_NODE = "TR-E508", NotFound, "there is no such node in the cluster";
     NOT_SHOWN = "TR-E509", Unhealthy, "the node has not come with a new directory; nothing happened";
     UNFINISHED = "TR-E510", Unknown, "the time was over before every group had its new replica; asked again, it goes on";
+    STRANGER = "TR-E511", Stranger, "the cluster does not know who asks; nothing happened";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

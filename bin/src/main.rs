@@ -14,6 +14,7 @@ mod config;
 mod failure;
 mod log;
 mod out;
+mod password;
 mod process;
 mod progress;
 

@@ -59,7 +59,7 @@ const FILES_MAX: usize = RESP_CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + CONNECTIO
 /// What every node is told about those who come to it.
 #[derive(Args, Debug)]
 pub struct Guests {
-    /// Listens beyond this machine, though nobody is asked who he is yet.
+    /// Listens beyond this machine, though nobody is asked who he is.
     #[arg(long)]
     insecure: bool,
     /// How long what a Redis or HTTP client asks may take before it is answered that it did not happen,
@@ -80,16 +80,26 @@ impl Guests {
     }
 }
 
-/// Whoever reaches a port may do everything, so others reach it only if that is wanted.
+/// Whoever reaches a port where nobody is asked who he is may do everything, so others reach it only
+/// if that is wanted.
 pub fn check_exposure(options: &NodeOptions, is_wanted: bool) -> Outcome {
     let at = options.listens_at().map_err(|why| misconfigured(&why))?;
-    let mut all = [Some(at), options.resp, options.http].into_iter().flatten();
-    let Some(at) = all.find(|at| !is_wanted && !at.ip().is_loopback()) else {
-        return Ok(());
-    };
-    let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
-    let next = "keep it in a network you trust, and add --insecure";
-    Err(Failure::new(&CONFIGURATION, cause, next))
+    let is_open = |at: &SocketAddr| !is_wanted && !at.ip().is_loopback();
+    let mut guests = [options.resp, options.http].into_iter().flatten();
+    if options.users.is_empty()
+        && let Some(at) = guests.find(is_open)
+    {
+        let cause = format!("{at} is reached from other machines, and nobody is asked who he is");
+        let next = "name users in the file: trilith config hash-password; or keep it in a network you \
+                    trust, and add --insecure";
+        return Err(Failure::new(&CONFIGURATION, cause, next));
+    }
+    if is_open(&at) {
+        let cause = format!("{at} is reached from other machines, and no node has to prove itself");
+        let next = "keep it in a network you trust, and add --insecure";
+        return Err(Failure::new(&CONFIGURATION, cause, next));
+    }
+    Ok(())
 }
 
 /// A node and its directory, before it runs.

@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{Redis, Scratch, Server, addresses, fed, run, trilith};
+use program::{Answer, Redis, Scratch, Server, addresses, fed, run, trilith};
 use std::{fs, net::SocketAddr, path::Path, process::Stdio};
 
 /// A node's directory, and where it listens.
@@ -160,6 +160,50 @@ fn what_is_in_its_way_is_named() {
     let elsewhere = Alone::arguments(&fresh, "192.0.2.1:7379", &free[1]);
     run(&[&elsewhere[..], &["--insecure"]].concat()).failed(1, "TR-E502");
     assert!(!Path::new(&fresh).exists(), "a wrong start made {fresh}");
+}
+
+/// With users it asks who comes, and others may reach it.
+#[test]
+fn a_node_with_users_asks_who_comes() {
+    let alone = Alone::new("a_node_with_users_asks_who_comes");
+    let hash = fed(&["config", "hash-password"], "open sesame\n").ok();
+    assert!(hash.starts_with("$argon2id$v=19$m=19456,t=2,p=1$"), "{hash}");
+    let file = alone.scratch.path("node.toml");
+    let users = format!("[users]\nalice = \"{}\"\n", hash.trim_end());
+    fs::write(&file, &users).expect("scratch can be written");
+    run(&["config", "check", &file]).ok();
+    let shown = run(&["config", "show", "--origin", "--config", &file]).ok();
+    let secret = hash.trim_end().rsplit('$').next().expect("it has parts");
+    assert!(shown.contains("argon2id m=19456,t=2,p=1") && shown.contains("node.toml:2"), "{shown}");
+    assert!(!shown.contains(secret), "{shown}");
+
+    // Beyond this machine without --insecure.
+    let (data, listen) = (alone.scratch.path("data"), alone.listen.to_string());
+    let everywhere = format!("0.0.0.0:{}", alone.resp.port());
+    let arguments = Alone::arguments(&data, &everywhere, &listen);
+    let _node = Server::of(&[&arguments[..], &["--config", &file]].concat());
+    assert_eq!(Redis::to(alone.resp).ask(&["GET", "k"]), "(error) NOAUTH Authentication required.");
+    let resp = alone.resp.to_string();
+    let ask = |user: &[&str], password: Option<&str>, words: &[&str]| {
+        let mut command = trilith();
+        command.args([&["cli", "--resp", &resp], user, words].concat());
+        password.map(|password| command.env("TRILITH_PASSWORD", password));
+        Answer::of(command.output().expect("it starts"))
+    };
+    let alice = ["--user", "alice"];
+    ask(&alice, Some("open sesame"), &["set", "k", "a"]).ok();
+    assert_eq!(ask(&alice, Some("open sesame"), &["acl", "whoami"]).ok(), "\"alice\"\n");
+    ask(&alice, Some("open sesam"), &["get", "k"]).failed(7, "TR-E511");
+    ask(&[], Some("open sesame"), &["get", "k"]).failed(7, "TR-E511");
+    ask(&[], None, &["get", "k"]).failed(7, "TR-E511");
+
+    // What cannot be a hash is not begun with, and not repeated.
+    fs::write(&file, "[users]\nalice = \"hunter2\"\n").expect("scratch can be written");
+    let refused = run(&["config", "check", &file]);
+    assert!(!refused.err.contains("hunter2"), "{refused:?}");
+    refused.failed(2, "TR-E501");
+    let other = Alone::arguments(&data, "127.0.0.1:0", "127.0.0.1:0");
+    run(&[&other[..], &["--config", &file]].concat()).failed(2, "TR-E501");
 }
 
 /// What a lone store or a member of a cluster has is not taken for its own, nor the other way round.

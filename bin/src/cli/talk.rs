@@ -10,7 +10,6 @@
 use std::{
     io::{self, BufRead, IsTerminal},
     net::SocketAddr,
-    time::Duration,
 };
 use trilith_net::resp::{
     commands::{COMMANDS, Spec},
@@ -21,13 +20,12 @@ use trilith_net::resp::{
 use super::{What, given};
 use crate::{
     asker::Asker,
-    failure::{Code, Failure, INPUT, NOT_FOUND, Outcome, REFUSED, UNANSWERED, UNKNOWN},
+    failure::{Code, Failure, INPUT, NOT_FOUND, Outcome, REFUSED, STRANGER, UNANSWERED, UNKNOWN},
     out::{Cell, Out, lossy},
 };
 
 /// Reads commands until there are no more.
-pub(super) fn talk(nodes: &[SocketAddr], patience: Duration, out: Out) -> Outcome {
-    let mut asker = Asker::new(patience);
+pub(super) fn talk(nodes: &[SocketAddr], mut asker: Asker, out: Out) -> Outcome {
     let is_typed = io::stdin().is_terminal();
     if is_typed {
         eprintln!("help tells what there is, quit is the end");
@@ -56,8 +54,8 @@ pub(super) fn talk(nodes: &[SocketAddr], patience: Duration, out: Out) -> Outcom
 }
 
 /// Asks for that.
-pub(super) fn ask(nodes: &[SocketAddr], words: &[String], patience: Duration, out: Out) -> Outcome {
-    let heard = Asker::new(patience).ask_words(nodes, &words.iter().collect());
+pub(super) fn ask(nodes: &[SocketAddr], words: &[String], mut asker: Asker, out: Out) -> Outcome {
+    let heard = asker.ask_words(nodes, &words.iter().collect());
     let line = words.join(" ");
     match &heard {
         Heard::Error(why) => Err(refused(&line, why)),
@@ -80,7 +78,7 @@ pub(super) struct One<'a> {
 }
 
 impl One<'_> {
-    pub(super) fn ask(&self, patience: Duration, out: Out) -> Outcome {
+    pub(super) fn ask(&self, mut asker: Asker, out: Out) -> Outcome {
         let key = self.what.key();
         let words: Words = match self.what {
             What::Get { key, level } => ["with", level.name(), "get", key].iter().collect(),
@@ -94,7 +92,7 @@ impl One<'_> {
         };
         let named: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
         let again = |what: &str| format!("trilith cli --resp {} {what} {key}", named.join(","));
-        match Asker::new(patience).ask_words(self.at, &words) {
+        match asker.ask_words(self.at, &words) {
             Heard::Error(why) => Err(refused(key, &why)),
             Heard::Nothing => Err(Failure::new(&NOT_FOUND, key, format!("{} VALUE", again("set")))),
             Heard::Integer(0) if matches!(self.what, What::Delete { .. }) => {
@@ -129,6 +127,8 @@ fn refused(line: &str, why: &str) -> Failure {
             (&UNANSWERED, "see whether a majority of the nodes runs; --resp names them")
         }
         Some("INDOUBT") => (&UNKNOWN, "look whether it did"),
+        Some("NOAUTH") => (&STRANGER, "say who asks: --user NAME"),
+        Some("WRONGPASS") => (&STRANGER, "see TRILITH_PASSWORD, and [users] in the node's file"),
         _ if why == "ERR value is not an integer or out of range" => (&INPUT, "look what it holds"),
         _ => (&REFUSED, "trilith cli, and there: help"),
     };

@@ -8,11 +8,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Flags, Origin, Resolved, SETTINGS, Settings};
+use super::{
+    Flags, Origin, Resolved, SETTINGS, Settings,
+    schema::{Scope, USERS, USERS_ABOUT, shown_user},
+};
 use crate::{
     failure::Outcome,
     out::{Cell, Out},
-    server, standalone,
+    password, server, standalone,
 };
 
 /// Settings, and where they come from.
@@ -35,6 +38,8 @@ pub enum Config {
     },
     /// Writes a file with every setting and its default, to begin with.
     Default,
+    /// Makes the line that is kept of a password. It is asked for twice, or read from a pipe.
+    HashPassword,
 }
 
 /// Runs it.
@@ -47,7 +52,7 @@ pub fn run(config: &Config, out: Out) -> Outcome {
             let resolved = Resolved::read(Some(file), Vec::new())?;
             let begin = check(file, &resolved.settings)?;
             let is_said = |origin: &&Origin| **origin != Origin::Default;
-            let said = resolved.origins.iter().filter(is_said).count();
+            let said = resolved.origins.iter().filter(is_said).count() + resolved.users.len();
             out.facts(&[("settings", said.into()), ("wrong", 0_u64.into())])?;
             out.next(&format!("{begin} --config {}", file.display()));
             Ok(())
@@ -62,14 +67,33 @@ pub fn run(config: &Config, out: Out) -> Outcome {
                 }
                 row
             });
+            let users = resolved.settings.users.iter().map(|(name, kept)| {
+                let setting = format!("{USERS}.{name}");
+                let scope = Scope::Cluster.word();
+                let mut row = vec![setting.into(), shown_user(kept).into(), scope.into()];
+                if *origin {
+                    let from = resolved.users.get(&**name);
+                    row.push(from.map_or(Cell::Absent, |from| from.to_string().into()));
+                }
+                row
+            });
             let columns: &[&str] = if *origin {
                 &["setting", "value", "scope", "origin"]
             } else {
                 &["setting", "value", "scope"]
             };
-            out.table(columns, &rows.collect::<Vec<Vec<Cell>>>())
+            out.table(columns, &rows.chain(users).collect::<Vec<Vec<Cell>>>())
         }
         Config::Default => out.raw(default_file().as_bytes()),
+        Config::HashPassword => {
+            let kept = password::kept(&password::new()?)?.to_string();
+            if out.is_json() {
+                return out.facts(&[("hash", kept.into())]);
+            }
+            out.raw(format!("{kept}\n").as_bytes())?;
+            out.next("put it into the file of every node: [users], NAME = \"…\"");
+            Ok(())
+        }
     }
 }
 
@@ -117,6 +141,11 @@ fn default_file() -> String {
             None => writeln!(text, "# {name} = \"{}\"", setting.kind),
         };
     }
+    let _written = write!(
+        text,
+        "\n[{USERS}]\n# [{}] {USERS_ABOUT}.\n# alice = \"$argon2id$v=19$m=19456,t=2,p=1$SALT$HASH\"\n",
+        Scope::Cluster.word(),
+    );
     text
 }
 
@@ -153,6 +182,16 @@ fn page() -> String {
             setting.about,
         );
     }
+    let _written = writeln!(
+        text,
+        "| `{USERS}.NAME` | – | `TRILITH_USERS__NAME` | PHC string | – | {} | {USERS_ABOUT} |\n\n\
+         A name in the environment is in small letters.\n\
+         Nodes that differ in users still belong together: a password is changed on one after the \
+         other, by restarting it.\n\
+         `config show` tells what a password costs to judge and not its hash, and what is wrong with a \
+         hash is said without it.",
+        Scope::Cluster.word(),
+    );
     text
 }
 

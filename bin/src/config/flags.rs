@@ -71,7 +71,7 @@ impl<const ALONE: bool> Flags<ALONE> {
     /// # Errors
     /// Everything that is wrong with it, and where.
     pub fn resolve(&self) -> Outcome<Settings> {
-        let Resolved { mut settings, origins } =
+        let Resolved { mut settings, origins, .. } =
             Resolved::read(self.config.as_deref(), self.said.clone())?;
         Self::check(&settings, &origins)?;
         for (setting, origin) in SETTINGS.iter().zip(origins) {

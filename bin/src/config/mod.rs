@@ -22,7 +22,8 @@ pub use command::{Config, run};
 pub use flags::Flags;
 pub use schema::{LogFormat, SETTINGS, Setting, Settings};
 
-use std::{env, fmt, path::Path};
+use schema::{read_user, user_of};
+use std::{collections::BTreeMap, env, fmt, path::Path};
 
 use crate::failure::{CONFIGURATION, Failure, Outcome};
 
@@ -76,6 +77,8 @@ pub struct Resolved {
     pub settings: Settings,
     /// In the order of the table.
     pub origins: Vec<Origin>,
+    /// Where each user comes from.
+    pub users: BTreeMap<String, Origin>,
 }
 
 impl Resolved {
@@ -84,10 +87,17 @@ impl Resolved {
     /// # Errors
     /// Everything that is wrong with it, and where.
     pub fn of(said: impl IntoIterator<Item = Said>) -> Outcome<Self> {
-        let mut resolved =
-            Self { settings: Settings::default(), origins: vec![Origin::Default; SETTINGS.len()] };
+        let origins = vec![Origin::Default; SETTINGS.len()];
+        let mut resolved = Self { settings: Settings::default(), origins, users: BTreeMap::new() };
         let mut wrong = Vec::new();
         for Said { name, value, origin } in said {
+            if let Some(user) = user_of(&name) {
+                match read_user(&mut resolved.settings.users, user, value.trim()) {
+                    Ok(()) => _ = resolved.users.insert(user.to_owned(), origin),
+                    Err(why) => wrong.push(format!("{origin}: {name}: {why}")),
+                }
+                continue;
+            }
             let Some(at) = SETTINGS.iter().position(|setting| setting.name == name) else {
                 wrong.push(format!("{origin}: {}", unknown(&name)));
                 continue;
@@ -220,6 +230,38 @@ mod tests {
         let failure = Resolved::of(environment([half].into_iter())).unwrap_err().to_string();
         let meant = "TRILITH_SERVE_INSECURE: there is no setting \"serve_insecure\"; did you mean";
         assert!(failure.contains(meant), "{failure}");
+    }
+
+    #[test]
+    fn users_are_lines_of_a_table_and_wrong_ones_are_not_repeated() {
+        let kept =
+            "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+        let line = |line| Origin::File { path: "a.toml".into(), line };
+        let variable = ("TRILITH_USERS__ALICE".to_owned(), kept.to_owned());
+        let mut all = vec![said("users.alice", kept, line(3)), said("users.b.c", kept, line(4))];
+        all.extend(environment([variable].into_iter()));
+        let resolved = Resolved::of(all).unwrap();
+        let users: Vec<_> = resolved.settings.users.iter().map(|(name, _)| &**name).collect();
+        assert_eq!(users, ["alice", "b.c"]);
+        assert_eq!(resolved.users["alice"].to_string(), "TRILITH_USERS__ALICE");
+        assert_eq!(resolved.users["b.c"].to_string(), "a.toml:4");
+        let dear = kept.replace("m=8", "m=1000000");
+        let all = [
+            said("users.alice", "hunter2", line(1)),
+            said("users.a b", kept, line(2)),
+            said("users.bob", &dear, line(3)),
+            said("users", "x", line(4)),
+        ];
+        let failure = Resolved::of(all).unwrap_err().to_string();
+        for part in [
+            "a.toml:1: users.alice: it is no hash like $argon2id$",
+            "a.toml:2: users.a b: a user's name has 1 to 64 letters",
+            "a.toml:3: users.bob: its hash would take one login too much of a node",
+            "a.toml:4: there is no setting \"users\"",
+        ] {
+            assert!(failure.contains(part), "{part}\nis not in\n{failure}");
+        }
+        assert!(!failure.contains("hunter2") && !failure.contains("c29tZXNhbHQ"), "{failure}");
     }
 
     #[test]

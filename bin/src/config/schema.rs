@@ -4,11 +4,16 @@
 //! must agree on it: what is said of the *cluster* must be the same on every member, what is said of
 //! a *node* may differ.
 //!
+//! Beside them stand the users, who have no names of ours: each has a line in the table `[users]`.
+//! They are said of the cluster, since any node serves any client; but nodes that differ there still
+//! belong together, so that a password can be changed on one after the other.
+//!
 //! Not here: where words come from (`mod.rs`), what settings do.
 
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use trilith_engine::{journal::JournalOptions, shard::ShardOptions, types::NodeId};
+use trilith_net::users::{Kept, Users};
 
 /// Who must agree on a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -238,11 +243,13 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Settings {
             $(#[doc = $about] pub $field: $type,)*
+            /// Who may be a Redis or HTTP client.
+            pub users: Users,
         }
 
         impl Default for Settings {
             fn default() -> Self {
-                Self { $($field: $usual,)* }
+                Self { $($field: $usual,)* users: Users::default() }
             }
         }
 
@@ -289,7 +296,7 @@ settings! {
     within_ms: u64 = 5000, "serve.within_ms", "within-ms", Node, 10..=600_000;
     "How long what a Redis or HTTP client asks may take before it is answered that it did not happen, or that nobody knows"
     insecure: bool = false, "serve.insecure", "insecure", Node;
-    "Listens beyond this machine, though nobody is asked who he is yet"
+    "Listens beyond this machine also where nobody is asked who he is"
 
     election_ms: u64 = 1000, "raft.election_ms", "election-ms", Cluster, 50..=60_000;
     "How long a leader may be silent before others replace it"
@@ -313,6 +320,35 @@ settings! {
     "What is logged, to standard error"
     log_format: LogFormat = LogFormat::Auto, "log.format", "log-format", Node;
     "How it is logged: text on a terminal and JSON elsewhere, or always the same"
+}
+
+/// The table of users, and how its names begin.
+pub const USERS: &str = "users";
+
+/// What stands in the table of users, for pages.
+pub const USERS_ABOUT: &str = "A user who may be a Redis or HTTP client, and what argon2id made of \
+                               his password: trilith config hash-password. Without any user nobody is \
+                               asked who he is";
+
+/// Which user a name in a file or in the environment is of.
+#[must_use]
+pub fn user_of(name: &str) -> Option<&str> {
+    name.strip_prefix(USERS)?.strip_prefix('.')
+}
+
+/// Reads what is said of a user. What is wrong with it never repeats it: that may be a password.
+///
+/// # Errors
+/// Why it cannot be.
+pub fn read_user(users: &mut Users, name: &str, words: &str) -> Result<(), String> {
+    let kept = Kept::read(words).map_err(|why| why.to_string())?;
+    users.put(name, kept).map_err(|why| why.to_string())
+}
+
+/// What may be shown of what is kept of a password.
+#[must_use]
+pub fn shown_user(kept: &Kept) -> String {
+    format!("argon2id {}", kept.cost())
 }
 
 impl Setting {
