@@ -31,6 +31,7 @@ use crate::{
     member::{PEER_PORT, RESP_PORT},
     out::{Cell, Out, lossy},
     password::Who,
+    secret::Shared,
 };
 
 mod talk;
@@ -50,6 +51,8 @@ pub struct Cli {
     resp: Vec<SocketAddr>,
     #[command(flatten)]
     who: Who,
+    #[command(flatten)]
+    shared: Shared,
     /// How long to try.
     #[arg(long, global = true, default_value_t = 10_000, value_name = "MS")]
     within_ms: u64,
@@ -126,7 +129,7 @@ pub fn run(cli: &Cli, out: Out) -> Outcome {
         Some(what) if !cli.resp.is_empty() => {
             talk::One { what, at: &resp }.ask(asker(cli, patience)?, out)
         }
-        Some(what) => One { what, at: &at, within: patience }.ask(out),
+        Some(what) => One { what, at: &at, within: patience }.ask(cli.shared.client()?, out),
     }
 }
 
@@ -187,7 +190,7 @@ fn given(value: &str) -> Outcome<Bytes> {
 }
 
 impl One<'_> {
-    fn ask(&self, out: Out) -> Outcome {
+    fn ask(&self, options: ClientOptions, out: Out) -> Outcome {
         let (op, level) = match self.what {
             What::Get { key, level } => (Op::Get(bytes(key)), *level),
             What::Set { key, value } => {
@@ -216,7 +219,7 @@ impl One<'_> {
         let wish = Wish { level, staleness_ms: 0, within: self.within };
         // No file is touched: the directory is where we are.
         let ran = run_core(env::temp_dir(), |os| async move {
-            let client = Client::start(&os, self.at, ClientOptions::default());
+            let client = Client::start(&os, self.at, options);
             client.call(op, wish).await
         });
         let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
@@ -293,7 +296,8 @@ impl One<'_> {
             }
             // Nobody was heard, or only those who do not lead.
             Refusal::TooLate | Refusal::NotLeader(_) | Refusal::Stopping => {
-                let next = "see whether a majority of the nodes runs, and what they log; name more \
+                let next = "see whether a majority of the nodes runs, and what they log, and whether the \
+                            cluster has a secret (--secret-file); name more \
                             of them with --at";
                 let cause = match refusal {
                     Refusal::NotLeader(_) => "nobody leads".to_owned(),

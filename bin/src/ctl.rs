@@ -25,6 +25,7 @@ use trilith_net::{
 use crate::{
     failure::{Failure, INTERNAL, Outcome, UNANSWERED},
     out::{Cell, Out},
+    secret::Shared,
 };
 
 mod replace;
@@ -47,6 +48,8 @@ pub struct Status {
     /// How long one answer is waited for.
     #[arg(long, default_value_t = 500, value_name = "MS")]
     within_ms: u64,
+    #[command(flatten)]
+    shared: Shared,
 }
 
 /// What one node said.
@@ -71,6 +74,7 @@ pub fn run(ctl: &Ctl, out: Out) -> Outcome {
 
 impl Status {
     fn run(&self, out: Out) -> Outcome {
+        let options = self.shared.client()?;
         // No file is touched: any directory will do.
         let ran = run_core(env::temp_dir(), |os| async move {
             let (said, mut heard) = queue(self.at.len().max(1));
@@ -79,7 +83,7 @@ impl Status {
                 let (os, at, said) = (os.clone(), *at, said.clone());
                 os.clone().task().spawn("status", async move {
                     // There is room for each.
-                    let _said = said.push((number, ask(&os, at, within).await));
+                    let _said = said.push((number, ask(&os, at, options, within).await));
                 })
             });
             let asked: Vec<_> = asked.collect();
@@ -135,16 +139,16 @@ fn judge(all: &[Seen]) -> Outcome {
     Err(Failure::new(&UNANSWERED, cause, next))
 }
 
-async fn ask(os: &Os, at: SocketAddr, within: Duration) -> Seen {
+async fn ask(os: &Os, at: SocketAddr, options: ClientOptions, within: Duration) -> Seen {
     let mut seen = Seen::default();
-    match greet(os, at, within).await {
+    match greet(os, at, options.secret, within).await {
         Ok(who) => seen.who = Some(who),
         Err(trouble) => {
             seen.trouble = Some(trouble.to_string());
             return seen;
         }
     }
-    let client = Arc::new(Client::start(os, &[at], ClientOptions::default()));
+    let client = Arc::new(Client::start(os, &[at], options));
     for group in 1..=u32::from(SLOTS) {
         let Response { told, outcome, .. } = scan(&client, group, Level::Eventual, within).await;
         match outcome {

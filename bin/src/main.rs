@@ -17,6 +17,7 @@ mod out;
 mod password;
 mod process;
 mod progress;
+mod secret;
 
 mod bench;
 mod cli;

@@ -140,14 +140,22 @@ pub fn new() -> Outcome<String> {
 /// # Errors
 /// When the system has no luck to give.
 pub fn kept(password: &str) -> Outcome<Kept> {
-    let mut salt = [0; 16];
-    let drawn = getrandom(&mut salt, GetRandomFlags::empty());
+    Kept::make(password.as_bytes(), luck()?, Cost::USUAL)
+        .map_err(|why| Failure::new(&INTERNAL, why, "report it"))
+}
+
+/// Luck of the system that is good for secrets.
+///
+/// # Errors
+/// When it has none to give.
+pub fn luck<const BYTES: usize>() -> Outcome<[u8; BYTES]> {
+    let mut luck = [0; BYTES];
+    let drawn = getrandom(&mut luck, GetRandomFlags::empty());
     let drawn = drawn.map_err(|why| Failure::new(&INTERNAL, why, "see the system's log: dmesg"))?;
-    if drawn < salt.len() {
+    if drawn < BYTES {
         return Err(Failure::new(&INTERNAL, "the system gave too little luck", "try again"));
     }
-    Kept::make(password.as_bytes(), salt, Cost::USUAL)
-        .map_err(|why| Failure::new(&INTERNAL, why, "report it"))
+    Ok(luck)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::{
     log,
     member::{Member, check_exposure, misconfigured},
     out::Out,
+    secret,
 };
 
 /// Which node of which cluster, and where.
@@ -49,7 +50,7 @@ pub fn plan(settings: &Settings) -> Outcome<NodeOptions> {
     let cluster = Cluster::new(&settings.cluster, members.0.clone(), settings.groups);
     let cluster = cluster.map_err(|why| misconfigured(&why))?;
     let mut options = NodeOptions::new(NodeId(node), cluster);
-    apply(settings, &mut options);
+    apply(settings, &mut options)?;
     let election = Duration::from_millis(settings.election_ms);
     let raft = &mut options.shard.raft;
     raft.election = election;
@@ -82,11 +83,15 @@ pub fn as_flags(settings: &[&Setting]) -> String {
 }
 
 /// What every node takes from its settings, alone or not.
-pub fn apply(settings: &Settings, options: &mut NodeOptions) {
+///
+/// # Errors
+/// When the cluster's secret cannot be read.
+pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     options.listen = settings.listen;
     (options.resp, options.http) = (settings.resp, settings.http);
     options.http_names = settings.http_hosts.clone().map_or_else(Vec::new, |names| names.0);
     options.users = settings.users.clone();
+    options.links.secret = secret::said(settings)?;
     options.guests_within = Duration::from_millis(settings.within_ms);
     let shard = &mut options.shard;
     shard.retain_bytes = settings.retain_bytes;
@@ -95,6 +100,7 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) {
     shard.scrub_bytes_per_second = settings.scrub_rate;
     shard.journal.segment_bytes_max = settings.segment_bytes;
     shard.journal.reserve_bytes = settings.reserve_bytes;
+    Ok(())
 }
 
 /// Within seconds journals rotate, are compacted and cut, and who was away needs a snapshot.

@@ -50,7 +50,7 @@ pub fn plan(settings: &Settings) -> Outcome<NodeOptions> {
     let node = NodeId(1);
     let cluster = Cluster::new(NAME, vec![(node, (Ipv4Addr::LOCALHOST, PEER_PORT).into())], 1);
     let mut options = NodeOptions::new(node, cluster.map_err(|why| misconfigured(&why))?);
-    apply(settings, &mut options);
+    apply(settings, &mut options)?;
     let election = Duration::from_millis(settings.election_ms);
     (options.shard.raft.election, options.shard.raft.heartbeat) = (election, election / 3);
     check_exposure(&options, settings.insecure)?;

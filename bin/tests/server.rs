@@ -155,6 +155,51 @@ fn without_a_majority_nothing_happens() {
     assert_eq!(alone.end("-INT").code, Some(0));
 }
 
+/// Only who knows the secret comes in, and then the nodes' port may be anywhere.
+#[test]
+fn a_cluster_with_a_secret_takes_nobody_else() {
+    let cluster = Three::new("a_cluster_with_a_secret_takes_nobody_else");
+    let (file, other) = (cluster.scratch.path("secret"), cluster.scratch.path("other"));
+    for path in [&file, &other] {
+        let made = run(&["config", "secret"]).ok();
+        assert_eq!(made.len(), 65, "{made}");
+        fs::write(path, made).expect("scratch can be written");
+    }
+    let port = cluster.at[0].rsplit(':').next().expect("it has a port").to_owned();
+    let everywhere = ["--secret-file", &file, "--listen", &format!("0.0.0.0:{port}")];
+    let _first = cluster.start_with(1, &everywhere);
+    let _second = cluster.start_with(2, &["--secret-file", &file]);
+    // All three must be there once.
+    let third = cluster.start_with(3, &["--secret-file", &file]);
+    let at = cluster.at[..2].join(",");
+    let ask = |within: &str, more: &[&str], what: &[&str]| {
+        run(&[&["cli", "--at", &at, "--within-ms", within], more, what].concat())
+    };
+    ask("20000", &["--secret-file", &file], &["set", "hello", "world"]).ok();
+    ask("500", &["--secret-file", &other], &["get", "hello"]).failed(3, "TR-E504");
+    ask("500", &[], &["get", "hello"]).failed(3, "TR-E504");
+    let status = |more: &[&str]| run(&[&["ctl", "status", "--at", &at], more].concat());
+    assert!(!status(&["--secret-file", &file]).ok().contains("secret"));
+    for (more, why) in [(&[][..], "has none"), (&["--secret-file", &other], "knows another")] {
+        let told = status(more);
+        assert!(told.out.contains("cluster.secret") && told.out.contains(why), "{told:?}");
+        told.failed(3, "TR-E504");
+    }
+    // A member that was given another one has no link, and says why.
+    assert_eq!(third.end("-TERM").code, Some(0));
+    let third = cluster.start_with(3, &["--secret-file", &other]);
+    ask("20000", &["--secret-file", &file], &["set", "hello", "again"]).ok();
+    let ended = third.end("-TERM");
+    assert!(ended.err.contains("cluster.secret"), "{ended:?}");
+    // What is short, or not there, is not begun with, and not repeated.
+    fs::write(&other, "hunter2\n").expect("scratch can be written");
+    for path in [&other, &cluster.scratch.path("nowhere")] {
+        let answer = run(&strs(&cluster.arguments(3, &["--secret-file", path])));
+        assert!(!answer.err.contains("hunter2"), "{answer:?}");
+        assert!(answer.code == Some(1) || answer.code == Some(2), "{answer:?}");
+    }
+}
+
 #[test]
 fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
     let cluster = Three::new("a_node_that_is_started_wrongly_says_so");

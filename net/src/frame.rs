@@ -50,6 +50,10 @@ pub enum Kind {
     Ready = 3,
     /// No, and why.
     Refusal = 4,
+    /// Who listens wants to see that the cluster's secret is known.
+    Challenge = 5,
+    /// That it is.
+    Proof = 6,
     /// Are you there?
     Ping = 16,
     /// I am.
@@ -84,11 +88,13 @@ pub enum Kind {
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 21] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
         Self::Refusal,
+        Self::Challenge,
+        Self::Proof,
         Self::Ping,
         Self::Pong,
         Self::Raft,

@@ -267,3 +267,10 @@ pub const RESP_STRANGER_BYTES_MAX: usize = 16 << 10;
 
 /// How long such a client may stay: programs say it at once, people need to type it.
 pub const RESP_STRANGER_STAYS: Duration = Duration::from_secs(60);
+
+/// The least that a cluster's secret has: what people make up themselves is mostly shorter, and what
+/// is drawn for it is as long.
+pub const SECRET_BYTES_MIN: usize = 32;
+
+/// The most: more than any key has.
+pub const SECRET_BYTES_MAX: usize = 1 << 10;

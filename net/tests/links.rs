@@ -17,15 +17,21 @@ use trilith_engine::{
     types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
 };
 use trilith_net::{
+    client::greet,
     frame::{Decoder, Frame, Kind, put_empty},
     os::{Os, OsListener, OsStream, run_core},
     peer::{
         Incoming, LinkOptions, Links, Setup, Trouble, codec,
         hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
+        proof::Secret,
     },
 };
 
 const CLUSTER: Uuid = Uuid([7; 16]);
+
+/// What the nodes of a cluster know, and what those of another one do.
+const SECRET: &[u8] = b"what only the nodes of this cluster know";
+const ANOTHER: &[u8] = b"what the nodes of another cluster know!";
 
 fn identity(node: u64) -> Identity {
     Identity { cluster: CLUSTER, node: NodeId(node), directory: Uuid([node as u8; 16]) }
@@ -51,8 +57,20 @@ struct Node {
 
 impl Node {
     fn start(os: &Os, own: Identity, members: &[(NodeId, SocketAddr)], at: OsListener) -> Self {
+        Self::knowing(None, os, own, members, at)
+    }
+
+    /// The same, of a cluster with that secret.
+    fn knowing(
+        secret: Option<&[u8]>,
+        os: &Os,
+        own: Identity,
+        members: &[(NodeId, SocketAddr)],
+        at: OsListener,
+    ) -> Self {
         let (into, told) = queue(64);
         let options = LinkOptions {
+            secret: secret.map(|text| Secret::new(text).unwrap()),
             silence: Duration::from_millis(400),
             asks_node: false,
             ..LinkOptions::default()
@@ -223,6 +241,63 @@ fn a_node_that_calls_itself_knows_why_it_fails() {
             assert!(os.clock().now() < deadline);
             os.clock().sleep_until(os.clock().now() + Duration::from_millis(5)).await;
         }
+    });
+}
+
+/// Two nodes that know this and that; why each of them has no link to the other one.
+async fn two(os: &Os, knows: [Option<&[u8]>; 2]) -> [Option<Trouble>; 2] {
+    let (one, other) = (listen(os).await, listen(os).await);
+    let members = [(NodeId(1), one.local()), (NodeId(2), other.local())];
+    let nodes = [(1, one), (2, other)].map(|(node, at)| {
+        Node::knowing(knows[node as usize - 1], os, identity(node), &members, at)
+    });
+    let deadline = os.clock().now() + Duration::from_secs(5);
+    loop {
+        let status = |node: usize| nodes[node].links.status(NodeId(2 - node as u64)).unwrap();
+        let both = [status(0), status(1)];
+        if both.iter().all(|status| status.is_up || status.trouble.is_some()) {
+            return both.map(|status| status.trouble);
+        }
+        assert!(os.clock().now() < deadline, "{both:?}");
+        os.clock().sleep_until(os.clock().now() + Duration::from_millis(5)).await;
+    }
+}
+
+#[test]
+fn nodes_that_do_not_know_one_secret_know_why_they_are_apart() {
+    run("secrets", async |os| {
+        let refused = |why| Some(Trouble::Refused(why));
+        let refusing = |why| Some(Trouble::Refusing(why));
+        assert_eq!(two(&os, [Some(SECRET), Some(SECRET)]).await, [None, None]);
+        let both = [refused(Refusal::Unproven), refused(Refusal::Unproven)];
+        assert_eq!(two(&os, [Some(SECRET), Some(ANOTHER)]).await, both);
+        let one = [refusing(Refusal::Unproven), refusing(Refusal::NoSecret)];
+        assert_eq!(two(&os, [Some(SECRET), None]).await, one);
+        for why in [Refusal::Unproven, Refusal::NoSecret] {
+            assert!(why.to_string().contains("cluster.secret"), "{why}");
+        }
+    });
+}
+
+/// Nothing is done for who has not proven himself: he is not even told who is there.
+#[test]
+fn a_client_must_know_the_secret_too() {
+    run("client", async |os| {
+        let (listener, nobody) = (listen(&os).await, listen(&os).await);
+        let at = listener.local();
+        let members = [(NodeId(1), at), (NodeId(2), nobody.local())];
+        let _node = Node::knowing(Some(SECRET), &os, identity(1), &members, listener);
+        let ask = |text: Option<&[u8]>| {
+            let secret = text.map(|text| Secret::new(text).unwrap());
+            greet(&os, at, secret, Duration::from_secs(5))
+        };
+        assert_eq!(ask(Some(SECRET)).await, Ok(identity(1)));
+        assert_eq!(ask(Some(ANOTHER)).await, Err(Trouble::Refused(Refusal::Unproven)));
+        assert_eq!(ask(None).await, Err(Trouble::Refusing(Refusal::NoSecret)));
+        let mut stream = connect(&os, at).await;
+        write(&mut stream, &hello(identity(2), 1, Versions::OURS), 64).await;
+        let told = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+        assert_eq!(told.kind, Kind::Challenge);
     });
 }
 

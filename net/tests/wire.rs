@@ -16,6 +16,7 @@ use trilith_net::{
     peer::{
         codec,
         hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
+        proof::{Challenge, Proof, Secret, Talk},
     },
 };
 
@@ -28,6 +29,9 @@ const HELLO: Hello =
     Hello { versions: Versions::OURS, purpose: Purpose::Peer { who: ONE, whom: NodeId(2) } };
 const WELCOME: Welcome =
     Welcome { version: 1, standing: Standing::Founder, who: TWO, token: 0x0807_0605_0403_0201 };
+/// What the cluster of the example knows.
+const SECRET: &[u8] = b"what only the nodes of this cluster know";
+const CHALLENGE: Challenge = Challenge { nonce: [0xb2; 32] };
 const READY: Ready = Ready { token: WELCOME.token };
 const REFUSAL: Refusal = Refusal::WrongNode { node: NodeId(2) };
 
@@ -43,6 +47,19 @@ fn snapshot_ask() -> Packet {
     Packet::SnapshotAsk(SnapshotAsk { group: GroupId(9), from, to, at_least })
 }
 
+/// What both prove: node 1 the Hello, node 2 also its Welcome.
+fn proofs() -> [Proof; 2] {
+    let (mut hello, mut welcome) = (BytesMut::new(), BytesMut::new());
+    HELLO.put(&mut hello);
+    WELCOME.put(&mut welcome);
+    let secret = Secret::new(SECRET).unwrap();
+    let (connects, listens) = ([0xa1; 32], CHALLENGE.nonce);
+    let talk = Talk { hello: &hello[12..], connects, listens, welcome: None };
+    let first = Proof { nonce: connects, proof: secret.prove(&talk) };
+    let talk = Talk { welcome: Some(&welcome[12..]), ..talk };
+    [first, Proof { nonce: listens, proof: secret.prove(&talk) }]
+}
+
 fn written() -> Vec<(&'static str, BytesMut)> {
     let frame = |write: &dyn Fn(&mut BytesMut)| {
         let mut out = BytesMut::new();
@@ -51,6 +68,9 @@ fn written() -> Vec<(&'static str, BytesMut)> {
     };
     vec![
         ("1 to 2  Hello", frame(&|out| HELLO.put(out))),
+        ("2 to 1  Challenge", frame(&|out| CHALLENGE.put(out))),
+        ("1 to 2  Proof", frame(&|out| proofs()[0].put(out))),
+        ("2 to 1  Proof", frame(&|out| proofs()[1].put(out))),
         ("2 to 1  Welcome", frame(&|out| WELCOME.put(out))),
         ("1 to 2  Ready", frame(&|out| READY.put(out))),
         ("1 to 2  Ping", frame(&|out| put_empty(out, Kind::Ping))),
@@ -91,6 +111,8 @@ fn the_code_reads_what_the_page_shows() {
     decoder.feed(&bytes);
     let mut next = || decoder.take().unwrap().unwrap();
     assert_eq!(Hello::take(&next()), Ok(HELLO));
+    assert_eq!(Challenge::take(&next()), Ok(CHALLENGE));
+    assert_eq!(proofs(), [(); 2].map(|()| Proof::take(&next()).unwrap()));
     assert_eq!(Welcome::take(&next()), Ok(WELCOME));
     assert_eq!(Ready::take(&next()), Ok(READY));
     assert_eq!((next().kind, next().kind), (Kind::Ping, Kind::Pong));

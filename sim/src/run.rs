@@ -81,6 +81,8 @@ pub struct Drawn {
     pub http: bool,
     /// Whether who speaks one of these has to say first who it is.
     pub users: bool,
+    /// Whether the cluster has a secret.
+    pub secret: bool,
     /// How large each disk is, for good; zero: large enough.
     pub disk_kib: u64,
     /// The load's shape.
@@ -163,10 +165,8 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         slow_disk,
         full_disks: scenario.faults.fill_disks,
     };
-    let users = match &scenario.users {
-        draw if *draw == Draw::just(0) => false,
-        draw => draw.draw(&mut luck) == 1,
-    };
+    let mut some = |draw: &Draw| *draw != Draw::just(0) && draw.draw(&mut luck) == 1;
+    let (users, secret) = (some(&scenario.users), some(&scenario.secret));
     let plan::Drawn { families, plan: drawn, .. } = weather.draw(seed);
     let fixed = &scenario.fixed;
     let faults = request.faults.clone().or_else(|| fixed.faults.clone()).unwrap_or(drawn);
@@ -180,6 +180,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         redis,
         http,
         users,
+        secret,
         disk_kib,
         shape,
         value_bytes,

@@ -310,6 +310,8 @@ pub struct Scenario {
     pub http: Draw,
     /// Whether who speaks one of these has to say first who it is: 1 or 0.
     pub users: Draw,
+    /// Whether the cluster has a secret: 1 or 0.
+    pub secret: Draw,
     /// How large each node's disk is, in KiB; 0: large enough.
     pub disk_kib: Draw,
     /// What is asked.
@@ -398,7 +400,7 @@ impl Scenario {
         let mut number = |name| cluster.draw(name, Draw::just(0));
         let (leases, governed) = (number("leases")?, number("governed")?);
         let (redis, http, disk_kib) = (number("redis")?, number("http")?, number("disk_kib")?);
-        let users = number("users")?;
+        let (users, secret) = (number("users")?, number("secret")?);
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -439,6 +441,7 @@ impl Scenario {
             redis,
             http,
             users,
+            secret,
             disk_kib,
             load,
             faults,

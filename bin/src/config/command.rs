@@ -15,7 +15,7 @@ use super::{
 use crate::{
     failure::Outcome,
     out::{Cell, Out},
-    password, server, standalone,
+    password, secret, server, standalone,
 };
 
 /// Settings, and where they come from.
@@ -40,6 +40,8 @@ pub enum Config {
     Default,
     /// Makes the line that is kept of a password. It is asked for twice, or read from a pipe.
     HashPassword,
+    /// Makes a secret for a cluster.
+    Secret,
 }
 
 /// Runs it.
@@ -92,6 +94,15 @@ pub fn run(config: &Config, out: Out) -> Outcome {
             }
             out.raw(format!("{kept}\n").as_bytes())?;
             out.next("put it into the file of every node: [users], NAME = \"…\"");
+            Ok(())
+        }
+        Config::Secret => {
+            let made = secret::new()?;
+            if out.is_json() {
+                return out.facts(&[("secret", made.into())]);
+            }
+            out.raw(format!("{made}\n").as_bytes())?;
+            out.next("keep it in a file that only the nodes' user may read: cluster.secret_file");
             Ok(())
         }
     }
@@ -171,11 +182,14 @@ fn page() -> String {
     for setting in SETTINGS {
         let usual = (setting.shown)(&Settings::default())
             .map_or("–".to_owned(), |words| format!("`{words}`"));
+        let flag = match setting.is_hidden() {
+            true => "–".to_owned(),
+            false => format!("`--{}`", setting.flag),
+        };
         let _written = writeln!(
             text,
-            "| `{}` | `--{}` | `{}` | {} | {usual} | {} | {} |",
+            "| `{}` | {flag} | `{}` | {} | {usual} | {} | {} |",
             setting.name,
-            setting.flag,
             setting.variable(),
             setting.kind,
             setting.scope.word(),

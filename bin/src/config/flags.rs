@@ -51,8 +51,14 @@ impl<const ALONE: bool> Flags<ALONE> {
         }
     }
 
-    fn has(setting: &Setting) -> bool {
+    /// Whether it means something here.
+    fn knows(setting: &Setting) -> bool {
         !(ALONE && setting.is_of_many())
+    }
+
+    /// Whether it has a flag here.
+    fn has(setting: &Setting) -> bool {
+        Self::knows(setting) && !setting.is_hidden()
     }
 
     /// What is said where nothing else is.
@@ -86,7 +92,7 @@ impl<const ALONE: bool> Flags<ALONE> {
     /// What means nothing to it may be said as the default, which a file with every setting does.
     fn check(settings: &Settings, origins: &[Origin]) -> Outcome {
         let all = SETTINGS.iter().zip(origins);
-        let said = all.filter(|(setting, _)| !Self::has(setting) && !setting.is_usual(settings));
+        let said = all.filter(|(setting, _)| !Self::knows(setting) && !setting.is_usual(settings));
         let wrong = said.map(|(setting, origin)| {
             format!("{origin}: {} means nothing to a node that is alone", setting.name)
         });

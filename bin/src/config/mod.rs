@@ -104,6 +104,9 @@ impl Resolved {
             };
             match (SETTINGS[at].read)(&mut resolved.settings, value.trim()) {
                 Ok(()) => resolved.origins[at] = origin,
+                Err(why) if SETTINGS[at].is_hidden() => {
+                    wrong.push(format!("{origin}: {name}: {why}"));
+                }
                 Err(why) => wrong.push(format!("{origin}: {name} = {value:?}: {why}")),
             }
         }
@@ -251,6 +254,7 @@ mod tests {
             said("users.a b", kept, line(2)),
             said("users.bob", &dear, line(3)),
             said("users", "x", line(4)),
+            said("cluster.secret", "hunter2", line(5)),
         ];
         let failure = Resolved::of(all).unwrap_err().to_string();
         for part in [
@@ -258,6 +262,7 @@ mod tests {
             "a.toml:2: users.a b: a user's name has 1 to 64 letters",
             "a.toml:3: users.bob: its hash would take one login too much of a node",
             "a.toml:4: there is no setting \"users\"",
+            "a.toml:5: cluster.secret: a secret has 32 to 1024 bytes",
         ] {
             assert!(failure.contains(part), "{part}\nis not in\n{failure}");
         }

@@ -13,7 +13,10 @@
 use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use trilith_engine::{journal::JournalOptions, shard::ShardOptions, types::NodeId};
-use trilith_net::users::{Kept, Users};
+use trilith_net::{
+    peer::proof::Secret,
+    users::{Kept, Users},
+};
 
 /// Who must agree on a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,6 +194,22 @@ impl Words for Names {
     }
 }
 
+/// The cluster's secret, which is shown nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct Hidden(pub Secret);
+
+impl Words for Hidden {
+    const KIND: &'static str = "secret";
+
+    fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
+        Secret::new(text.as_bytes()).map(Self).map_err(|why| why.to_string())
+    }
+
+    fn shown(&self) -> Option<String> {
+        Some("(not shown)".to_owned())
+    }
+}
+
 /// What is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
@@ -280,6 +299,11 @@ settings! {
     groups: u16 = 1, "cluster.groups", "groups", Cluster, 1..=16_384;
     "How many groups the keys are split over; for ever"
 
+    secret: Option<Hidden> = None, "cluster.secret", "", Cluster;
+    "What all nodes know, and who asks at their port: they prove it to each other and never say it. Without it nobody is asked for it"
+    secret_file: Option<PathBuf> = None, "cluster.secret_file", "secret-file", Node;
+    "A file with that secret in the place of cluster.secret"
+
     node: Option<u64> = None, "node.id", "node", Node, 1..=i64::MAX as u64;
     "The number of this node, from 1"
     data: Option<PathBuf> = None, "node.data", "data", Node;
@@ -356,6 +380,12 @@ impl Setting {
     #[must_use]
     pub fn variable(&self) -> String {
         format!("{}{}", super::PREFIX, self.name.replace('.', "__").to_ascii_uppercase())
+    }
+
+    /// Whether its words are shown to nobody. Such a one has no flag: arguments can be seen by all.
+    #[must_use]
+    pub const fn is_hidden(&self) -> bool {
+        self.flag.is_empty()
     }
 
     /// Its group and its name within that.

@@ -19,7 +19,7 @@ use trilith_engine::{
     types::{NodeId, Uuid},
 };
 use trilith_net::{
-    client::{Going, Replacement, Standing},
+    client::{ClientOptions, Going, Replacement, Standing},
     os::{Os, run_core},
 };
 
@@ -30,6 +30,7 @@ use crate::{
     },
     out::Out,
     progress::Progress,
+    secret::Shared,
 };
 
 /// How often everybody is asked.
@@ -54,6 +55,8 @@ pub struct Replace {
     /// How long to wait until it is done. It goes on when it is asked again.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
+    #[command(flatten)]
+    shared: Shared,
 }
 
 /// A directory's uuid, as logs have it.
@@ -73,8 +76,9 @@ impl FromStr for Directory {
 
 impl Replace {
     pub(super) fn run(&self, out: Out) -> Outcome {
+        let options = self.shared.client()?;
         // No file is touched: any directory will do.
-        let ran = run_core(env::temp_dir(), |os| async move { self.drive(&os).await });
+        let ran = run_core(env::temp_dir(), |os| async move { self.drive(&os, options).await });
         let ended = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
         let (directory, groups) = ended.map_err(|standing| self.failure(standing))?;
         let node = self.node;
@@ -92,9 +96,9 @@ impl Replace {
     }
 
     /// Asks until it is done, or cannot be, or the time is over: how it stands then.
-    async fn drive(&self, os: &Os) -> Result<(Uuid, u32), Standing> {
+    async fn drive(&self, os: &Os, options: ClientOptions) -> Result<(Uuid, u32), Standing> {
         let named = self.directory.map(|directory| directory.0);
-        let mut replacement = Replacement::new(os, &self.at, NodeId(self.node), named);
+        let mut replacement = Replacement::new(os, &self.at, options, NodeId(self.node), named);
         let (mut progress, mut said) = (None, None);
         let (began, mut served) = (Instant::now(), None);
         loop {

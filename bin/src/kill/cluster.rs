@@ -308,6 +308,7 @@ impl Drawn {
                 value_bytes: 0,
                 recorder,
                 notes: Notes::default(),
+                secret: None,
                 world_ns: Arc::new(move || began.elapsed().as_nanos() as u64),
             };
             os.task().spawn("client", cluster_client::run(os.clone(), setup))
@@ -350,7 +351,7 @@ impl Drawn {
             let nodes = Arc::clone(&self.addresses);
             // Eventual reads say what a replica holds, and it has heard of everything by then.
             let from = Duration::from_millis(300);
-            cluster_client::look(os, nodes, self.groups, from, Arc::clone(&looked)).await;
+            cluster_client::look(os, nodes, (self.groups, None), from, Arc::clone(&looked)).await;
         });
         ran.map_err(|error| starting(&error))?;
         let held = looked.lock().unwrap_or_else(PoisonError::into_inner).clone();

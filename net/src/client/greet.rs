@@ -4,28 +4,26 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use bytes::BytesMut;
 use trilith_engine::{
     runtime::{Clock, Net, Runtime, Stream, timeout},
     types::{ClientId, Uuid},
 };
 
-use crate::{
-    frame::Kind,
-    peer::{
-        Trouble,
-        hello::{Hello, Identity, Purpose, Refusal, Versions, Welcome},
-        stream::{Inlet, write_all},
-    },
+use crate::peer::{
+    Trouble,
+    hello::{Hello, Identity, Purpose, Versions},
+    proof::{Secret, introduce},
+    stream::Inlet,
 };
 
-/// Who listens there.
+/// Who listens there; both know the secret of the cluster, if it has one.
 ///
 /// # Errors
 /// Nobody does, or it is none of us.
 pub async fn greet<R: Runtime>(
     runtime: &R,
     at: SocketAddr,
+    secret: Option<Secret>,
     within: Duration,
 ) -> Result<Identity, Trouble> {
     let clock = runtime.clock();
@@ -35,14 +33,9 @@ pub async fn greet<R: Runtime>(
     let mut inlet = Inlet::new(reader);
     let asked = async {
         let purpose = Purpose::Client { client: ClientId(1), cluster: Uuid::default() };
-        let mut words = BytesMut::new();
-        Hello { versions: Versions::OURS, purpose }.put(&mut words);
-        write_all(&mut writer, &words).await?;
-        let frame = inlet.frame().await?;
-        if frame.kind == Kind::Refusal {
-            return Err(Trouble::Refused(Refusal::take(&frame)?));
-        }
-        Ok(Welcome::take(&frame)?.who)
+        let hello = Hello { versions: Versions::OURS, purpose };
+        let known = secret.map(|secret| (secret, secret.nonce(&mut runtime.rng("greet"))));
+        Ok(introduce(&mut inlet, &mut writer, &hello, known).await?.who)
     };
     timeout(clock, deadline, asked).await.unwrap_or(Err(Trouble::Silent))
 }

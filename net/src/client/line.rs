@@ -17,8 +17,9 @@ use crate::{
     limits::{BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, FRAME_BODY_BYTES_MAX},
     peer::{
         Trouble,
-        hello::{Hello, Purpose, Ready, Refusal, Versions, Welcome},
-        stream::{Inlet, Signs, write_all},
+        hello::{Hello, Purpose, Ready, Refusal, Versions},
+        proof::introduce,
+        stream::{Inlet, Signs, dismiss, write_all},
     },
 };
 
@@ -51,7 +52,12 @@ async fn connection<R: Runtime>(core: &Core<R>, line: usize, at: SocketAddr) -> 
     let shaken = timeout(clock, deadline, shake(core, &mut inlet, &mut writer)).await;
     let node = match shaken.unwrap_or(Err(Trouble::Silent)) {
         Ok(node) => node,
-        Err(trouble) => return (trouble, false),
+        Err(trouble) => {
+            if let Trouble::Refusing(refusal) = trouble {
+                dismiss(clock, core.options.connect_within, &mut inlet, &mut writer, refusal).await;
+            }
+            return (trouble, false);
+        }
     };
     inlet.agreed(CLIENT_READ_BYTES, FRAME_BODY_BYTES_MAX);
     {
@@ -81,18 +87,13 @@ async fn shake<R: Runtime, S: StreamRead, W: StreamWrite>(
     writer: &mut W,
 ) -> Result<NodeId, Trouble> {
     let purpose = Purpose::Client { client: core.id, cluster: core.options.cluster };
-    let mut words = BytesMut::new();
-    Hello { versions: Versions::OURS, purpose }.put(&mut words);
-    write_all(writer, &words).await?;
-    let frame = inlet.frame().await?;
-    if frame.kind == Kind::Refusal {
-        return Err(Trouble::Refused(Refusal::take(&frame)?));
-    }
-    let welcome = Welcome::take(&frame)?;
+    let hello = Hello { versions: Versions::OURS, purpose };
+    let known = core.options.secret.map(|secret| (secret, secret.nonce(&mut core.lock().luck)));
+    let welcome = introduce(inlet, writer, &hello, known).await?;
     if welcome.version != frame::VERSION {
         return Err(Trouble::Refusing(Refusal::Version(Versions::OURS)));
     }
-    words.clear();
+    let mut words = BytesMut::new();
     Ready { token: welcome.token }.put(&mut words);
     write_all(writer, &words).await?;
     Ok(welcome.who.node)

@@ -65,6 +65,7 @@ use trilith_engine::{
 use crate::{
     frame::{self, Kind},
     limits::{CLIENT_IN_FLIGHT_MAX, SPREAD_BYTES_MAX},
+    peer::proof::Secret,
 };
 use calls::Calls;
 
@@ -85,6 +86,8 @@ pub struct ClientOptions {
     pub backoff_max: Duration,
     /// How often an idle connection is asked whether it lives; four times that is silence.
     pub ping_every: Duration,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
     /// Over how many groups the slots are split, where that is known: then what is learnt of a slot
     /// is known of its whole group. 0 where it is not.
     pub groups: u16,
@@ -100,6 +103,7 @@ impl Default for ClientOptions {
             backoff_min: Duration::from_millis(5),
             backoff_max: Duration::from_millis(200),
             ping_every: Duration::from_secs(1),
+            secret: None,
             groups: 0,
         }
     }

@@ -87,9 +87,14 @@ impl<R: Runtime> Replacement<R> {
     /// Of that node, of the cluster whose nodes listen there; by new replicas in a directory that
     /// is named, or in the one with which the node shows itself.
     #[must_use]
-    pub fn new(runtime: &R, nodes: &[SocketAddr], node: NodeId, directory: Option<Uuid>) -> Self {
-        let members =
-            nodes.iter().map(|at| Client::start(runtime, &[*at], ClientOptions::default()));
+    pub fn new(
+        runtime: &R,
+        nodes: &[SocketAddr],
+        options: ClientOptions,
+        node: NodeId,
+        directory: Option<Uuid>,
+    ) -> Self {
+        let members = nodes.iter().map(|at| Client::start(runtime, &[*at], options));
         Self {
             node,
             named: directory,

@@ -16,7 +16,7 @@ use super::Cluster;
 use crate::{
     client::{Client, ClientOptions, Ear, Inside},
     limits::NODE_LANES,
-    peer::hello::Identity,
+    peer::{hello::Identity, proof::Secret},
 };
 
 /// Callers from there on are lanes; connections count from 1 and never come so far.
@@ -31,7 +31,7 @@ pub(super) fn nth(caller: Caller) -> Option<usize> {
 pub(super) fn open<R: Runtime>(
     rt: &R,
     identity: Identity,
-    cluster: &Cluster,
+    (cluster, secret): (&Cluster, Option<Secret>),
     into: &Sender<Inbound>,
 ) -> (Arc<[Client<R>]>, Vec<Ear<R>>) {
     let node = identity.node;
@@ -40,7 +40,8 @@ pub(super) fn open<R: Runtime>(
     let lanes = (0..NODE_LANES).map(|nth| {
         let inside = Inside { node, caller: Caller(FIRST + nth), into: into.clone() };
         let (groups, own) = (cluster.groups(), identity.cluster);
-        let options = ClientOptions { cluster: own, groups, ..ClientOptions::default() };
+        let usual = ClientOptions::default();
+        let options = ClientOptions { cluster: own, groups, secret, ..usual };
         Client::inside(rt, inside, &others, options)
     });
     let (lanes, ears): (Vec<Client<R>>, _) = lanes.unzip();

@@ -266,6 +266,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let at = options.listens_at()?;
         let NodeOptions { node, cluster, resp, http, shard, links, .. } = options;
         let (within, names) = (options.guests_within, options.http_names);
+        let secret = links.secret;
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
         let doors = [door(rt, resp).await?, door(rt, http).await?];
@@ -281,7 +282,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         shard.outbox_mut().links = Some(links);
         let (mut guests, ends) = (Guests { resp: None, http: None }, Arc::default());
         if doors.iter().any(Option::is_some) {
-            let (lanes, ears) = lanes::open(rt, identity, &cluster, &into);
+            let (lanes, ears) = lanes::open(rt, identity, (&cluster, secret), &into);
             shard.outbox_mut().ears = ears;
             let gate = Arc::new(Gate::new(rt.clone(), options.users));
             let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));

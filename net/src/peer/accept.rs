@@ -8,11 +8,12 @@
 //! When the node's queue is full, its connections are not read: the kernels' buffers fill, then the
 //! sender's outbox, and there the oldest goes. Nothing is dropped here.
 //!
-//! A connection that sends garbage is told so and closed; no other one notices.
+//! A connection that sends garbage is told so and closed; no other one notices. Neither does anybody
+//! notice a stranger where the cluster has a secret: no directory is written down for him.
 //!
 //! Not here: who belongs here (`hello.rs`), the sending side (`link.rs`).
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use trilith_engine::{
@@ -27,6 +28,7 @@ use trilith_engine::{
 use super::{
     Hall, Incoming, Trouble, callers, codec,
     hello::{Hello, Identity, Purpose, Ready, Refusal, Welcome},
+    proof::{Nonce, Proven, Secret},
     register::{Seat, Way},
     stream::{Inlet, Signs, dismiss, write_all},
 };
@@ -47,9 +49,11 @@ pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + '
     let mut guests = Guests::new(runtime.clone(), CONNECTIONS_MAX, place);
     let mut tokens = runtime.rng("tokens");
     loop {
-        let (stream, _from) = guests.accept(&mut listener).await;
-        let visit = Visit { runtime: runtime.clone(), hall: Arc::clone(&hall) };
-        guests.host("incoming", visit.serve(stream, tokens.next_u64()));
+        let (stream, from) = guests.accept(&mut listener).await;
+        let (token, secret) = (tokens.next_u64(), hall.options.secret);
+        let known = secret.map(|secret| (secret, secret.nonce(&mut tokens)));
+        let (runtime, hall) = (runtime.clone(), Arc::clone(&hall));
+        guests.host("incoming", Visit { runtime, hall, from, known }.serve(stream, token));
     }
 }
 
@@ -57,6 +61,9 @@ pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + '
 struct Visit<R, Q> {
     runtime: R,
     hall: Arc<Hall<Q>>,
+    from: SocketAddr,
+    /// What must be known to come in, and the number for this handshake.
+    known: Option<(Secret, Nonce)>,
 }
 
 /// Who has come in.
@@ -80,6 +87,11 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
             }
             Err(trouble) => trouble,
         };
+        if let Trouble::Refusing(why) | Trouble::Refused(why) = &trouble
+            && matches!(why, Refusal::Unproven | Refusal::NoSecret)
+        {
+            tracing::warn!(from = %self.from, %why, "somebody did not prove that he belongs here");
+        }
         let refusal = match trouble {
             Trouble::Refusing(refusal) => refusal,
             Trouble::Garbage(why) => {
@@ -105,18 +117,27 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         writer: &mut W,
         token: u64,
     ) -> Result<Guest, Trouble> {
-        let hello = Hello::take(&inlet.frame().await?)?;
+        let frame = inlet.frame().await?;
+        let hello = Hello::take(&frame)?;
         let own = self.hall.own;
         let judged = own.judge_hello(&hello, &self.hall.members);
         let version = judged.map_err(Trouble::Refusing)?;
+        let proven = match self.known {
+            Some(known) => Some(Proven::ask(inlet, writer, frame.body, known).await?),
+            None => None,
+        };
         let register = &self.hall.register;
         let mut standing = Standing::Founder;
         if let Purpose::Peer { who: Identity { node, directory, .. }, .. } = hello.purpose {
             register.admits(node, directory).map_err(Trouble::Refusing)?;
             standing = self.hall.admit(node, directory).await?;
         }
-        let mut words = BytesMut::new();
-        Welcome { version, standing, who: own, token }.put(&mut words);
+        let (mut words, mut welcome) = (BytesMut::new(), BytesMut::new());
+        Welcome { version, standing, who: own, token }.put(&mut welcome);
+        if let Some(proven) = proven {
+            proven.answer(&welcome[HEADER_BYTES..], &mut words);
+        }
+        words.extend_from_slice(&welcome);
         write_all(writer, &words).await?;
         if !planted!("peer_stale_hello_accepted") {
             let frame = inlet.frame().await?;

@@ -253,6 +253,8 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         | Kind::Welcome
         | Kind::Ready
         | Kind::Refusal
+        | Kind::Challenge
+        | Kind::Proof
         | Kind::Ping
         | Kind::Pong
         | Kind::Request

@@ -17,12 +17,15 @@
 //! reached by mistake. The directory's uuid stands in it because a node's number is configured by
 //! people: two machines with one number are told apart by what they keep their data in.
 //!
+//! Where the cluster has a secret, both prove between Hello and Welcome that they know it
+//! (`proof.rs`).
+//!
 //! A client's Hello names itself and, if it knows it, the cluster; zeros mean any.
 //!
-//! The form of these four frames never changes (`frame.rs`). A byte that has no meaning yet is not
+//! The form of these frames never changes (`frame.rs`). A byte that has no meaning yet is not
 //! looked at, so that a later version may give it one.
 //!
-//! Not here: when which of them is sent (`link.rs`, `accept.rs`), secrets (there are none yet).
+//! Not here: when which of them is sent (`link.rs`, `accept.rs`), secrets (`proof.rs`).
 
 use std::fmt;
 
@@ -159,6 +162,10 @@ pub enum Refusal {
         /// The directory that we know.
         directory: Uuid,
     },
+    /// You have another secret than we, or have shown none though we have one.
+    Unproven,
+    /// You want to see that we know a secret, and we have none.
+    NoSecret,
     /// A reason that we are too old to know.
     Unknown(u8),
 }
@@ -193,6 +200,14 @@ impl fmt::Display for Refusal {
                 "it knows node {node} by its directory {directory}: bring that one back, or \
                  replace the node: trilith ctl replace {node}"
             ),
+            Self::Unproven => f.write_str(
+                "it knows another cluster.secret, or was shown none: say the same one on both sides, or \
+                 take the stranger away",
+            ),
+            Self::NoSecret => f.write_str(
+                "it was asked for the cluster's secret and has none: say cluster.secret there as on the \
+                 other nodes",
+            ),
             Self::Unknown(reason) => {
                 write!(f, "it is newer, and has reason {reason}: read its log")
             }
@@ -207,7 +222,7 @@ const WELCOME_BYTES: usize = 56;
 const REFUSAL_BYTES: usize = 32;
 
 /// A handshake's frame always fits.
-fn put(out: &mut BytesMut, kind: Kind, write: impl FnOnce(&mut BytesMut)) {
+pub(super) fn put(out: &mut BytesMut, kind: Kind, write: impl FnOnce(&mut BytesMut)) {
     let framed = frame::encode(out, kind, write);
     debug_assert_eq!(framed, Ok(()), "a handshake fits into a frame");
 }
@@ -220,7 +235,7 @@ fn uuid(reader: &mut Reader<'_>) -> Result<Uuid, BadFrame> {
     Ok(Uuid(reader.array()?))
 }
 
-fn expect(frame: &Frame, kind: Kind, bytes: usize) -> Result<(), BadFrame> {
+pub(super) fn expect(frame: &Frame, kind: Kind, bytes: usize) -> Result<(), BadFrame> {
     if frame.kind != kind {
         return Err(BadFrame::Unexpected(frame.kind));
     }
@@ -333,6 +348,8 @@ impl Refusal {
             Self::Garbage => (7, none),
             Self::Silent => (8, none),
             Self::OtherDirectory { node, directory } => (9, (none.0, node, directory)),
+            Self::Unproven => (10, none),
+            Self::NoSecret => (11, none),
             Self::Unknown(code) => (code, none),
         };
         put(out, Kind::Refusal, |out| {
@@ -363,6 +380,8 @@ impl Refusal {
             7 => Self::Garbage,
             8 => Self::Silent,
             9 => Self::OtherDirectory { node, directory: uuid },
+            10 => Self::Unproven,
+            11 => Self::NoSecret,
             code => Self::Unknown(code),
         })
     }
@@ -481,6 +500,8 @@ mod tests {
             Refusal::Garbage,
             Refusal::Silent,
             Refusal::OtherDirectory { node: NodeId(4), directory: Uuid([7; 16]) },
+            Refusal::Unproven,
+            Refusal::NoSecret,
             Refusal::Unknown(200),
         ];
         for refusal in refusals {

@@ -38,8 +38,9 @@ use trilith_engine::{
 
 use super::{
     Hall, Incoming, Trouble,
-    hello::{Hello, Purpose, Ready, Refusal, Versions, Welcome},
+    hello::{Hello, Purpose, Ready, Refusal, Versions},
     outbox::Outbox,
+    proof::{Nonce, Secret, introduce},
     register::{Seat, Way},
     stream::{Inlet, Signs, dismiss, write_all, write_some},
 };
@@ -72,7 +73,8 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         let options = self.hall.options;
         let mut wait = options.backoff_min;
         loop {
-            let Over { trouble, was_up } = self.connection().await;
+            let known = options.secret.map(|secret| (secret, secret.nonce(&mut luck)));
+            let Over { trouble, was_up } = self.connection(known).await;
             if trouble == Trouble::NodeGone || was_up && planted!("peer_no_reconnect") {
                 return;
             }
@@ -94,7 +96,7 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
     }
 
     /// One connection, from its making to its end.
-    async fn connection(&mut self) -> Over {
+    async fn connection(&mut self, known: Option<(Secret, Nonce)>) -> Over {
         let clock = self.runtime.clock().clone();
         let within = self.hall.options.connect_within;
         let deadline = clock.now() + within;
@@ -106,7 +108,7 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         let mut inlet = Inlet::new(reader);
         // Whoever connected to us before this moment needs no answer but this one.
         while self.knocked.pop().is_some() {}
-        let shaken = timeout(&clock, deadline, self.shake(&mut inlet, &mut writer)).await;
+        let shaken = timeout(&clock, deadline, self.shake(&mut inlet, &mut writer, known)).await;
         let _seat = match shaken.unwrap_or(Err(Trouble::Silent)) {
             Ok(seat) => seat,
             Err(trouble) => {
@@ -157,16 +159,16 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         &self,
         inlet: &mut Inlet<S>,
         writer: &mut W,
+        known: Option<(Secret, Nonce)>,
     ) -> Result<Seat, Trouble> {
         let purpose = Purpose::Peer { who: self.hall.own, whom: self.whom };
-        let mut words = BytesMut::new();
-        Hello { versions: Versions::OURS, purpose }.put(&mut words);
-        write_all(writer, &words).await?;
-        let frame = inlet.frame().await?;
-        if frame.kind == Kind::Refusal {
-            return Err(self.hall.refused(self.whom, Refusal::take(&frame)?).await);
-        }
-        let welcome = Welcome::take(&frame)?;
+        let hello = Hello { versions: Versions::OURS, purpose };
+        let welcome = match introduce(inlet, writer, &hello, known).await {
+            Err(Trouble::Refused(refusal)) => {
+                return Err(self.hall.refused(self.whom, refusal).await);
+            }
+            told => told?,
+        };
         let judged = self.hall.own.judge_welcome(&welcome, self.whom);
         judged.map_err(Trouble::Refusing)?;
         // Who it is now is another question: it has written us down.
@@ -175,7 +177,7 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         self.hall.admit(self.whom, welcome.who.directory).await?;
         let seat = self.hall.register.enter(self.whom, welcome.who.directory, Way::Out);
         let seat = seat.map_err(Trouble::Refusing)?;
-        words.clear();
+        let mut words = BytesMut::new();
         Ready { token: welcome.token }.put(&mut words);
         write_all(writer, &words).await?;
         Ok(seat)

@@ -16,7 +16,8 @@
 //! ended, a link comes up within a few backoffs.
 //!
 //! # Files, in reading order
-//! `codec`: packets as bytes. `hello`: who may speak with whom. `outbox`: what waits. `register`:
+//! `codec`: packets as bytes. `hello`: who may speak with whom. `proof`: that both know the cluster's
+//! secret. `outbox`: what waits. `register`:
 //! who is connected. `stream`: reading, writing, silence. `pulse`: whether the node moves. `link`: the
 //! sending side. `accept`: the receiving side. `callers`: clients, who come to the same port.
 //!
@@ -24,6 +25,7 @@
 
 pub mod codec;
 pub mod hello;
+pub mod proof;
 
 mod accept;
 mod callers;
@@ -50,6 +52,7 @@ use callers::Callers;
 use hello::{Identity, Refusal};
 use link::Link;
 use outbox::Outbox;
+use proof::Secret;
 use pulse::Pulse;
 use register::Register;
 
@@ -121,6 +124,9 @@ pub struct LinkOptions {
     pub backoff_max: Duration,
     /// What may wait to be sent to one node. A packet that is larger alone is dropped.
     pub outbox_bytes: usize,
+    /// What everybody must know who comes, clients among them, and everybody to whom we go; nothing
+    /// where nobody is asked for it.
+    pub secret: Option<Secret>,
     /// Whether the node is asked about each directory that comes. Without that its promises are
     /// worth nothing, so only who makes none may do without: tests of links.
     pub asks_node: bool,
@@ -135,6 +141,7 @@ impl Default for LinkOptions {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),
             outbox_bytes: OUTBOX_BYTES_MAX,
+            secret: None,
             asks_node: true,
         }
     }

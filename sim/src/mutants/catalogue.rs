@@ -78,6 +78,9 @@ const LOSING_POWER: Hunters = scenarios(&["a_small_store_loses_its_power_all_the
 const LINKING: Hunters =
     scenarios(&["links_survive_everything", "strangers_knock_at_the_peer_port"]);
 
+/// Strangers come, also where a secret is asked for.
+const STRANGERS: Hunters = scenarios(&["strangers_knock_at_the_peer_port"]);
+
 /// Replicated groups live through everything.
 const CLUSTERS: Hunters = scenarios(&[
     "a_cluster_is_governed",

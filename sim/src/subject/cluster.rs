@@ -28,7 +28,10 @@ use trilith_engine::{
     shard::{Look, PaceOptions, ShardOptions, Stopped},
     types::{GroupId, NodeId, Size},
 };
-use trilith_net::node::{Cluster, Node, NodeOptions as Options, Sizes, Watch};
+use trilith_net::{
+    node::{Cluster, Node, NodeOptions as Options, Sizes, Watch},
+    peer::proof::Secret,
+};
 
 use super::{
     cluster_client::{self, Looked},
@@ -81,6 +84,12 @@ pub fn address(node: u32) -> SocketAddr {
     world::address(world::NodeId(node), PORT)
 }
 
+/// What the nodes of a cluster know, where it has a secret.
+#[must_use]
+pub fn secret() -> Secret {
+    Secret::new(b"what the nodes of a simulated cluster know").expect("it is long enough")
+}
+
 /// The number by which a cluster knows the world's node.
 #[must_use]
 pub fn number(node: u32) -> NodeId {
@@ -117,6 +126,8 @@ struct Setup {
     http: bool,
     /// Whether who speaks these has to say first who it is.
     users: bool,
+    /// What whoever comes to its port must know.
+    secret: Option<Secret>,
     /// Whether it reads all it has, to see whether it is still whole.
     scrubs: bool,
     /// Until when the groups are governed.
@@ -227,9 +238,12 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let value_bytes = if is_scarce { drawn.value_bytes as usize } else { 0 };
     let busy = add_clients(&mut world, drawn, value_bytes, &recorder, &notes);
     add_onlooker(&mut world, drawn, end, &looked, &busy);
-    let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
+    let (nodes, until) =
+        ((0..drawn.nodes).map(address).collect::<Arc<[_]>>(), Duration::from_millis(end));
+    let secret = drawn.secret.then(secret);
     world.add("operator", NodeOptions::default(), move |runtime| {
-        cluster_operator::run(runtime, Arc::clone(&nodes), desk.clone(), Duration::from_millis(end))
+        let nodes = Arc::clone(&nodes);
+        cluster_operator::run(runtime, (nodes, secret), desk.clone(), until)
     });
     // Whoever reads keeps groups awake, so only who wants to know is read.
     if asks("fresh") {
@@ -294,7 +308,7 @@ fn add_clients(
         let doors = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), port));
         let doors = doors.collect::<Arc<[_]>>();
         let (keys, calm_from_ns) = (drawn.shape.keys, drawn.shape.calm_from_ns);
-        let users = drawn.users;
+        let (users, secret) = (drawn.users, drawn.secret.then(secret));
         world.add(&format!("client{client}"), NodeOptions::default(), move |runtime| {
             let clock = runtime.clone();
             let setup = cluster_client::Setup {
@@ -305,6 +319,7 @@ fn add_clients(
                 value_bytes,
                 recorder: recorder.clone(),
                 notes: notes.clone(),
+                secret,
                 world_ns: Arc::new(move || clock.true_time_ns()),
             };
             let nodes = Arc::clone(&doors);
@@ -368,12 +383,13 @@ fn add_onlooker(
     busy: &Arc<AtomicU32>,
 ) {
     let (groups, nodes) = (drawn.groups, (0..drawn.nodes).map(address).collect::<Arc<[_]>>());
+    let secret = drawn.secret.then(secret);
     let (looked, busy) = (Arc::clone(looked), Arc::clone(busy));
     world.add("onlooker", NodeOptions::default(), move |runtime| {
         let (nodes, looked, busy) = (Arc::clone(&nodes), Arc::clone(&looked), Arc::clone(&busy));
         async move {
             quiet(&runtime, Duration::from_millis(from_ms), &busy).await;
-            cluster_client::look(runtime, nodes, groups, Duration::ZERO, looked).await;
+            cluster_client::look(runtime, nodes, (groups, secret), Duration::ZERO, looked).await;
         }
     });
 }
@@ -404,6 +420,7 @@ fn add_nodes(
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
     let (redis, http, users) = (drawn.redis, drawn.http, drawn.users);
+    let secret = drawn.secret.then(secret);
     let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
         let (glass, desk) = (glass.clone(), desk.clone());
@@ -418,6 +435,7 @@ fn add_nodes(
             redis,
             http,
             users,
+            secret,
             scrubs,
             governed,
             stopped,
@@ -501,13 +519,14 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let Setup { node, nodes, groups, leases, redis, http, scrubs, governed, .. } = setup;
-    let Setup { stopped, quiet_ns, glass, desk, users, .. } = setup;
+    let Setup { stopped, quiet_ns, glass, desk, users, secret, .. } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
     let groups = u16::try_from(groups).map_err(|why| why.to_string())?;
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
     options.guests_within = RESP_WITHIN;
+    options.links.secret = secret;
     if users {
         options.users = cluster_guest::users();
     }

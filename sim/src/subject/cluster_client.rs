@@ -20,7 +20,10 @@ use trilith_engine::{
     runtime::{Clock, Rng, Runtime},
     types::{GroupId, Version},
 };
-use trilith_net::client::{Client, ClientOptions, Wish};
+use trilith_net::{
+    client::{Client, ClientOptions, Wish},
+    peer::proof::Secret,
+};
 
 use crate::{
     check::fresh::Notes,
@@ -53,6 +56,8 @@ pub struct Setup {
     pub recorder: Recorder,
     /// Where it writes down which versions were acknowledged.
     pub notes: Notes,
+    /// The cluster's secret, if it has one.
+    pub secret: Option<Secret>,
     /// What the history's moments are taken from.
     pub world_ns: Arc<dyn Fn() -> u64 + Send + Sync>,
 }
@@ -74,14 +79,14 @@ fn value_of(bytes: &[u8]) -> Option<Value> {
     std::str::from_utf8(bytes).ok()?.trim_end().parse().ok()
 }
 
-pub(super) fn options() -> ClientOptions {
-    ClientOptions { attempt_within: Duration::from_millis(500), ..ClientOptions::default() }
+pub(super) fn options(secret: Option<Secret>) -> ClientOptions {
+    ClientOptions { attempt_within: Duration::from_millis(500), secret, ..ClientOptions::default() }
 }
 
 /// Runs the client to the end of its plan.
 pub async fn run<R: Runtime>(runtime: R, setup: Setup) {
     let mut luck = runtime.rng("load");
-    let client = Client::start(&runtime, &setup.nodes, options());
+    let client = Client::start(&runtime, &setup.nodes, options(setup.secret));
     let mut last = Last::new();
     let began = runtime.clock().now();
     for planned in setup.plan.iter() {
@@ -94,14 +99,14 @@ pub async fn run<R: Runtime>(runtime: R, setup: Setup) {
 pub async fn look<R: Runtime>(
     runtime: R,
     nodes: Arc<[SocketAddr]>,
-    groups: u32,
+    (groups, secret): (u32, Option<Secret>),
     from: Duration,
     looked: Looked,
 ) {
     let began = runtime.clock().now();
     runtime.clock().sleep_until(began + from).await;
     for (node, at) in (0..).zip(nodes.iter()) {
-        let client = Client::start(&runtime, &[*at], options());
+        let client = Client::start(&runtime, &[*at], options(secret));
         let mut held = BTreeMap::new();
         for group in 1..=groups {
             let scan = Scan::of_prefix(GroupId(group), &Bytes::new(), 4096, 1 << 20);

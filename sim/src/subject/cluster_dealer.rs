@@ -56,7 +56,7 @@ pub async fn run(
     until: Duration,
 ) {
     let mut luck = rt.rng("dealer");
-    let client = Client::start(&rt, &nodes, options());
+    let client = Client::start(&rt, &nodes, options(None));
     let mut last = Value::from(number) << 32;
     while Duration::from_nanos(rt.true_time_ns()) < until {
         let thinks = Duration::from_millis(luck.range(0..THINKS_MS));

@@ -56,8 +56,8 @@ pub fn wrong_clocks(seed: u64, nodes: u32, within_ms: u64) -> (Vec<i64>, FaultPl
 /// Writes and reads until the world has this time.
 pub async fn run(rt: SimRuntime, nodes: Arc<[SocketAddr]>, lives: Lives, until: Duration) {
     let mut luck = rt.rng("mortal");
-    let all = Client::start(&rt, &nodes, options());
-    let each: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options())).collect();
+    let all = Client::start(&rt, &nodes, options(None));
+    let each: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options(None))).collect();
     for nth in 0.. {
         if Duration::from_nanos(rt.true_time_ns()) >= until {
             return;

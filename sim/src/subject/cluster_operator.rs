@@ -22,8 +22,9 @@ use trilith_engine::{
     types::NodeId,
 };
 use trilith_net::{
-    client::{Replacement, Standing},
+    client::{ClientOptions, Replacement, Standing},
     node::StartError,
+    peer::proof::Secret,
 };
 
 use crate::fault::Family;
@@ -115,14 +116,20 @@ impl Desk {
 
 /// Looks after the cluster whose nodes listen there, for so long. Nodes are judged by what they hold
 /// when nobody asks for anything any more, and who is told that a node serves asks on.
-pub async fn run<R: Runtime>(runtime: R, nodes: Arc<[SocketAddr]>, desk: Desk, so_long: Duration) {
+pub async fn run<R: Runtime>(
+    runtime: R,
+    (nodes, secret): (Arc<[SocketAddr]>, Option<Secret>),
+    desk: Desk,
+    so_long: Duration,
+) {
+    let usual = ClientOptions { secret, ..ClientOptions::default() };
     let clock = runtime.clock();
     let ends = clock.now() + so_long;
     let mut under_way: BTreeMap<NodeId, Replacement<R>> = BTreeMap::new();
     while clock.now() < ends {
         clock.sleep_until(clock.now() + EVERY).await;
         for node in std::mem::take(&mut desk.papers().outcasts) {
-            let new = || Replacement::new(&runtime, &nodes, node, None);
+            let new = || Replacement::new(&runtime, &nodes, usual, node, None);
             under_way.entry(node).or_insert_with(new);
         }
         let mut over = Vec::new();

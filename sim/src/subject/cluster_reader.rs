@@ -35,7 +35,8 @@ pub async fn run(
     until: Duration,
 ) {
     let mut luck = rt.rng("reader");
-    let clients: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options())).collect();
+    let clients: Vec<_> =
+        nodes.iter().map(|at| Client::start(&rt, &[*at], options(None))).collect();
     while Duration::from_nanos(rt.true_time_ns()) < until && !keys.is_empty() {
         let thinks = Duration::from_millis(luck.range(0..THINKS_MS));
         rt.clock().sleep_until(rt.clock().now() + thinks).await;

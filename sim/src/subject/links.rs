@@ -5,6 +5,7 @@
 //!              other one's answer comes back over its own link
 //!   alien      of another cluster, with a member's number: says something to everybody
 //!   twin       of the same cluster, with n0's number and another directory; comes when it is calm
+//!   burglar    a member's very copy, where there is a secret, but for that: it knows another one
 //!   mischief   garbage, old greetings of members, half handshakes (`links_mischief.rs`)
 //! ```
 //! After the chaos the network is good again. Then, whatever strangers do: every number arrives, no
@@ -37,6 +38,7 @@ use trilith_engine::{
 use trilith_net::peer::{
     Incoming, LinkOptions, Links, Setup, Trouble,
     hello::{Identity, Refusal},
+    proof::Secret,
 };
 
 use super::{links_mischief, toy_run::settle};
@@ -74,6 +76,10 @@ const CUT: Duration = Duration::from_secs(4);
 const CALM: u8 = 1;
 const LAST: u8 = 2;
 
+/// What members know, and what the burglar does, where there is a secret.
+const SECRET: &[u8] = b"what the members of this cluster know";
+const ANOTHER: &[u8] = b"what they know somewhere else, perhaps";
+
 const CLUSTER: Uuid = Uuid([0xc1; 16]);
 const ALIEN_CLUSTER: Uuid = Uuid([0xa1; 16]);
 
@@ -81,6 +87,12 @@ const ALIEN_CLUSTER: Uuid = Uuid([0xa1; 16]);
 pub(super) fn identity(member: u32) -> Identity {
     let directory = Uuid([member as u8 + 1; 16]);
     Identity { cluster: CLUSTER, node: NodeId(u64::from(member) + 1), directory }
+}
+
+/// Links that ask no node, and everybody for that secret.
+fn knowing(secret: Option<&[u8]>) -> LinkOptions {
+    let secret = secret.and_then(|text| Secret::new(text).ok());
+    LinkOptions { secret, asks_node: false, ..LinkOptions::default() }
 }
 
 fn member(node: NodeId) -> u32 {
@@ -134,18 +146,23 @@ pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evi
             bench.wanted.insert((from, to), (1..=count).collect());
         }
     }
+    let secret = drawn.secret.then_some(SECRET);
     for node in 0..nodes {
         let shared = shared.clone();
-        let boot = move |runtime: SimRuntime| supervise(runtime, shared.clone(), node, nodes);
+        let boot =
+            move |runtime: SimRuntime| supervise(runtime, shared.clone(), node, (nodes, secret));
         world.add(&format!("n{node}"), NodeOptions::default(), boot);
     }
     let copied = luck.range(0..u64::from(nodes)) as u32;
     let alien =
         Identity { cluster: ALIEN_CLUSTER, directory: Uuid([0xad; 16]), ..identity(copied) };
     let twin = Identity { directory: Uuid([0x77; 16]), ..identity(0) };
-    for (name, own) in [("alien", alien), ("twin", twin)] {
-        let shared = shared.clone();
-        let boot = move |runtime: SimRuntime| stranger(runtime, shared.clone(), name, own, nodes);
+    let burglar = drawn.secret.then(|| ("burglar", identity(copied), Some(ANOTHER)));
+    for (name, own, knows) in
+        [("alien", alien, secret), ("twin", twin, secret)].into_iter().chain(burglar)
+    {
+        let (shared, all) = (shared.clone(), (nodes, knows));
+        let boot = move |runtime: SimRuntime| stranger(runtime, shared.clone(), name, own, all);
         world.add(name, NodeOptions::default(), boot);
     }
     let known = shared.clone();
@@ -165,7 +182,8 @@ pub fn run(scenario: &Scenario, request: &Request, drawn: &Drawn) -> (World, Evi
     shared.lock().strict = true;
     shared.phase.store(CALM, Ordering::Relaxed);
     world.run_for(Duration::from_millis(time.calm_ms + time.bound_ms));
-    judge_calm(&shared, nodes, alien.node, twin.node);
+    let burglar = drawn.secret.then(|| identity(copied).node);
+    judge_calm(&shared, nodes, (alien.node, twin.node, burglar));
     // A twin is refused by those who have a link with n0, and they will not all have one.
     shared.phase.store(LAST, Ordering::Relaxed);
     world.run_for(RESTART * 4);
@@ -181,7 +199,11 @@ fn pairs(nodes: u32) -> impl Iterator<Item = (u32, u32)> {
     (0..nodes).flat_map(move |from| (0..nodes).map(move |to| (from, to))).filter(|(a, b)| a != b)
 }
 
-fn judge_calm(shared: &Shared, nodes: u32, alien: NodeId, twin: NodeId) {
+fn judge_calm(
+    shared: &Shared,
+    nodes: u32,
+    (alien, twin, burglar): (NodeId, NodeId, Option<NodeId>),
+) {
     let mut bench = shared.lock();
     for (from, to) in pairs(nodes) {
         let left = bench.wanted.get(&(from, to)).map_or(0, BTreeSet::len);
@@ -203,6 +225,7 @@ fn judge_calm(shared: &Shared, nodes: u32, alien: NodeId, twin: NodeId) {
             ),
         ]
         .into_iter()
+        .chain(burglar.map(|burglar| ("burglar", burglar, Refusal::Unproven)))
         .filter(move |(_, own, _)| member(*own) != to)
     };
     for to in 0..nodes {
@@ -240,10 +263,15 @@ fn judge_cut(world: &mut World, shared: &Shared, nodes: u32) {
 }
 
 /// A member's lives, until its machine stops.
-async fn supervise(runtime: SimRuntime, shared: Shared, node: u32, nodes: u32) {
+async fn supervise(
+    runtime: SimRuntime,
+    shared: Shared,
+    node: u32,
+    (nodes, secret): (u32, Option<&'static [u8]>),
+) {
     let lives = async {
         loop {
-            if let Some(mut life) = Life::begin(&runtime, &shared, node, nodes).await {
+            if let Some(mut life) = Life::begin(&runtime, &shared, node, (nodes, secret)).await {
                 life.run().await;
             }
             runtime.clock().sleep_until(runtime.clock().now() + RESTART).await;
@@ -298,12 +326,16 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(runtime: &SimRuntime, shared: &Shared, node: u32, nodes: u32) -> Option<Self> {
+    async fn begin(
+        runtime: &SimRuntime,
+        shared: &Shared,
+        node: u32,
+        (nodes, secret): (u32, Option<&[u8]>),
+    ) -> Option<Self> {
         let at = runtime.address(runtime.node(), PORT);
         let listener = runtime.net().listen(at).await.ok()?;
         let (into, told) = queue(QUEUE);
-        let options =
-            LinkOptions { outbox_bytes: OUTBOX_BYTES, asks_node: false, ..LinkOptions::default() };
+        let options = LinkOptions { outbox_bytes: OUTBOX_BYTES, ..knowing(secret) };
         let setup = Setup { own: identity(node), members: members(runtime, nodes), options };
         let mut bench = shared.lock();
         pairs(nodes).filter(|(from, _)| *from == node).for_each(|pair| {
@@ -464,7 +496,7 @@ async fn stranger(
     shared: Shared,
     name: &'static str,
     own: Identity,
-    nodes: u32,
+    (nodes, secret): (u32, Option<&[u8]>),
 ) {
     let clock = runtime.clock().clone();
     let phase = || shared.phase.load(Ordering::Relaxed);
@@ -474,11 +506,10 @@ async fn stranger(
     let at = runtime.address(runtime.node(), PORT);
     let Ok(listener) = runtime.net().listen(at).await else { return };
     let (into, _told) = queue::<Incoming>(QUEUE);
-    let options = LinkOptions { asks_node: false, ..LinkOptions::default() };
-    let setup = Setup { own, members: members(&runtime, nodes), options };
+    let setup = Setup { own, members: members(&runtime, nodes), options: knowing(secret) };
     let links = Links::start(&runtime, setup, listener, into);
     let mut number = 0;
-    while name == "alien" || phase() == CALM {
+    while name != "twin" || phase() == CALM {
         for to in (0..nodes).filter(|to| identity(*to).node != own.node) {
             let whom = identity(to).node;
             number += 1;

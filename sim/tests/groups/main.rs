@@ -12,6 +12,7 @@ mod expiry;
 mod full;
 mod installs;
 mod promises;
+mod secrets;
 mod snapshots;
 mod stage;
 mod unknown;

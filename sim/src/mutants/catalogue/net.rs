@@ -1,6 +1,6 @@
 //! The bugs planted in how nodes and clients speak.
 
-use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, planted};
+use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, STRANGERS, groups, planted};
 
 /// Of the links between nodes.
 pub(super) const PEER: &[Planted] = &[
@@ -22,6 +22,9 @@ pub(super) const PEER: &[Planted] = &[
     planted("peer_silence_ignored", "a silent connection is believed to live").by(LINKING),
     planted("peer_down_not_told", "a node is not told that a link went down").by(LINKING),
     planted("peer_stale_hello_accepted", "a greeting counts before it is confirmed").by(LINKING),
+    planted("peer_any_proof_taken", "whatever is said for a proof is one").by(STRANGERS),
+    planted("peer_proof_reflected", "a proof is of nothing but two numbers, and can be sent back")
+        .by(groups("secrets::a_proof_that_is_sent_back_is_noticed")),
     planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
     planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
 ];
