@@ -75,8 +75,9 @@ pub(crate) struct Gate<R: Runtime> {
     users: Users,
     memory: Arc<Memory>,
     attempts: Sender<Attempt>,
-    /// Locked by nobody: so a gate can be shared whatever handles are.
-    _judge: Mutex<<R::Task as Task>::Handle>,
+    /// Nobody judges where nobody is asked. Locked by nobody: so a gate can be shared whatever handles
+    /// are.
+    _judge: Mutex<Option<<R::Task as Task>::Handle>>,
 }
 
 /// Somebody who waits for his turn.
@@ -131,9 +132,9 @@ impl<R: Runtime> Gate<R> {
     pub(crate) fn new(runtime: R, users: Users) -> Self {
         let (attempts, waiting) = queue(LOGINS_WAITING);
         let memory = Arc::new(Memory::new(&mut runtime.rng("gate"), &users));
-        let judging = judge(runtime.clone(), Arc::clone(&memory), waiting);
-        let judge = Mutex::new(runtime.task().spawn("gate", judging));
-        Self { runtime, users, memory, attempts, _judge: judge }
+        let judging = || judge(runtime.clone(), Arc::clone(&memory), waiting);
+        let judge = (!users.is_empty()).then(|| runtime.task().spawn("gate", judging()));
+        Self { runtime, users, memory, attempts, _judge: Mutex::new(judge) }
     }
 
     /// Whether nobody is asked who he is.

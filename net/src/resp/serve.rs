@@ -115,7 +115,7 @@ impl<R: Runtime> Visit<R> {
         let (mut reader, mut writer) = stream.split();
         let user = self.hub.gate().anybody();
         let mut session = Session::new(self.number, from, self.hub.within(), user);
-        let mut stays = self.now() + RESP_STRANGER_STAYS;
+        let mut stays = None;
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
         let mut piece = vec![0; CLIENT_READ_BYTES];
@@ -140,7 +140,10 @@ impl<R: Runtime> Visit<R> {
             if self.read_letters(&session, &mut out).is_err() {
                 return;
             }
-            if session.ends || self.hub.ending().is_over(self.number) {
+            let so_long = || stays.unwrap_or_else(|| self.now() + RESP_STRANGER_STAYS);
+            stays = session.is_stranger().then(so_long);
+            let is_overdue = stays.is_some_and(|stays| self.now() >= stays);
+            if session.ends || is_overdue || self.hub.ending().is_over(self.number) {
                 break;
             }
             if self.write(&mut writer, &out).await.is_err() {
@@ -155,11 +158,8 @@ impl<R: Runtime> Visit<R> {
                 continue;
             }
             session.note(&self.hub);
-            if !session.is_stranger() {
-                stays = self.now() + RESP_STRANGER_STAYS;
-            }
             let news = race(reader.read(&mut piece), self.hub.post().arrives(self.number));
-            let ends = race(self.hub.ending().ends(self.number), self.goes(&session, stays));
+            let ends = race(self.hub.ending().ends(self.number), self.goes(stays));
             match race(news, ends).await {
                 Either::Left(Either::Left(Ok(0) | Err(_))) => return,
                 Either::Left(Either::Left(Ok(read))) => bytes.extend_from_slice(&piece[..read]),
@@ -173,11 +173,11 @@ impl<R: Runtime> Visit<R> {
     }
 
     /// A stranger goes when his time is over, everybody else stays.
-    async fn goes(&self, session: &Session, stays: Instant) {
-        if !session.is_stranger() {
-            return pending().await;
+    async fn goes(&self, stays: Option<Instant>) {
+        match stays {
+            Some(stays) => self.hub.runtime().clock().sleep_until(stays).await,
+            None => pending().await,
         }
-        self.hub.runtime().clock().sleep_until(stays).await;
     }
 
     /// Writes what was published to whoever has subscribed to it.
@@ -244,6 +244,10 @@ impl<R: Runtime> Visit<R> {
             };
             self.finish(session, &mut run, out).await;
             self.one(session, step, out).await;
+            // He may have waited long for it, and somebody may want him to go.
+            if session.is_stranger() {
+                return Ok(true);
+            }
         }
         self.finish(session, &mut run, out).await;
         Ok(true)

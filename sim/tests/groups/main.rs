@@ -10,6 +10,7 @@ mod counts;
 mod crowds;
 mod expiry;
 mod full;
+mod guests;
 mod installs;
 mod promises;
 mod secrets;
