@@ -89,7 +89,7 @@ pub const METRICS: &[Metric] = &[
     row(
         "trilith_core_look_age_seconds",
         Gauge,
-        "How old what the node says of its groups, journal and requests is; more than 0 when its event loop did not answer in time",
+        "How old what the node says of its groups, journal and requests is; more than a moment when its event loop did not answer in time",
         Node(|seen, out| out.is(seen.shard_age)),
     ),
     row(
