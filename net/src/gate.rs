@@ -16,7 +16,8 @@
 //!
 //! Who guesses waits behind each guess, twice as long each time, as long as his connection lasts;
 //! over however many connections a node judges some fifty guesses a second. A name that nobody has
-//! takes as long as one that somebody has.
+//! takes as long as one that somebody has: it is judged by somebody's hash, always by that of the same,
+//! since hashes may differ in what they cost.
 //!
 //! Invariants: one password a user is remembered, and none in clear; nobody comes in whose password
 //! was not judged right in this life of the process.
@@ -115,9 +116,18 @@ impl Memory {
         mac.chain_update(password)
     }
 
-    fn knows(&self, name: &Name, password: &[u8]) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied();
-        known.is_some_and(|known| self.digest(password).verify_slice(&known).is_ok())
+    /// Takes as long whether there is anything to compare with.
+    fn knows(&self, name: Option<&Name>, password: &[u8]) -> bool {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = name.and_then(|name| known.get(name).copied());
+        let fits = self.digest(password).verify_slice(&known.unwrap_or_default()).is_ok();
+        known.is_some() && fits
+    }
+
+    /// A number of this name that nobody can tell beforehand.
+    fn lot(&self, name: &[u8]) -> u64 {
+        let digest = self.digest(b"name ").chain_update(name).finalize().into_bytes();
+        digest.iter().take(8).fold(0, |lot, byte| lot << 8 | u64::from(*byte))
     }
 
     fn remember(&self, name: &Name, password: &[u8]) {
@@ -174,17 +184,13 @@ impl<R: Runtime> Gate<R> {
         if !Users::takes(password) {
             return Entry::Wrong;
         }
-        let found = self.users.find(name);
-        if let Some((name, _)) = found
-            && self.memory.knows(name, password)
-        {
+        let (found, other) = (self.users.find(name), other(&self.users, self.memory.lot(name)));
+        let is_known = self.memory.knows(found.map(|(name, _)| name), password);
+        if let Some((name, _)) = found.filter(|_| is_known) {
             mark!("gate: a password was known");
             return Entry::In(Arc::clone(name));
         }
-        // Whoever has no name here is judged by somebody else's.
-        let Some((_, kept)) = found.or_else(|| self.users.iter().next()) else {
-            return Entry::Wrong;
-        };
+        let Some((_, kept)) = found.or(other) else { return Entry::Wrong };
         let clock = self.runtime.clock();
         let until = clock.now() + LOGIN_WITHIN;
         let (answer, mut heard) = queue(1);
@@ -203,6 +209,11 @@ impl<R: Runtime> Gate<R> {
     }
 }
 
+/// Somebody by whose hash one is judged who has no name here.
+fn other(users: &Users, lot: u64) -> Option<(&Name, &Kept)> {
+    users.iter().nth((lot % users.iter().count().max(1) as u64) as usize)
+}
+
 /// Judges one password after the other.
 async fn judge<R: Runtime>(runtime: R, memory: Arc<Memory>, mut waiting: Receiver<Attempt>) {
     while let Ok(Attempt { name, kept, password, until, answer }) = waiting.recv().await {
@@ -210,7 +221,7 @@ async fn judge<R: Runtime>(runtime: R, memory: Arc<Memory>, mut waiting: Receive
             continue;
         }
         // Somebody before him may have said the same.
-        let is_known = name.as_ref().is_some_and(|name| memory.knows(name, &password));
+        let is_known = memory.knows(name.as_ref(), &password);
         let (is_so, password) = if is_known {
             (true, password)
         } else {
@@ -254,14 +265,36 @@ mod tests {
         let (memory, other) =
             (Memory::new(&mut Counts(0), &users), Memory::new(&mut Counts(9), &users));
         let (a, b): (Name, Name) = ("a".into(), "b".into());
-        assert!(!memory.knows(&a, b"one"), "nothing is known before it was judged");
+        let knows = |name: &Name, password: &[u8]| memory.knows(Some(name), password);
+        assert!(!knows(&a, b"one"), "nothing is known before it was judged");
         memory.remember(&a, b"one");
-        assert!(memory.knows(&a, b"one") && !memory.knows(&a, b"two") && !memory.knows(&b, b"one"));
+        assert!(knows(&a, b"one") && !knows(&a, b"two") && !knows(&b, b"one"));
+        assert!(!memory.knows(None, b"one"), "nobody has that name");
         memory.remember(&a, b"two");
-        assert!(memory.knows(&a, b"two") && !memory.knows(&a, b"one"));
+        assert!(knows(&a, b"two") && !knows(&a, b"one"));
         other.remember(&a, b"two");
         let digest = |memory: &Memory| memory.known.lock().unwrap()[&a];
         assert_ne!(digest(&memory), digest(&other), "each life has its key");
+    }
+
+    /// If all who have no name here were judged at the cost of one, whoever takes longer would be known
+    /// to be there.
+    #[test]
+    fn who_has_no_name_here_is_judged_by_anybodys_hash_and_always_by_that() {
+        let mut users = Users::default();
+        for (nth, name) in ["a", "b", "c"].into_iter().enumerate() {
+            let cost = Cost { memory_kib: 8 << nth, passes: 1, lanes: 1 };
+            users.put(name, Kept::make(b"one", [7; 16], cost).unwrap()).unwrap();
+        }
+        let memory = Memory::new(&mut Counts(0), &users);
+        let by = |nth: u32| other(&users, memory.lot(format!("nobody{nth}").as_bytes())).unwrap().0;
+        let mut seen = BTreeMap::<Name, u32>::new();
+        for nth in 0..300 {
+            assert_eq!(by(nth), by(nth));
+            *seen.entry(Arc::clone(by(nth))).or_default() += 1;
+        }
+        assert!(seen.len() == 3 && seen.values().all(|times| *times > 60), "{seen:?}");
+        assert_eq!(other(&Users::default(), 7), None);
     }
 
     #[test]
