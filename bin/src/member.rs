@@ -94,7 +94,7 @@ pub fn check_exposure(options: &NodeOptions, is_wanted: bool) -> Outcome {
                     trust, and add --insecure";
         return Err(Failure::new(&CONFIGURATION, cause, next));
     }
-    if options.links.secret.is_none() && is_open(&at) {
+    if options.links.secrets.is_none() && is_open(&at) {
         let cause = format!("{at} is reached from other machines, and no node has to prove itself");
         let next = "name a secret in the file: trilith config secret; or keep it in a network you trust, \
                     and add --insecure";

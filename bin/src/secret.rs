@@ -1,7 +1,9 @@
 //! The cluster's secret, as nodes are told it, and those who ask at their port.
 //!
 //! It stands in a file or in the environment and is never an argument, which every process of the
-//! machine may read.
+//! machine may read. While it is changed there are two, one a line; who asks knows the first.
+//!
+//! A cluster that this program makes for itself (`demo`, `bench`, `kill`) has one of its own.
 //!
 //! Not here: how it is proven (`trilith_net::peer::proof`).
 
@@ -9,11 +11,16 @@ use clap::Args;
 use std::{
     env,
     fmt::Write as _,
-    fs,
+    fs::{self, OpenOptions},
+    io::{self, Write as _},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
-use trilith_net::{client::ClientOptions, peer::proof::Secret};
+use trilith_net::{
+    client::ClientOptions,
+    peer::proof::{Secret, Secrets},
+};
 
 use crate::{
     config::Settings,
@@ -47,15 +54,15 @@ impl Shared {
             (None, Ok(text)) => Some(of(&text, VARIABLE)?),
             (None, Err(_)) => None,
         };
-        Ok(ClientOptions { secret, ..ClientOptions::default() })
+        Ok(ClientOptions { secret: secret.map(|all| all.first()), ..ClientOptions::default() })
     }
 }
 
-/// The secret that settings say, themselves or by a file.
+/// The secrets that settings say, themselves or by a file.
 ///
 /// # Errors
-/// When they say two, or it cannot be read, or is none.
-pub fn said(settings: &Settings) -> Outcome<Option<Secret>> {
+/// When they say both, or the file cannot be read, or has none.
+pub fn said(settings: &Settings) -> Outcome<Option<Secrets>> {
     match (&settings.secret, &settings.secret_file) {
         (Some(_), Some(_)) => {
             let cause = "cluster.secret and cluster.secret_file are two ways to say one thing";
@@ -67,13 +74,13 @@ pub fn said(settings: &Settings) -> Outcome<Option<Secret>> {
     }
 }
 
-fn of(text: &str, origin: &str) -> Outcome<Secret> {
-    Secret::new(text.trim().as_bytes()).map_err(|why| {
+fn of(text: &str, origin: &str) -> Outcome<Secrets> {
+    Secrets::read(text.as_bytes()).map_err(|why| {
         Failure::new(&CONFIGURATION, format!("{origin}: {why}"), "trilith config secret makes one")
     })
 }
 
-fn read(path: &Path) -> Outcome<Secret> {
+fn read(path: &Path) -> Outcome<Secrets> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| {
         let next = "name a file that holds the secret and that this user may read";
@@ -95,9 +102,45 @@ pub fn new() -> Outcome<String> {
     Ok(text)
 }
 
+/// What is in that file; a new one, which only this user may read, when there is none. For a cluster of
+/// which nobody else has to know.
+///
+/// # Errors
+/// When there is no luck, or the file cannot be written, or what is there is none.
+pub fn keep(path: &Path) -> Outcome<Secret> {
+    if path.exists() {
+        return read(path).map(|all| all.first());
+    }
+    let text = new()?;
+    let write = || {
+        path.parent().map_or(Ok(()), fs::create_dir_all)?;
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        writeln!(file, "{text}")
+    };
+    let failed = |error: io::Error| {
+        let name = path.display();
+        Failure::new(&FILE, format!("{name}: {error}"), "name a directory that you may write to")
+    };
+    write().map_err(failed)?;
+    of(&text, "a new secret").map(|all| all.first())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_secret_that_is_kept_is_for_this_user_alone_and_stays() {
+        let dir = env::temp_dir().join(format!("trilith-secret-{}", std::process::id()));
+        let [path, other] = ["a", "b"].map(|name| dir.join(name));
+        let first = keep(&path).unwrap();
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        let (again, second) = (keep(&path).unwrap(), keep(&other).unwrap());
+        fs::remove_dir_all(&dir).unwrap();
+        assert_eq!((mode & 0o777, again), (0o600, first));
+        assert_ne!(first, second, "each cluster has its own");
+    }
 
     #[test]
     fn a_new_secret_is_one_and_no_two_are_the_same() {

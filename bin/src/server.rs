@@ -91,7 +91,7 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     (options.resp, options.http) = (settings.resp, settings.http);
     options.http_names = settings.http_hosts.clone().map_or_else(Vec::new, |names| names.0);
     options.users = settings.users.clone();
-    options.links.secret = secret::said(settings)?;
+    options.links.secrets = secret::said(settings)?;
     options.guests_within = Duration::from_millis(settings.within_ms);
     let shard = &mut options.shard;
     shard.retain_bytes = settings.retain_bytes;

@@ -274,3 +274,7 @@ pub const SECRET_BYTES_MIN: usize = 32;
 
 /// The most: more than any key has.
 pub const SECRET_BYTES_MAX: usize = 1 << 10;
+
+/// Secrets that a node takes: the one that there is, and the one that comes or goes while it is changed.
+/// Each more would be one more that somebody may have kept.
+pub const SECRETS_MAX: usize = 2;

@@ -70,7 +70,7 @@ impl Node {
     ) -> Self {
         let (into, told) = queue(64);
         let options = LinkOptions {
-            secret: secret.map(|text| Secret::new(text).unwrap()),
+            secrets: secret.map(|text| Secret::new(text).unwrap().into()),
             silence: Duration::from_millis(400),
             asks_node: false,
             ..LinkOptions::default()
@@ -294,10 +294,15 @@ fn a_client_must_know_the_secret_too() {
         assert_eq!(ask(Some(SECRET)).await, Ok(identity(1)));
         assert_eq!(ask(Some(ANOTHER)).await, Err(Trouble::Refused(Refusal::Unproven)));
         assert_eq!(ask(None).await, Err(Trouble::Refusing(Refusal::NoSecret)));
-        let mut stream = connect(&os, at).await;
-        write(&mut stream, &hello(identity(2), 1, Versions::OURS), 64).await;
-        let told = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
-        assert_eq!(told.kind, Kind::Challenge);
+        // Nor of what cluster, nor which node, nor in which directory.
+        let alien = Identity { cluster: Uuid([9; 16]), ..identity(2) };
+        let twin = Identity { directory: Uuid([99; 16]), ..identity(1) };
+        for (who, whom) in [(identity(2), 1), (identity(2), 2), (alien, 1), (twin, 2)] {
+            let mut stream = connect(&os, at).await;
+            write(&mut stream, &hello(who, whom, Versions::OURS), 64).await;
+            let told = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+            assert_eq!(told.kind, Kind::Challenge);
+        }
     });
 }
 

@@ -16,7 +16,7 @@ use trilith_net::{
     peer::{
         codec,
         hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
-        proof::{Challenge, Proof, Secret, Talk},
+        proof::{Challenge, Proof, Says, Secret, Talk},
     },
 };
 
@@ -54,9 +54,9 @@ fn proofs() -> [Proof; 2] {
     WELCOME.put(&mut welcome);
     let secret = Secret::new(SECRET).unwrap();
     let (connects, listens) = ([0xa1; 32], CHALLENGE.nonce);
-    let talk = Talk { hello: &hello[12..], connects, listens, welcome: None };
+    let talk = Talk { hello: &hello[12..], connects, listens, says: Says::Hello };
     let first = Proof { nonce: connects, proof: secret.prove(&talk) };
-    let talk = Talk { welcome: Some(&welcome[12..]), ..talk };
+    let talk = Talk { says: Says::Welcome(&welcome[12..]), ..talk };
     [first, Proof { nonce: listens, proof: secret.prove(&talk) }]
 }
 

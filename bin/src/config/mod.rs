@@ -23,7 +23,7 @@ pub use flags::Flags;
 pub use schema::{LogFormat, SETTINGS, Setting, Settings};
 
 use schema::{read_user, user_of};
-use std::{collections::BTreeMap, env, fmt, path::Path};
+use std::{collections::BTreeMap, env, ffi::OsStr, fmt, path::Path};
 
 use crate::failure::{CONFIGURATION, Failure, Outcome};
 
@@ -154,6 +154,11 @@ fn environment(all: impl Iterator<Item = (String, String)>) -> Vec<Said> {
     said
 }
 
+/// Whether something of that name in the environment is a setting.
+pub fn is_setting(name: &OsStr) -> bool {
+    name.to_str().and_then(|name| name.strip_prefix(PREFIX)).is_some_and(|own| own.contains("__"))
+}
+
 /// That it is no setting, and which one was probably meant.
 fn unknown(name: &str) -> String {
     let nearest = SETTINGS.iter().map(|setting| (distance(name, setting.name), setting.name)).min();
@@ -185,6 +190,14 @@ mod tests {
 
     fn said(name: &str, value: &str, origin: Origin) -> Said {
         Said { name: name.to_owned(), value: value.to_owned(), origin }
+    }
+
+    /// Nodes that this program starts for itself are not to have them.
+    #[test]
+    fn settings_in_the_environment_are_known_by_their_names() {
+        let is = |name: &str| is_setting(OsStr::new(name));
+        assert!(is("TRILITH_CLUSTER__SECRET") && is("TRILITH_USERS__ALICE"));
+        assert!(!is("TRILITH_LOG") && !is("TRILITH_PASSWORD") && !is("PATH") && !is("MY__OWN"));
     }
 
     #[test]

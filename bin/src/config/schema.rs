@@ -14,7 +14,7 @@ use std::{net::SocketAddr, ops::RangeInclusive, path::PathBuf};
 
 use trilith_engine::{journal::JournalOptions, shard::ShardOptions, types::NodeId};
 use trilith_net::{
-    peer::proof::Secret,
+    peer::proof::Secrets,
     users::{Kept, Users},
 };
 
@@ -194,15 +194,15 @@ impl Words for Names {
     }
 }
 
-/// The cluster's secret, which is shown nowhere.
+/// The cluster's secret, or two, which are shown nowhere.
 #[derive(Clone, Copy, Debug)]
-pub struct Hidden(pub Secret);
+pub struct Hidden(pub Secrets);
 
 impl Words for Hidden {
     const KIND: &'static str = "secret";
 
     fn read(text: &str, _: Option<RangeInclusive<u64>>) -> Result<Self, String> {
-        Secret::new(text.as_bytes()).map(Self).map_err(|why| why.to_string())
+        Secrets::read(text.as_bytes()).map(Self).map_err(|why| why.to_string())
     }
 
     fn shown(&self) -> Option<String> {
@@ -300,9 +300,9 @@ settings! {
     "How many groups the keys are split over; for ever"
 
     secret: Option<Hidden> = None, "cluster.secret", "", Cluster;
-    "What all nodes know, and who asks at their port: they prove it to each other and never say it. Without it nobody is asked for it"
+    "What all nodes know, and who asks at their port: they prove it to each other and never say it. A second one in another line is taken too, while it is changed. Without any nobody is asked for it"
     secret_file: Option<PathBuf> = None, "cluster.secret_file", "secret-file", Node;
-    "A file with that secret in the place of cluster.secret"
+    "A file with that in the place of cluster.secret"
 
     node: Option<u64> = None, "node.id", "node", Node, 1..=i64::MAX as u64;
     "The number of this node, from 1"

@@ -35,7 +35,8 @@ pub async fn greet<R: Runtime>(
         let purpose = Purpose::Client { client: ClientId(1), cluster: Uuid::default() };
         let hello = Hello { versions: Versions::OURS, purpose };
         let known = secret.map(|secret| (secret, secret.nonce(&mut runtime.rng("greet"))));
-        Ok(introduce(&mut inlet, &mut writer, &hello, known).await?.who)
+        let told = introduce(&mut inlet, &mut writer, &hello, known).await?;
+        told.map(|welcome| welcome.who).map_err(Trouble::Refused)
     };
     timeout(clock, deadline, asked).await.unwrap_or(Err(Trouble::Silent))
 }

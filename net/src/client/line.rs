@@ -89,7 +89,7 @@ async fn shake<R: Runtime, S: StreamRead, W: StreamWrite>(
     let purpose = Purpose::Client { client: core.id, cluster: core.options.cluster };
     let hello = Hello { versions: Versions::OURS, purpose };
     let known = core.options.secret.map(|secret| (secret, secret.nonce(&mut core.lock().luck)));
-    let welcome = introduce(inlet, writer, &hello, known).await?;
+    let welcome = introduce(inlet, writer, &hello, known).await?.map_err(Trouble::Refused)?;
     if welcome.version != frame::VERSION {
         return Err(Trouble::Refusing(Refusal::Version(Versions::OURS)));
     }

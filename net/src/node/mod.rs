@@ -266,7 +266,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let at = options.listens_at()?;
         let NodeOptions { node, cluster, resp, http, shard, links, .. } = options;
         let (within, names) = (options.guests_within, options.http_names);
-        let secret = links.secret;
+        let secret = links.secrets.map(|secrets| secrets.first());
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
         let doors = [door(rt, resp).await?, door(rt, http).await?];

@@ -28,7 +28,7 @@ use trilith_engine::{
 use super::{
     Hall, Incoming, Trouble, callers, codec,
     hello::{Hello, Identity, Purpose, Ready, Refusal, Welcome},
-    proof::{Nonce, Proven, Secret},
+    proof::{Nonce, Proven, Says, Secrets},
     register::{Seat, Way},
     stream::{Inlet, Signs, dismiss, write_all},
 };
@@ -50,8 +50,8 @@ pub(super) async fn accept<R: Runtime, L: Listener, Q: From<Incoming> + Send + '
     let mut tokens = runtime.rng("tokens");
     loop {
         let (stream, from) = guests.accept(&mut listener).await;
-        let (token, secret) = (tokens.next_u64(), hall.options.secret);
-        let known = secret.map(|secret| (secret, secret.nonce(&mut tokens)));
+        let (token, secrets) = (tokens.next_u64(), hall.options.secrets);
+        let known = secrets.map(|secrets| (secrets, secrets.first().nonce(&mut tokens)));
         let (runtime, hall) = (runtime.clone(), Arc::clone(&hall));
         guests.host("incoming", Visit { runtime, hall, from, known }.serve(stream, token));
     }
@@ -63,7 +63,7 @@ struct Visit<R, Q> {
     hall: Arc<Hall<Q>>,
     from: SocketAddr,
     /// What must be known to come in, and the number for this handshake.
-    known: Option<(Secret, Nonce)>,
+    known: Option<(Secrets, Nonce)>,
 }
 
 /// Who has come in.
@@ -119,23 +119,22 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
     ) -> Result<Guest, Trouble> {
         let frame = inlet.frame().await?;
         let hello = Hello::take(&frame)?;
-        let own = self.hall.own;
-        let judged = own.judge_hello(&hello, &self.hall.members);
-        let version = judged.map_err(Trouble::Refusing)?;
         let proven = match self.known {
             Some(known) => Some(Proven::ask(inlet, writer, frame.body, known).await?),
             None => None,
         };
-        let register = &self.hall.register;
-        let mut standing = Standing::Founder;
-        if let Purpose::Peer { who: Identity { node, directory, .. }, .. } = hello.purpose {
-            register.admits(node, directory).map_err(Trouble::Refusing)?;
-            standing = self.hall.admit(node, directory).await?;
-        }
+        let (version, standing) = match (self.admit(&hello).await, &proven) {
+            (Err(Trouble::Refusing(refusal)), Some(proven)) => {
+                proven.refuse(refusal, writer).await?;
+                return Err(Trouble::Refusing(refusal));
+            }
+            (admitted, _) => admitted?,
+        };
+        let own = self.hall.own;
         let (mut words, mut welcome) = (BytesMut::new(), BytesMut::new());
         Welcome { version, standing, who: own, token }.put(&mut welcome);
         if let Some(proven) = proven {
-            proven.answer(&welcome[HEADER_BYTES..], &mut words);
+            proven.answer(Says::Welcome(&welcome[HEADER_BYTES..]), &mut words);
         }
         words.extend_from_slice(&welcome);
         write_all(writer, &words).await?;
@@ -155,11 +154,23 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         match hello.purpose {
             Purpose::Client { client, .. } => Ok(Guest::Client(client)),
             Purpose::Peer { who: Identity { node, directory, .. }, .. } => {
-                let seat = register.enter(node, directory, Way::In).map_err(Trouble::Refusing)?;
+                let seat = self.hall.register.enter(node, directory, Way::In);
+                let seat = seat.map_err(Trouble::Refusing)?;
                 self.hall.knock(node);
                 Ok(Guest::Peer(node, seat))
             }
         }
+    }
+
+    /// Whether he may come in, in which version, and what he is. Why he may not says much of this node.
+    async fn admit(&self, hello: &Hello) -> Result<(u8, Standing), Trouble> {
+        let judged = self.hall.own.judge_hello(hello, &self.hall.members);
+        let version = judged.map_err(Trouble::Refusing)?;
+        let Purpose::Peer { who: Identity { node, directory, .. }, .. } = hello.purpose else {
+            return Ok((version, Standing::Founder));
+        };
+        self.hall.register.admits(node, directory).map_err(Trouble::Refusing)?;
+        Ok((version, self.hall.admit(node, directory).await?))
     }
 
     /// The connection's life after it. Answers why it ended.

@@ -73,7 +73,8 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
         let options = self.hall.options;
         let mut wait = options.backoff_min;
         loop {
-            let known = options.secret.map(|secret| (secret, secret.nonce(&mut luck)));
+            let known = options.secrets.map(|secrets| secrets.first());
+            let known = known.map(|secret| (secret, secret.nonce(&mut luck)));
             let Over { trouble, was_up } = self.connection(known).await;
             if trouble == Trouble::NodeGone || was_up && planted!("peer_no_reconnect") {
                 return;
@@ -163,11 +164,9 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Link<R, Q> {
     ) -> Result<Seat, Trouble> {
         let purpose = Purpose::Peer { who: self.hall.own, whom: self.whom };
         let hello = Hello { versions: Versions::OURS, purpose };
-        let welcome = match introduce(inlet, writer, &hello, known).await {
-            Err(Trouble::Refused(refusal)) => {
-                return Err(self.hall.refused(self.whom, refusal).await);
-            }
-            told => told?,
+        let welcome = match introduce(inlet, writer, &hello, known).await? {
+            Ok(welcome) => welcome,
+            Err(refusal) => return Err(self.hall.refused(self.whom, refusal).await),
         };
         let judged = self.hall.own.judge_welcome(&welcome, self.whom);
         judged.map_err(Trouble::Refusing)?;

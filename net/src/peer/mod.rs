@@ -52,7 +52,7 @@ use callers::Callers;
 use hello::{Identity, Refusal};
 use link::Link;
 use outbox::Outbox;
-use proof::Secret;
+use proof::Secrets;
 use pulse::Pulse;
 use register::Register;
 
@@ -126,7 +126,7 @@ pub struct LinkOptions {
     pub outbox_bytes: usize,
     /// What everybody must know who comes, clients among them, and everybody to whom we go; nothing
     /// where nobody is asked for it.
-    pub secret: Option<Secret>,
+    pub secrets: Option<Secrets>,
     /// Whether the node is asked about each directory that comes. Without that its promises are
     /// worth nothing, so only who makes none may do without: tests of links.
     pub asks_node: bool,
@@ -141,7 +141,7 @@ impl Default for LinkOptions {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),
             outbox_bytes: OUTBOX_BYTES_MAX,
-            secret: None,
+            secrets: None,
             asks_node: true,
         }
     }

@@ -30,7 +30,7 @@ use trilith_engine::{
 };
 use trilith_net::{
     node::{Cluster, Node, NodeOptions as Options, Sizes, Watch},
-    peer::proof::Secret,
+    peer::proof::{Secret, Secrets},
 };
 
 use super::{
@@ -346,11 +346,11 @@ fn add_clients(
 fn add_reader(world: &mut World, drawn: &Drawn, until_ms: u64, notes: &fresh::Notes) {
     let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
     let keys = drawn.load.iter().map(|one| one.key).collect::<Arc<[_]>>();
-    let notes = notes.clone();
+    let (notes, secret) = (notes.clone(), drawn.secret.then(secret));
     world.add("reader", NodeOptions::default(), move |runtime| {
         let (nodes, keys) = (Arc::clone(&nodes), Arc::clone(&keys));
         let until = Duration::from_millis(until_ms);
-        cluster_reader::run(runtime, nodes, keys, notes.clone(), until)
+        cluster_reader::run(runtime, (nodes, secret), keys, notes.clone(), until)
     });
 }
 
@@ -358,18 +358,21 @@ fn add_reader(world: &mut World, drawn: &Drawn, until_ms: u64, notes: &fresh::No
 fn add_mortal(world: &mut World, drawn: &Drawn, until_ms: u64, lives: &mortal::Lives) {
     let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
     let (lives, until) = (lives.clone(), Duration::from_millis(until_ms));
+    let secret = drawn.secret.then(secret);
     world.add("mortal", NodeOptions::default(), move |runtime| {
-        cluster_mortal::run(runtime, Arc::clone(&nodes), lives.clone(), until)
+        cluster_mortal::run(runtime, (Arc::clone(&nodes), secret), lives.clone(), until)
     });
 }
 
 /// Adds those who make transactions.
 fn add_dealers(world: &mut World, drawn: &Drawn, until_ms: u64, deeds: &cycles::Deeds) {
+    let secret = drawn.secret.then(secret);
     for number in 0..DEALERS {
         let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
         let (deeds, until) = (deeds.clone(), Duration::from_millis(until_ms));
         world.add(&format!("dealer{number}"), NodeOptions::default(), move |runtime| {
-            cluster_dealer::run(runtime, Arc::clone(&nodes), number, deeds.clone(), until)
+            let nodes = (Arc::clone(&nodes), secret);
+            cluster_dealer::run(runtime, nodes, number, deeds.clone(), until)
         });
     }
 }
@@ -526,7 +529,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     let cluster = Cluster::new("sim", members, groups).map_err(|why| why.to_string())?;
     let mut options = Options { shard: options(leases, scrubs), ..Options::new(own, cluster) };
     options.guests_within = RESP_WITHIN;
-    options.links.secret = secret;
+    options.links.secrets = secret.map(Secrets::from);
     if users {
         options.users = cluster_guest::users();
     }

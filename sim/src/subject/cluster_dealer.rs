@@ -16,7 +16,10 @@ use trilith_engine::{
     mark,
     runtime::{Clock, Rng, Runtime},
 };
-use trilith_net::client::{Client, Wish};
+use trilith_net::{
+    client::{Client, Wish},
+    peer::proof::Secret,
+};
 
 use super::cluster_client::options;
 use crate::{
@@ -50,13 +53,13 @@ fn list_of(found: Option<&Found>) -> Vec<Value> {
 /// Deals until the world has this time. Nobody else may have this number.
 pub async fn run(
     rt: SimRuntime,
-    nodes: Arc<[SocketAddr]>,
+    (nodes, secret): (Arc<[SocketAddr]>, Option<Secret>),
     number: u32,
     deeds: Deeds,
     until: Duration,
 ) {
     let mut luck = rt.rng("dealer");
-    let client = Client::start(&rt, &nodes, options(None));
+    let client = Client::start(&rt, &nodes, options(secret));
     let mut last = Value::from(number) << 32;
     while Duration::from_nanos(rt.true_time_ns()) < until {
         let thinks = Duration::from_millis(luck.range(0..THINKS_MS));

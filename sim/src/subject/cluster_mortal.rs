@@ -13,7 +13,10 @@ use trilith_engine::{
     mark,
     runtime::{Clock, Rng, Runtime},
 };
-use trilith_net::client::{Client, Wish};
+use trilith_net::{
+    client::{Client, Wish},
+    peer::proof::Secret,
+};
 
 use super::cluster_client::options;
 use crate::{
@@ -54,10 +57,16 @@ pub fn wrong_clocks(seed: u64, nodes: u32, within_ms: u64) -> (Vec<i64>, FaultPl
 }
 
 /// Writes and reads until the world has this time.
-pub async fn run(rt: SimRuntime, nodes: Arc<[SocketAddr]>, lives: Lives, until: Duration) {
+pub async fn run(
+    rt: SimRuntime,
+    (nodes, secret): (Arc<[SocketAddr]>, Option<Secret>),
+    lives: Lives,
+    until: Duration,
+) {
     let mut luck = rt.rng("mortal");
-    let all = Client::start(&rt, &nodes, options(None));
-    let each: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options(None))).collect();
+    let options = options(secret);
+    let all = Client::start(&rt, &nodes, options);
+    let each: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options)).collect();
     for nth in 0.. {
         if Duration::from_nanos(rt.true_time_ns()) >= until {
             return;

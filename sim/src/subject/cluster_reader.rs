@@ -12,7 +12,10 @@ use trilith_engine::{
     mark,
     runtime::{Clock, Rng, Runtime},
 };
-use trilith_net::client::{Client, Wish};
+use trilith_net::{
+    client::{Client, Wish},
+    peer::proof::Secret,
+};
 
 use super::cluster_client::{key_bytes, options};
 use crate::{
@@ -29,14 +32,14 @@ const PATIENCE: Duration = Duration::from_millis(150);
 /// Reads until the world has this time.
 pub async fn run(
     rt: SimRuntime,
-    nodes: Arc<[SocketAddr]>,
+    (nodes, secret): (Arc<[SocketAddr]>, Option<Secret>),
     keys: Arc<[Key]>,
     notes: Notes,
     until: Duration,
 ) {
     let mut luck = rt.rng("reader");
     let clients: Vec<_> =
-        nodes.iter().map(|at| Client::start(&rt, &[*at], options(None))).collect();
+        nodes.iter().map(|at| Client::start(&rt, &[*at], options(secret))).collect();
     while Duration::from_nanos(rt.true_time_ns()) < until && !keys.is_empty() {
         let thinks = Duration::from_millis(luck.range(0..THINKS_MS));
         rt.clock().sleep_until(rt.clock().now() + thinks).await;

@@ -38,7 +38,7 @@ use trilith_engine::{
 use trilith_net::peer::{
     Incoming, LinkOptions, Links, Setup, Trouble,
     hello::{Identity, Refusal},
-    proof::Secret,
+    proof::Secrets,
 };
 
 use super::{links_mischief, toy_run::settle};
@@ -91,8 +91,8 @@ pub(super) fn identity(member: u32) -> Identity {
 
 /// Links that ask no node, and everybody for that secret.
 fn knowing(secret: Option<&[u8]>) -> LinkOptions {
-    let secret = secret.and_then(|text| Secret::new(text).ok());
-    LinkOptions { secret, asks_node: false, ..LinkOptions::default() }
+    let secrets = secret.and_then(|text| Secrets::read(text).ok());
+    LinkOptions { secrets, asks_node: false, ..LinkOptions::default() }
 }
 
 fn member(node: NodeId) -> u32 {

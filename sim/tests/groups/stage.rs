@@ -25,6 +25,7 @@ use trilith_engine::{
 use trilith_net::{
     client::{Client, ClientOptions, Wish},
     node::{Cluster, Node, NodeOptions as Setup, Remote, Sizes, Watch},
+    peer::proof::Secrets,
 };
 use trilith_sim::{
     atlas::Atlas,
@@ -43,6 +44,9 @@ type Forgetful = Arc<Mutex<BTreeSet<u32>>>;
 
 /// A hand on each node that has begun.
 type Remotes = Arc<Mutex<BTreeMap<u32, Remote>>>;
+
+/// The secrets that each node takes when it begins, if any.
+pub(crate) type Known = Arc<Mutex<BTreeMap<u32, Secrets>>>;
 
 /// What was beyond its limit, and how much of it there was at most.
 type Beyond = Arc<Mutex<BTreeMap<&'static str, u64>>>;
@@ -151,6 +155,16 @@ impl Stage {
         shard: &ShardOptions,
         options: WorldOptions,
     ) -> Self {
+        Self::of_those_who_know(&Known::default(), groups_max, nodes, shard, options)
+    }
+
+    pub(crate) fn of_those_who_know(
+        known: &Known,
+        groups_max: u16,
+        nodes: u32,
+        shard: &ShardOptions,
+        options: WorldOptions,
+    ) -> Self {
         let mut world = World::new(1, options);
         let (leader, forgetful) = (Leader::default(), Forgetful::default());
         let (remotes, groups) = (Remotes::default(), Groups::default());
@@ -160,16 +174,19 @@ impl Stage {
             let forgetful = Arc::clone(&forgetful);
             let (remotes, groups) = (Arc::clone(&remotes), Arc::clone(&groups));
             let (beyond, pieces) = (Arc::clone(&beyond), Arc::clone(&pieces));
+            let known = Arc::clone(known);
             world.add(&format!("node{node}"), NodeOptions::default(), move |runtime| {
                 let (leader, forgetful) = (Arc::clone(&leader), Arc::clone(&forgetful));
                 let (groups, beyond) = (Arc::clone(&groups), Arc::clone(&beyond));
                 let pieces = Arc::clone(&pieces);
                 let seen = Seen { node, leader, forgetful, groups, beyond, pieces };
                 let (shard, remotes) = (shard.clone(), Arc::clone(&remotes));
+                let secrets = known.lock().expect("nobody panics with it").get(&node).copied();
                 async move {
                     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
                     let cluster = Cluster::new("sim", members, groups_max).expect("it");
-                    let setup = Setup { shard, ..Setup::new(number(node), cluster) };
+                    let mut setup = Setup { shard, ..Setup::new(number(node), cluster) };
+                    setup.links.secrets = secrets;
                     let begun = Node::start(&runtime, setup, seen).await.expect("a node");
                     remotes.lock().expect("nobody panics with it").insert(node, begun.remote());
                     race(runtime.stopped(), begun.run()).await;

@@ -25,6 +25,15 @@ pub(super) const PEER: &[Planted] = &[
     planted("peer_any_proof_taken", "whatever is said for a proof is one").by(STRANGERS),
     planted("peer_proof_reflected", "a proof is of nothing but two numbers, and can be sent back")
         .by(groups("secrets::a_proof_that_is_sent_back_is_noticed")),
+    planted("peer_stranger_refuses", "anybody can tell a node that another one has its place")
+        .by(groups("secrets::a_stranger_who_is_believed_is_noticed")),
+    planted("peer_other_secret_not_taken", "a second secret is not taken")
+        .by(groups("secrets::a_second_secret_that_is_not_taken_is_noticed")),
+    planted(
+        "peer_answers_with_its_own",
+        "who listens answers with its first secret, whatever was shown",
+    )
+    .by(groups("secrets::an_answer_by_another_secret_is_noticed")),
     planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
     planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
 ];
