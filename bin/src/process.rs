@@ -11,13 +11,19 @@
 //!   sh: waits for the end, kills ◄── (pipe)─┘
 //! ```
 //!
+//! A child has no settings from this process's environment: it is told by its arguments alone, or it would
+//! be in a cluster of which this process knows nothing.
+//!
 //! Not here: what children are told (`kill/keeper.rs`, `bench/cluster`).
 
 use std::{
+    env,
     ffi::OsStr,
     io::{self, Write},
     process::{Child, Command, ExitStatus, Stdio},
 };
+
+use crate::config;
 
 /// What a child does first. Its number stays the same.
 const CHILD: &str = "read -r go && exec \"$0\" \"$@\" < /dev/null";
@@ -37,6 +43,8 @@ impl Process {
     pub fn command(program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.arg("-c").arg(CHILD).arg(program).stdin(Stdio::piped());
+        let names = env::vars_os().map(|(name, _)| name);
+        names.filter(|name| config::is_setting(name)).for_each(|name| _ = command.env_remove(name));
         command
     }
 

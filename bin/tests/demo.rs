@@ -171,6 +171,12 @@ fn redis_clients_are_served_by_any_node() {
     for redis in &mut anybody {
         assert_eq!(redis.ask(&["GET", "hello"]), "\"world\"");
     }
+    // Only who knows it asks at the port of the nodes.
+    let peers = |node: u16| SocketAddr::new(base.ip(), base.port() + 10 * node + 2).to_string();
+    let peers = [1, 2, 3].map(peers).join(",");
+    let status = ["ctl", "status", "--at", &peers];
+    run(&status).failed(3, "TR-E504");
+    run(&[&status[..], &["--secret-file", &format!("{dir}/secret")]].concat()).ok();
     let mut second = Redis::to(at(2));
     assert_eq!(second.ask(&["GET", "hello"]), "\"world\"");
     demo.say("chaos kill 1\n", "2 of 3 nodes run");
@@ -189,7 +195,8 @@ fn redis_clients_are_served_by_any_node() {
     assert_eq!(demo.end("-KILL").code, None);
     let out = piped(base, &["--dir", &dir], "get hello\n").ok();
     assert_eq!(answers(&out), [("get hello", "\"world!\"\n")], "{out}");
-    assert!(fs::read_dir(&dir).expect("it was kept").count() == 3);
+    // Three nodes, and the secret of their cluster.
+    assert!(fs::read_dir(&dir).expect("it was kept").count() == 4);
 }
 
 /// Whoever has had enough of it has typed no `quit`.

@@ -263,7 +263,7 @@ impl Cluster {
         let leader = ours::leader(os, &ours.members, &super::load::key(0)).await.map_err(failed)?;
         let at = ours.led_by(leader);
         let nodes = if self.groups == 1 { vec![at] } else { ours.members.addresses.clone() };
-        let target = Ours::connect(os, &nodes, connections);
+        let target = Ours::connect(os, &ours.members, &nodes, connections);
         case.ours.push(race::lap(os, &target, &ours.members, &load).await);
         drop(target);
         if let Some(theirs) = theirs {

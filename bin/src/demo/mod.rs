@@ -7,7 +7,8 @@
 //! ```
 //! Each node is the one that `trilith server` runs, on a thread of its own, with a directory and three
 //! ports: node n's are 10 n above the usual ones. So everything that is seen here is true of servers.
-//! At the usual Redis port itself one is passed on to a node that runs.
+//! At the usual Redis port itself one is passed on to a node that runs. The nodes have a secret of their
+//! own, which lies beside their data: whoever may read it may ask at their own ports, too.
 //!
 //! Lines are read until there are no more, from a terminal or from a pipe; in a pipe each is shown
 //! before its answer, so that what comes out reads as a session does. The directory is gone in the
@@ -58,6 +59,7 @@ use crate::{
         open_as_many_as_allowed, unthreaded,
     },
     out::Out,
+    secret,
 };
 use door::Door;
 use own::{Claim, Own};
@@ -73,6 +75,8 @@ const HTTP_ABOVE: u16 = HTTP_PORT - RESP_PORT;
 const PORTS_APART: u16 = 10;
 /// A node's port for other nodes, counted from that for Redis clients.
 const PEERS_ABOVE: u16 = PEER_PORT - RESP_PORT;
+/// The file with what the nodes know.
+const SECRET: &str = "secret";
 /// The first word of every line, so that it is seen who asks.
 const PROMPT: &str = "demo> ";
 
@@ -120,8 +124,10 @@ pub fn run(demo: &Demo, out: Out) -> Outcome {
     };
     // It was empty: this is the only place that writes it.
     let _first = own.as_ref().map(|own| will.set(own.claim()));
-    let nodes = demo.plan()?;
+    let mut nodes = demo.plan()?;
     check_directory(dir, &nodes)?;
+    let secret = secret::keep(&dir.join(SECRET))?;
+    nodes.iter_mut().for_each(|node| node.links.secrets = Some(secret.into()));
     let count = nodes.len();
     // And one for the doors.
     open_as_many_as_allowed(count + 1);

@@ -30,7 +30,10 @@ use std::{
     time::{Duration, Instant},
 };
 use trilith_engine::runtime::{Handle, Runtime, Task};
-use trilith_net::os::{Os, run_core};
+use trilith_net::{
+    os::{Os, run_core},
+    peer::proof::Secret,
+};
 use trilith_sim::{
     check::{Verdict, alive, converged, durable, fresh::Notes, linearizable, once, phantom},
     history::{History, Recorder},
@@ -47,6 +50,7 @@ use crate::{
     failure::{Failure, LOST, Outcome},
     out::Out,
     progress::Progress,
+    secret,
 };
 
 /// How long a client tries while nodes are killed, at most; an impatient one learns less.
@@ -168,6 +172,8 @@ struct Drawn {
     loses: bool,
     addresses: Arc<[SocketAddr]>,
     groups: u32,
+    /// What the nodes know.
+    secret: Option<Secret>,
     shape: Shape,
     patience: Duration,
     load: Vec<Planned>,
@@ -197,6 +203,8 @@ impl Drawn {
         if dice.below(2) == 0 {
             arguments.extend(["--drift-ppm".to_owned(), "1000".to_owned()]);
         }
+        let secret_file = dir.join("secret");
+        let secret = Some(secret::keep(&secret_file)?);
         let began = Instant::now();
         let length = Duration::from_secs(cluster.seconds);
         // The first one not before there is something to lose.
@@ -220,12 +228,14 @@ impl Drawn {
             loses: false,
             addresses: addresses.into(),
             groups,
+            secret,
             load: load::plan(seed, &shape),
             shape,
             patience: Duration::from_millis(20 + dice.below(PATIENCE_MS_MAX)),
             shared: Shared {
                 at: at.join(","),
                 arguments,
+                secret_file,
                 dir: dir.to_owned(),
                 until: began + length,
                 storms,
@@ -308,7 +318,7 @@ impl Drawn {
                 value_bytes: 0,
                 recorder,
                 notes: Notes::default(),
-                secret: None,
+                secret: self.secret,
                 world_ns: Arc::new(move || began.elapsed().as_nanos() as u64),
             };
             os.task().spawn("client", cluster_client::run(os.clone(), setup))
@@ -351,7 +361,8 @@ impl Drawn {
             let nodes = Arc::clone(&self.addresses);
             // Eventual reads say what a replica holds, and it has heard of everything by then.
             let from = Duration::from_millis(300);
-            cluster_client::look(os, nodes, (self.groups, None), from, Arc::clone(&looked)).await;
+            cluster_client::look(os, nodes, (self.groups, self.secret), from, Arc::clone(&looked))
+                .await;
         });
         ran.map_err(|error| starting(&error))?;
         let held = looked.lock().unwrap_or_else(PoisonError::into_inner).clone();

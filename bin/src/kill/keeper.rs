@@ -17,6 +17,7 @@
 
 use std::{
     env,
+    ffi::OsStr,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr, TcpListener},
     os::unix::process::ExitStatusExt,
@@ -62,6 +63,8 @@ pub(super) struct Shared {
     pub(super) at: String,
     /// The arguments that all nodes have in common.
     pub(super) arguments: Vec<String>,
+    /// What the nodes know.
+    pub(super) secret_file: PathBuf,
     /// Where the nodes' directories and logs are.
     pub(super) dir: PathBuf,
     /// When mischief ends.
@@ -283,8 +286,13 @@ impl Keeper {
     fn control(&self, arguments: &[&str]) -> Outcome<Running> {
         let log = self.shared.dir.join(format!("ctl{}.log", self.node));
         let mut command = Process::command(env::current_exe().map_err(|error| starting(&error))?);
-        command.args(arguments);
+        command.args(arguments).args(self.secret());
         Running::of(command, log)
+    }
+
+    /// How whoever comes to a node is told what it knows.
+    fn secret(&self) -> [&OsStr; 2] {
+        [OsStr::new("--secret-file"), self.shared.secret_file.as_os_str()]
     }
 
     fn data(&self) -> PathBuf {
@@ -313,7 +321,7 @@ impl Keeper {
         let log = self.shared.dir.join(format!("n{}.log", self.node));
         let mut command = Process::command(env::current_exe().map_err(|error| starting(&error))?);
         command.args(["server", "--node", &self.node.to_string()]).args(&self.shared.arguments);
-        command.arg("--data").arg(self.data());
+        command.arg("--data").arg(self.data()).args(self.secret());
         Running::of(command, log)
     }
 }

@@ -22,7 +22,7 @@ use trilith_engine::{
     runtime::{Clock, Runtime, timeout},
 };
 use trilith_net::{
-    client::{Client, ClientOptions, Wish},
+    client::{Client, Wish},
     os::Os,
 };
 
@@ -130,7 +130,7 @@ async fn our_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
     let (mut members, mut leader) = our_cluster(os, dir, &shape).await?;
     let mut times = Vec::new();
     for _ in 0..KILLS {
-        let target = Ours::connect(os, &members.addresses, 1);
+        let target = Ours::connect(os, &members, &members.addresses, 1);
         target.put(0, &key(0), b"before").await.map_err(failed)?;
         let _status = members.processes[leader].kill();
         let begin = Instant::now();
@@ -194,7 +194,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
     let (mut members, leader) = our_cluster(os, dir, &shape).await?;
     let away = (leader + 1) % 3;
     let _status = members.processes[away].kill();
-    let target = Ours::connect(os, &[members.addresses[leader]], 4);
+    let target = Ours::connect(os, &members, &[members.addresses[leader]], 4);
     let begin = Instant::now();
     let load = Load {
         ask: Ask::Put,
@@ -220,7 +220,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
 
 /// How far a node has applied its group, as far as it says so.
 async fn applied(os: &Os, members: &Members, at: usize) -> u64 {
-    let client = Client::start(os, &[members.addresses[at]], ClientOptions::default());
+    let client = Client::start(os, &[members.addresses[at]], members.client());
     let within = Duration::from_secs(1);
     let wish = Wish { level: Level::Eventual, staleness_ms: u32::MAX, within };
     let Response { told, .. } = client.call(Op::Get(Bytes::copy_from_slice(&key(0))), wish).await;

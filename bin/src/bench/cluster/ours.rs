@@ -14,12 +14,14 @@ use trilith_net::{
 };
 
 use super::{etcd::free_ports, members::Members, race::Target};
-use crate::process::Process;
+use crate::{process::Process, secret};
 
 /// An election and a slow disk.
 const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long a request is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The file with what the nodes know.
+const SECRET: &str = "secret";
 
 /// How the nodes are started.
 #[derive(Clone, Debug)]
@@ -45,6 +47,7 @@ pub(super) fn start_one(
     command.args(["--members", &members.join(",")]);
     command.args(["--groups", &shape.groups.to_string(), "--cluster", "bench"]);
     command.arg("--data").arg(dir.join(format!("n{}", at + 1)));
+    command.arg("--secret-file").arg(dir.join(SECRET));
     if shape.lease {
         command.args(["--drift-ppm", "10000"]);
     }
@@ -58,10 +61,12 @@ pub(super) fn start_one(
 /// When this program cannot start itself.
 pub(super) fn start(dir: &Path, shape: &Shape) -> io::Result<Members> {
     std::fs::create_dir_all(dir)?;
+    let secret =
+        secret::keep(&dir.join(SECRET)).map_err(|why| io::Error::other(why.to_string()))?;
     let addresses = free_ports(3)?;
     let start = |at| start_one(dir, at, &addresses, shape);
     let processes = (0..3).map(start).collect::<io::Result<Vec<Process>>>()?;
-    Ok(Members { addresses, processes })
+    Ok(Members { addresses, processes, secret: Some(secret) })
 }
 
 /// Which node leads the group of this key, as soon as one does.
@@ -70,7 +75,7 @@ pub(super) fn start(dir: &Path, shape: &Shape) -> io::Result<Members> {
 /// When none does for too long.
 pub(super) async fn leader(os: &Os, members: &Members, key: &[u8]) -> Result<usize, String> {
     let until = os.clock().now() + READY_WITHIN;
-    let options = ClientOptions { backoff_max: Duration::from_millis(20), ..Default::default() };
+    let options = ClientOptions { backoff_max: Duration::from_millis(20), ..members.client() };
     let nodes = members.addresses.iter();
     let clients: Vec<_> = nodes.map(|at| Client::start(os, &[*at], options)).collect();
     let mut last = String::new();
@@ -92,9 +97,9 @@ pub(super) async fn leader(os: &Os, members: &Members, key: &[u8]) -> Result<usi
 pub(super) struct Ours(Vec<Arc<Client<Os>>>);
 
 impl Ours {
-    /// So many clients, which know these nodes.
-    pub(super) fn connect(os: &Os, nodes: &[SocketAddr], count: usize) -> Self {
-        let client = || Arc::new(Client::start(os, nodes, ClientOptions::default()));
+    /// So many clients, which know these of the nodes.
+    pub(super) fn connect(os: &Os, of: &Members, nodes: &[SocketAddr], count: usize) -> Self {
+        let client = || Arc::new(Client::start(os, nodes, of.client()));
         Self((0..count).map(|_| client()).collect())
     }
 
