@@ -6,6 +6,7 @@
 //! - `meters`: what is counted of them; `metrics`: everything that is told of a node.
 //! - `peer`: links between nodes, and the port where clients are served.
 //! - `client`: the SDK, which asks a cluster and knows what became of it.
+//! - `backup`: what a cluster holds, in a directory and back.
 //! - `resp`: the Redis protocol.
 //! - `http`: HTTP/JSON.
 //! - `node`: a shard, its links and its listener, put together.
@@ -15,6 +16,7 @@
 //!
 //! Not here: what trilith is (`trilith-engine`), the simulated network (`trilith-sim`).
 
+pub mod backup;
 pub mod client;
 mod ending;
 pub mod facts;
