@@ -255,6 +255,18 @@ pub const SHARD_CHUNK_BYTES: usize = 512 << 10;
 /// Keys that a sender of a snapshot reads at once.
 pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
 
+/// Cuts that a shard holds at once: a few backups, each with a few groups at a time. Each keeps the
+/// segments that its values lie in.
+pub const SHARD_CUTS_MAX: usize = 16;
+
+/// A cut for which nobody asks is let go of after so long: whoever reads asks again as soon as he has
+/// written a page, and may have to connect anew in between.
+pub const SHARD_CUT_IDLE_MS: u64 = 30_000;
+
+/// A page of a cut is full with the key with which it reaches so many bytes: a round trip vanishes
+/// beside it, and little else waits behind it on its connection.
+pub const CUT_PAGE_BYTES_MAX: usize = 1 << 20;
+
 /// Damaged values that a shard knows of, and reads that wait for some: what else is damaged is found
 /// again by whoever reads it.
 pub const SHARD_BROKEN_MAX: usize = 1024;

@@ -22,12 +22,13 @@
 //! an entry has its stamp.
 //!
 //! Files in reading order: `verb` (commands), `entry` (their records), `reply` and `request` (the
-//! wire), `replace` (what operators ask), `bytes` (what all of them are written with).
+//! wire), `replace` and `cut` (what operators ask), `bytes` (what all of them are written with).
 //!
 //! Not here: what a command does (`store`), frames and links (`trilith-net`), Redis' words for the
 //! same things (there too), what a change of the membership says (its bytes are opaque here).
 
 mod bytes;
+mod cut;
 mod entry;
 mod replace;
 mod reply;
@@ -37,6 +38,7 @@ mod verb;
 #[cfg(test)]
 mod tests;
 
+pub use cut::{Cut, Opened};
 pub use entry::{Body, Entry, EntryKind, Place, encode, encoded_bytes};
 pub use replace::{Led, Replace, Replacing, Shown, Stage};
 pub use reply::{

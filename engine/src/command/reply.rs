@@ -20,7 +20,7 @@
 //!  5 committed  version 8 │ count 4 │ i64 8 …
 //!  6 failed     failure 1 │ write 4           10 conflict   check 4 │ version?
 //! 11 replacing  `replace.rs`
-//! 12 count      keys 8
+//! 12 count      keys 8                       13 cut        `cut.rs`
 //! old       0 not asked │ 1 absent │ 2 found │ 3 not kept
 //! found     version 8 │ expiry? │ blob
 //! refusal   code 1 │ for NotLeader: node?
@@ -34,6 +34,7 @@ use super::{
         Read, finish, put_blob, put_key, put_option, put_version, share, take_blob, take_bool,
         take_count, take_i64, take_key, take_option, take_version,
     },
+    cut::Opened,
     replace::Replacing,
     request::Level,
 };
@@ -169,6 +170,8 @@ pub enum Reply {
     Count(u64),
     /// How the replacement of a node is.
     Replacing(Replacing),
+    /// A cut is open, or was until now.
+    Cut(Opened),
 }
 
 /// Why nothing happened.
@@ -211,11 +214,13 @@ pub enum Refusal {
     Forgotten,
     /// The disk of the node that leads has no room, or those of most of the group's.
     DiskFull,
+    /// The node holds no such cut, or not any more.
+    NoCut,
 }
 
 impl Refusal {
     /// All of them, in their order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::KeyTooLong,
         Self::ValueTooLong,
@@ -234,6 +239,7 @@ impl Refusal {
         Self::FromTheFuture,
         Self::Forgotten,
         Self::DiskFull,
+        Self::NoCut,
     ];
 
     /// Its place among [all](Self::ALL).
@@ -262,6 +268,7 @@ impl Refusal {
             Self::FromTheFuture => 16,
             Self::Forgotten => 17,
             Self::DiskFull => 18,
+            Self::NoCut => 19,
         }
     }
 
@@ -285,6 +292,7 @@ impl Refusal {
             16 => Self::FromTheFuture,
             17 => Self::Forgotten,
             18 => Self::DiskFull,
+            19 => Self::NoCut,
             _ => return None,
         })
     }
@@ -311,6 +319,7 @@ impl Refusal {
             Self::FromTheFuture => "FROM_THE_FUTURE",
             Self::Forgotten => "FORGOTTEN",
             Self::DiskFull => "DISK_FULL",
+            Self::NoCut => "NO_CUT",
         }
     }
 
@@ -324,7 +333,8 @@ impl Refusal {
             | Self::TooLarge
             | Self::KeyTwice
             | Self::ManyGroups
-            | Self::Level => false,
+            | Self::Level
+            | Self::NoCut => false,
             Self::NoGroup
             | Self::NotLeader(_)
             | Self::Overloaded
@@ -371,6 +381,7 @@ impl fmt::Display for Refusal {
                 "the disk is full, here or on most nodes of the group; give it room or delete \
                  something: deletes are taken, reads go on"
             }
+            Self::NoCut => "the node holds no such cut any more; open another one",
         })
     }
 }
@@ -488,6 +499,7 @@ impl Reply {
             | Self::Values(_)
             | Self::Page { .. }
             | Self::Count(_)
+            | Self::Cut(_)
             | Self::Replacing(_) => false,
         }
     }
@@ -560,6 +572,10 @@ impl Reply {
                 out.put_u8(12);
                 out.put_u64_le(*keys);
             }
+            Self::Cut(opened) => {
+                out.put_u8(13);
+                opened.put(out);
+            }
         }
     }
 
@@ -603,6 +619,7 @@ impl Reply {
             10 => Self::Conflict { check: reader.u32()?, found: take_version(reader)? },
             11 => Self::Replacing(Replacing::take(reader)?),
             12 => Self::Count(reader.u64()?),
+            13 => Self::Cut(Opened::take(reader)?),
             _ => return Err(FormatError::Field("reply")),
         })
     }

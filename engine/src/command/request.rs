@@ -9,6 +9,7 @@
 //!  5 replace    node 8 │ directory?                of an operator: `replace.rs`
 //!  6 look       count 4 │ key …
 //!  7 count      group 4
+//!  8 cut        group 4 │ …                  of who makes a backup: `cut.rs`
 //! bound    0 open │ 1 key, included │ 2 key, excluded
 //! ```
 //! The sequence of the session names the request on its connection, also for reads and for clients
@@ -21,6 +22,7 @@ use super::{
     bytes::{
         Read, finish, put_key, put_session, share, take_bool, take_count, take_key, take_session,
     },
+    cut::Cut,
     entry::command_bytes,
     replace::Replace,
     reply::Refusal,
@@ -128,6 +130,8 @@ pub enum Op {
     Write(Command),
     /// An operator's: new replicas for a node. Of the node that is asked, not of a group.
     Replace(Replace),
+    /// A group held still, to be read in pages: of the node that is asked.
+    Cut(Cut),
 }
 
 impl Op {
@@ -137,7 +141,7 @@ impl Op {
         let (keys, command): (&[Bytes], _) = match self {
             Self::Get(key) => (core::slice::from_ref(key), None),
             Self::GetMany(keys) | Self::Look(keys) => (keys, None),
-            Self::Scan(_) | Self::Count(_) | Self::Replace(_) => (&[], None),
+            Self::Scan(_) | Self::Count(_) | Self::Replace(_) | Self::Cut(_) => (&[], None),
             Self::Write(command) => (&[], Some(command)),
         };
         let read = keys.iter().map(AsRef::as_ref);
@@ -154,6 +158,7 @@ impl Op {
         match self {
             Self::Write(command) => command_bytes(true, command),
             Self::Scan(scan) => bound(&scan.start) + bound(&scan.end),
+            Self::Cut(cut) => cut.behind().map_or(0, Bytes::len),
             Self::Get(_) | Self::GetMany(_) | Self::Look(_) | Self::Count(_) | Self::Replace(_) => {
                 self.keys().map(<[u8]>::len).sum()
             }
@@ -181,6 +186,7 @@ impl Op {
             }
             Self::Scan(scan) => is_long_bound(&scan.start) || is_long_bound(&scan.end),
             Self::Write(command) => return command.check(),
+            Self::Cut(cut) => cut.behind().is_some_and(is_too_long),
             Self::Count(_) | Self::Replace(_) => false,
         };
         if has_long_key { Err(Refusal::KeyTooLong) } else { Ok(()) }
@@ -248,6 +254,10 @@ impl Request {
                 out.put_u8(7);
                 out.put_u32_le(group.0);
             }
+            Op::Cut(cut) => {
+                out.put_u8(8);
+                cut.put(out);
+            }
         }
     }
 
@@ -279,6 +289,7 @@ impl Request {
             5 => Op::Replace(Replace::take(&mut reader)?),
             6 => Op::Look(take_keys(&mut reader, &share)?),
             7 => Op::Count(GroupId(reader.u32()?)),
+            8 => Op::Cut(Cut::take(&mut reader, &share)?),
             _ => return Err(FormatError::Field("op")),
         };
         finish(&reader)?;

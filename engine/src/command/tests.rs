@@ -200,6 +200,22 @@ fn uuid() -> impl Strategy<Value = Uuid> {
     any::<[u8; 16]>().prop_map(Uuid)
 }
 
+fn cut() -> impl Strategy<Value = Cut> {
+    let page = (any::<u32>(), any::<u64>(), option::of(key()), any::<u32>(), any::<u32>());
+    prop_oneof![
+        any::<u32>().prop_map(|group| Cut::Open(GroupId(group))),
+        page.prop_map(|(group, cut, behind, keys_max, bytes_max)| Cut::Page {
+            group: GroupId(group),
+            cut,
+            behind,
+            keys_max,
+            bytes_max
+        }),
+        (any::<u32>(), any::<u64>())
+            .prop_map(|(group, cut)| Cut::Close { group: GroupId(group), cut }),
+    ]
+}
+
 fn request() -> impl Strategy<Value = Request> {
     let scan = (any::<u32>(), bound(), bound(), any::<u32>(), any::<u32>(), any::<bool>());
     let op = prop_oneof![
@@ -207,6 +223,7 @@ fn request() -> impl Strategy<Value = Request> {
         vec(key(), 0..5).prop_map(Op::GetMany),
         vec(key(), 0..5).prop_map(Op::Look),
         any::<u32>().prop_map(|group| Op::Count(GroupId(group))),
+        cut().prop_map(Op::Cut),
         scan.prop_map(|(group, start, end, keys_max, bytes_max, has_values)| {
             Op::Scan(Scan { group: GroupId(group), start, end, keys_max, bytes_max, has_values })
         }),
@@ -277,10 +294,13 @@ fn reply() -> impl Strategy<Value = Reply> {
             .prop_map(|(items, next)| Reply::Page { items, next }),
     ];
     let count = any::<u64>().prop_map(Reply::Count);
-    prop_oneof![10 => asked, 1 => replacing().prop_map(Reply::Replacing), 1 => count]
+    let opened = (any::<u64>(), any::<u64>());
+    let cut = opened.prop_map(|(cut, keys)| Reply::Cut(Opened { cut, keys }));
+    prop_oneof![10 => asked, 1 => replacing().prop_map(Reply::Replacing), 1 => count, 1 => cut]
 }
 
 const REFUSALS: &[Refusal] = &[
+    Refusal::NoCut,
     Refusal::Malformed,
     Refusal::KeyTooLong,
     Refusal::ValueTooLong,
@@ -548,6 +568,18 @@ fn reads_that_ask_no_disk_are_these_bytes() {
     assert_eq!(of(Op::Count(GroupId(3))), "0703000000");
     let scan = Scan { has_values: false, ..Scan::of_prefix(GroupId(3), &text("a"), 7, 9) };
     assert_eq!(of(Op::Scan(scan)), "0303000000070000 0009000000000101 006102010062");
+    let group = GroupId(3);
+    assert_eq!(of(Op::Cut(Cut::Open(group))), "080300000001");
+    let page = |behind| Cut::Page { group, cut: 5, behind, keys_max: 7, bytes_max: 9 };
+    assert_eq!(
+        of(Op::Cut(page(Some(text("a"))))),
+        "0803000000020500 0000000000000700 0000090000000101 0061"
+    );
+    assert_eq!(of(Op::Cut(page(None))), "0803000000020500 0000000000000700 00000900000000");
+    assert_eq!(of(Op::Cut(Cut::Close { group, cut: 5 })), "0803000000030500 000000000000");
+    let mut bytes = BytesMut::new();
+    Reply::Cut(Opened { cut: 5, keys: 6 }).put(&mut bytes);
+    assert_eq!(hex(&bytes), "0d05000000000000 0006000000000000 00");
     let mut bytes = BytesMut::new();
     Reply::Count(5).put(&mut bytes);
     assert_eq!(hex(&bytes), "0c05000000000000 00");

@@ -6,7 +6,7 @@
 //! ```text
 //!   log and window      base ··· applied ≤ index ≤ state (one, unless a batch is held) ··· committed ··· last
 //!   on the disk         term, commit: no newer than the core's;  anchor: no newer than the state
-//!   who waits           gathered │ proposed, above applied, in order │ asked │ confirmed │ damaged
+//!   who waits           gathered │ proposed, above applied, in order │ asked │ confirmed │ damaged │ a cut's page
 //!                       = what is owed
 //! ```
 //!
@@ -69,9 +69,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     pub(super) fn check(&self) -> bool {
         let pending: usize = self.groups.values().map(Group::pending).sum();
         let [_, readings, ..] = self.mending.counts();
+        let (_, pages) = self.cuts.counts();
         let all = self.groups.iter().all(|(id, group)| self.check_group(*id, group));
         all && always!(
-            self.owed.requests == pending + readings,
+            self.owed.requests == pending + readings + pages,
             "every request waits somewhere, and is answered once"
         ) && always!(self.owed.check(), "the groups' requests are among all")
             && always!(self.engine.invariants().is_ok(), "the index and its ledger agree")

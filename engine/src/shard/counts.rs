@@ -57,7 +57,7 @@ impl Family {
             Op::Scan(_) | Op::Count(_) => Self::Scan,
             Op::Write(Command::Transaction(_)) => Self::Transaction,
             Op::Write(_) => Self::Write,
-            Op::Replace(_) => Self::Admin,
+            Op::Replace(_) | Op::Cut(_) => Self::Admin,
         }
     }
 
@@ -127,6 +127,10 @@ pub struct Counts {
     pub snapshots_sent: u64,
     /// Snapshots that were taken in.
     pub snapshots_installed: u64,
+    /// Cuts that were opened.
+    pub cuts_opened: u64,
+    /// Those that were given up before anybody closed them.
+    pub cuts_given_up: u64,
     /// Compactions that were begun.
     pub compactions_begun: u64,
     /// Those that were done.

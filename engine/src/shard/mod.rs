@@ -57,6 +57,7 @@ mod checkpoint;
 mod compaction;
 mod compare;
 mod counts;
+mod cut;
 mod found;
 mod fresh;
 mod group;
@@ -309,6 +310,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     /// What each group had applied when the compaction was planned.
     compaction_covers: BTreeMap<GroupId, Index>,
     snapshots: snapshot::Snapshots<R>,
+    cuts: cut::Cuts<R>,
 
     timers: Timers,
     fx: Effects,
@@ -385,6 +387,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.answer_reads().await;
             self.forget_late();
             self.keep_sources();
+            self.keep_cuts();
             self.send_beats();
             self.leave();
             self.go_on_stopping();
@@ -473,6 +476,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .chain(self.scrubs_at())
             .chain(self.compacts_at().filter(|_| !planted!("shard_held_compaction_sleeps")))
             .chain(self.sources_at())
+            .chain(self.cuts_at())
             .chain(self.room.looks_at().filter(|_| self.journal.is_some()));
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {

@@ -224,6 +224,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             compaction_past: super::compaction::Past::default(),
             compaction_covers: BTreeMap::new(),
             snapshots: Snapshots::default(),
+            cuts: super::cut::Cuts::default(),
             timers: Timers::default(),
             fx: Effects::default(),
             offered: Offered::default(),

@@ -20,8 +20,8 @@ use super::{
 };
 use crate::{
     command::{
-        Body, Command, Level, Op, Outcome, Place, Refusal, Request, Response, Scan, Session, Told,
-        encode, encoded_bytes,
+        Body, Command, Cut, Level, Op, Outcome, Place, Refusal, Request, Response, Scan, Session,
+        Told, encode, encoded_bytes,
     },
     limits, mark, planted,
     raft::{self, Input, Role},
@@ -55,6 +55,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if self.stopping.is_some() {
             return self.refuse(asked, Refusal::Stopping);
         }
+        if let Op::Cut(cut) = &op {
+            match cut {
+                Cut::Open(_) if level == Level::Eventual => {
+                    return self.refuse(asked, Refusal::Level);
+                }
+                Cut::Open(_) => {}
+                Cut::Page { .. } | Cut::Close { .. } => return self.take_cut(asked, cut.clone()),
+            }
+        }
         let is_only = self.has_one_group();
         let Some(group) = self.groups.get_mut(&id) else {
             // One that is to be here is not founded yet, or comes as a snapshot.
@@ -83,7 +92,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     self.gather(id, asked, session, command);
                 }
             }
-            op if asked.level == Level::Eventual => {
+            op if asked.level == Level::Eventual || is_glance(&op) => {
                 self.glance(id, Reading { asked, at, op, has_waited: false }, staleness_ms);
             }
             _ if asked.level == Level::Strong && !is_leader => {
@@ -108,6 +117,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn route(&self, op: &Op) -> Result<GroupId, Refusal> {
         if let Op::Scan(Scan { group, .. }) | Op::Count(group) = op {
             return Ok(*group);
+        }
+        if let Op::Cut(cut) = op {
+            return Ok(cut.group());
         }
         let groups = self.slotted.len() as u16;
         let mut group = None;
@@ -257,4 +269,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
         }
     }
+}
+
+/// Whether a read is served by what is here, whatever it asks for.
+fn is_glance(op: &Op) -> bool {
+    matches!(op, Op::Cut(_)) && planted!("shard_cut_of_what_is_here")
 }

@@ -118,6 +118,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             staleness_ms(group.fresh.age(group.raft.applied(), reading.at), drift_ppm)
         };
         let told = Told { level, staleness_ms, applied, stamp };
+        if let Op::Cut(_) = reading.op {
+            if group.held.is_some() {
+                // The state and the index must be of one entry.
+                mark!("shard_cut_waits_for_an_apply");
+                return Ok(Some((told, Outcome::Refused(Refusal::Overloaded))));
+            }
+            return Ok(Some((told, self.open_cut(id, view, told))));
+        }
         let Some(reply) = read(&view, &reading.op, now_ms).await? else {
             mark!("shard_read_too_large");
             return Ok(Some((told, Outcome::Refused(Refusal::TooLarge))));
@@ -172,11 +180,11 @@ async fn read<R: Runtime>(
             let items = page.items.into_iter().map(item).collect();
             Reply::Page { items, next: page.next.map(Bytes::from) }
         }
-        Op::Write(_) | Op::Replace(_) => Reply::Value(None),
+        Op::Write(_) | Op::Replace(_) | Op::Cut(_) => Reply::Value(None),
     }))
 }
 
-fn found(found: value::Found) -> Found {
+pub(super) fn found(found: value::Found) -> Found {
     let value::Found { value, version, expires_ms } = found;
     Found { version, expires_ms: expires_ms.map(NonZeroU64::get), value: Bytes::from(value) }
 }

@@ -114,6 +114,10 @@ pub struct Sizes {
     pub snapshots_ending: Size,
     /// Intakes that wait for a segment.
     pub snapshots_hungry: Size,
+    /// Cuts that are held for somebody.
+    pub cuts: Size,
+    /// Pages of them that are being read.
+    pub cut_pages: Size,
     /// Values known to be damaged.
     pub broken_values: Size,
     /// Copies of such values that are not written.
@@ -151,7 +155,7 @@ impl Sizes {
     }
 
     /// What is gone when nothing happens any more.
-    fn work(&self) -> [Gauge; 24] {
+    fn work(&self) -> [Gauge; 25] {
         let work = |name, size| Gauge { name, size, is_work: true };
         [
             work("inbox", self.inbox),
@@ -178,11 +182,12 @@ impl Sizes {
             work("greetings", self.greetings),
             work("seats to be written", self.new_seats),
             work("groups to be made", self.new_groups),
+            work("pages of cuts", self.cut_pages),
         ]
     }
 
     /// What may stay.
-    fn stays(&self) -> [Gauge; 22] {
+    fn stays(&self) -> [Gauge; 23] {
         let stays = |name, size| Gauge { name, size, is_work: false };
         [
             stays("groups", self.groups),
@@ -206,6 +211,8 @@ impl Sizes {
             // One that nobody says a word about any more is forgotten after a while.
             stays("snapshots watched", self.snapshots_watched),
             stays("installs", self.installs),
+            // One that nobody asks for is let go of after a while.
+            stays("cuts", self.cuts),
             stays("keys", self.keys),
             stays("index bytes", self.index_bytes),
         ]
@@ -280,6 +287,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let [broken, readings, held_up, asked] = mending.counts();
         let (greetings, seats) = self.peers.waiting();
         let (unsettled, dead) = self.settling.counts();
+        let (cuts, cut_pages) = self.cuts.counts();
         let broken_max = limits::SHARD_BROKEN_MAX;
         let request_bytes = Size { now: self.owed.bytes, most: limits::SHARD_REQUEST_BYTES_MAX };
         let mut sizes = Sizes {
@@ -296,6 +304,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             snapshots_in: Size::of(snapshots.taken_in(), intakes),
             snapshots_ending: Size::of(ending, at_once),
             snapshots_hungry: Size::of(hungry, intakes),
+            cuts: Size::of(cuts, limits::SHARD_CUTS_MAX),
+            cut_pages: Size::of(cut_pages, limits::SHARD_CUTS_MAX),
             broken_values: Size::of(broken, broken_max),
             value_copies: Size::of(mending.copies(), limits::SHARD_MENDED_AT_ONCE),
             broken_reads: Size::of(readings, broken_max),

@@ -36,6 +36,7 @@ use core::{num::NonZeroU64, ops::Bound, time::Duration};
 use super::{
     Outbox, Shard, Stopped,
     checkpoint::{self, Checkpoint},
+    cut::Paged,
     group::Group,
     intake::Intake,
     source::{Asked, Watched},
@@ -80,6 +81,8 @@ pub(super) enum News<R: Runtime> {
     Wants(SnapshotId),
     /// A value that was to be sent cannot be read.
     Broke(GroupId, Vec<u8>),
+    /// A page of a cut was read.
+    Paged(Paged),
 }
 
 /// A snapshot that has arrived.
@@ -410,6 +413,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.snapshots.hungry.push(id);
             }
             News::Broke(group, key) => self.broke(group, &key),
+            News::Paged(paged) => self.take_page(paged),
             News::Arrived(arrived) => {
                 self.intake_ended(arrived.id);
                 self.snapshots.arrived.push(*arrived);
@@ -762,7 +766,10 @@ async fn stream<R: Runtime>(line: &mut Line<R>, view: &IndexView<R>, header: Vec
 }
 
 /// The first value from here on that cannot be read.
-async fn first_damaged<R: Runtime>(view: &IndexView<R>, start: Bound<&[u8]>) -> Option<Vec<u8>> {
+pub(super) async fn first_damaged<R: Runtime>(
+    view: &IndexView<R>,
+    start: Bound<&[u8]>,
+) -> Option<Vec<u8>> {
     let mut after = start.map(<[u8]>::to_vec);
     loop {
         let start = after.as_ref().map(|key| &**key);

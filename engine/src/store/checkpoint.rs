@@ -125,6 +125,7 @@ fn old_bytes(reply: &Reply) -> usize {
         | Reply::Values(_)
         | Reply::Page { .. }
         | Reply::Count(_)
+        | Reply::Cut(_)
         | Reply::Replacing(_) => 0,
     }
 }
@@ -168,6 +169,7 @@ fn gist(outcome: Option<&Outcome>) -> u64 {
             | Reply::Values(_)
             | Reply::Page { .. }
             | Reply::Count(_)
+            | Reply::Cut(_)
             | Reply::Replacing(_) => 11,
         },
     }

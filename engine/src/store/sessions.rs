@@ -305,6 +305,7 @@ fn weight(reply: &Reply) -> usize {
             | Reply::Values(_)
             | Reply::Page { .. }
             | Reply::Count(_)
+            | Reply::Cut(_)
             | Reply::Replacing(_) => 0,
         }
 }

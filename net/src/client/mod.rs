@@ -170,6 +170,7 @@ impl Target {
     fn of(op: &Op, groups: u16) -> Self {
         match op {
             Op::Scan(Scan { group, .. }) | Op::Count(group) => Self::Group(*group),
+            Op::Cut(cut) => Self::Group(cut.group()),
             Op::Replace(_) => Self::Any,
             Op::Get(_) | Op::GetMany(_) | Op::Look(_) | Op::Write(_) => {
                 op.keys().next().map_or(Self::Any, |key| match slot_of(key) {
@@ -684,6 +685,7 @@ const fn may_change(refusal: Refusal) -> bool {
         | Refusal::KeyTwice
         | Refusal::ManyGroups
         | Refusal::Level
+        | Refusal::NoCut
         | Refusal::FromTheFuture => false,
     }
 }

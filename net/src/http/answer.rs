@@ -198,6 +198,7 @@ impl Problem {
             | Refusal::Damaged
             | Refusal::SessionsFull
             | Refusal::FromTheFuture
+            | Refusal::NoCut
             | Refusal::Forgotten => 503,
         };
         let text = refusal.to_string();

@@ -535,6 +535,7 @@ fn written(response: &Response, is_delete: bool) -> Result<Written, Problem> {
         | Reply::Values(_)
         | Reply::Page { .. }
         | Reply::Count(_)
+        | Reply::Cut(_)
         | Reply::Replacing(_) => Err(Problem::unknown()),
     }
 }

@@ -105,7 +105,11 @@ pub(super) fn render(act: &Act, reply: Reply, late: Late) -> Said {
         (_, Reply::Failed { failure, .. }) => failed(failure),
         (
             _,
-            Reply::Conflict { .. } | Reply::Page { .. } | Reply::Count(_) | Reply::Replacing(_),
+            Reply::Conflict { .. }
+            | Reply::Page { .. }
+            | Reply::Count(_)
+            | Reply::Cut(_)
+            | Reply::Replacing(_),
         ) => Said::Error(Cow::Borrowed("INDOUBT a node answered something else than was asked")),
     }
 }
@@ -170,6 +174,7 @@ pub(super) fn refused(refusal: Refusal) -> Said {
         | Refusal::TooLate
         | Refusal::Damaged
         | Refusal::FromTheFuture
+        | Refusal::NoCut
         | Refusal::Forgotten => {
             "UNAVAILABLE no majority answered in time; nothing happened: try again"
         }

@@ -5,9 +5,11 @@
 //!
 //! Not here: histories and faults at random (`scenarios/`), one journal or store (`refusals.rs`).
 
+mod backups;
 mod bounds;
 mod counts;
 mod crowds;
+mod cuts;
 mod expiry;
 mod full;
 mod guests;

@@ -57,6 +57,18 @@ pub(super) const SHARD: &[Planted] = &[
         "the same, and it is started again with the state it was stopped for",
     )
     .by(PARTING),
+    planted("shard_cut_reads_what_is_here", "a page of a cut is of a later moment")
+        .by(groups("cuts::a_cut_that_goes_on_is_noticed")),
+    planted("shard_cut_of_what_is_here", "a cut lacks what was acknowledged before")
+        .by(groups("cuts::a_cut_of_what_happens_to_be_here_is_noticed")),
+    planted("shard_cuts_have_no_end", "anybody may have a node hold any number of moments")
+        .by(groups("cuts::cuts_without_end_are_noticed")),
+    planted("shard_idle_cuts_stay", "a moment is held for somebody who never comes again")
+        .by(groups("cuts::cuts_without_end_are_noticed")),
+    planted("shard_full_disk_keeps_cuts", "a full disk holds what only a backup wants")
+        .by(groups("cuts::a_full_disk_that_holds_cuts_is_noticed")),
+    planted("shard_cut_passes_over_damage", "a damaged value is in a backup as an empty one")
+        .by(groups("cuts::a_cut_that_passes_over_damage_is_noticed")),
     planted("shard_commit_goes_back", "a hard state names less than one before it").by(ROOM),
     planted("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again")
         .by(FILLING),
