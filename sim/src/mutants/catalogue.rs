@@ -121,7 +121,7 @@ const SPEAKING: Hunters = scenarios(&["redis_clients_are_served_through_everythi
 const BROWSING: Hunters = scenarios(&["http_clients_are_served_through_everything"]);
 
 /// What is planted in which room.
-const ROOMS: [(&str, &[Planted]); 10] = [
+const ROOMS: [(&str, &[Planted]); 11] = [
     ("resp", net::RESP),
     ("http", net::HTTP),
     ("journal", journal::JOURNAL),
@@ -132,6 +132,7 @@ const ROOMS: [(&str, &[Planted]); 10] = [
     ("store", store::STORE),
     ("lone", store::LONE),
     ("peer", net::PEER),
+    ("backup", net::BACKUP),
 ];
 
 /// All of them: the toy's, then the planted ones.

@@ -72,3 +72,15 @@ pub(super) const HTTP: &[Planted] = &[
     planted("http_condition_is_forgotten", "a write is done whatever its condition says")
         .by(BROWSING),
 ];
+
+/// Of backups.
+pub(super) const BACKUP: &[Planted] = &[
+    planted("backup_files_not_synced", "a backup that was told to be whole goes with the power")
+        .by(groups("backups::a_backup_that_a_power_cut_takes_is_noticed")),
+    planted("backup_bodies_are_believed", "a damaged backup is taken for what was written")
+        .by(groups("backups::a_backup_whose_bytes_are_believed_is_noticed")),
+    planted("restore_writes_over", "a restore writes over what somebody else has written")
+        .by(groups("backups::a_restore_that_writes_over_is_noticed")),
+    planted("restore_misses_what_is_over", "a restore fails where keys are over by then")
+        .by(groups("backups::a_restore_that_misses_what_is_over_is_noticed")),
+];
