@@ -5,6 +5,8 @@
 //!
 //! `replace` gives a node that has lost its directory new replicas: `ctl/replace.rs`.
 //!
+//! `backup` takes what a cluster holds into a directory and gives it back: `ctl/backup.rs`.
+//!
 //! Not here: keys and values (`cli.rs`).
 
 use bytes::Bytes;
@@ -28,6 +30,7 @@ use crate::{
     secret::Shared,
 };
 
+mod backup;
 mod replace;
 
 /// What there is to ask.
@@ -37,6 +40,9 @@ pub enum Ctl {
     Status(Status),
     /// Gives a node that has lost its directory new replicas in an empty one.
     Replace(replace::Replace),
+    /// Makes a backup of a cluster that serves, verifies it, gives it to an empty one.
+    #[command(subcommand)]
+    Backup(backup::Backup),
 }
 
 /// Where the nodes are.
@@ -69,6 +75,7 @@ pub fn run(ctl: &Ctl, out: Out) -> Outcome {
     match ctl {
         Ctl::Status(status) => status.run(out),
         Ctl::Replace(replace) => replace.run(out),
+        Ctl::Backup(backup) => backup.run(out),
     }
 }
 

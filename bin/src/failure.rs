@@ -77,6 +77,11 @@ codes! {
     NOT_SHOWN = "TR-E509", Unhealthy, "the node has not come with a new directory; nothing happened";
     UNFINISHED = "TR-E510", Unknown, "the time was over before every group had its new replica; asked again, it goes on";
     STRANGER = "TR-E511", Stranger, "the cluster does not know who asks; nothing happened";
+    OUTPUT_TAKEN = "TR-E512", Conflict, "the directory for the backup is not empty; nothing was written";
+    NO_BACKUP = "TR-E513", NotFound, "there is no finished backup in the directory";
+    NOT_EMPTY = "TR-E514", Conflict, "the cluster holds keys already; nothing was written";
+    DIFFERS = "TR-E515", Conflict, "the cluster holds something else than the backup; what was there stays";
+    UNRESTORED = "TR-E516", Unknown, "the restore ended before everything was written; with --resume it goes on";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

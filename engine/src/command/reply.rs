@@ -549,15 +549,7 @@ impl Reply {
             }
             Self::Page { items, next } => {
                 out.put_u8(9);
-                out.put_u32_le(items.len() as u32);
-                for (key, found) in items {
-                    put_key(out, key);
-                    put_found(out, found);
-                }
-                out.put_u8(u8::from(next.is_some()));
-                if let Some(key) = next {
-                    put_key(out, key);
-                }
+                put_page(out, items, next.as_ref());
             }
             Self::Conflict { check, found } => {
                 out.put_u8(10);
@@ -622,6 +614,18 @@ impl Reply {
             13 => Self::Cut(Opened::take(reader)?),
             _ => return Err(FormatError::Field("reply")),
         })
+    }
+}
+
+fn put_page(out: &mut BytesMut, items: &[(Bytes, Found)], next: Option<&Bytes>) {
+    out.put_u32_le(items.len() as u32);
+    for (key, found) in items {
+        put_key(out, key);
+        put_found(out, found);
+    }
+    out.put_u8(u8::from(next.is_some()));
+    if let Some(key) = next {
+        put_key(out, key);
     }
 }
 

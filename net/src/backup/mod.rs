@@ -233,7 +233,7 @@ async fn who<R: Runtime>(rt: &R, options: &Options) -> Result<(Uuid, u32), Error
     let within = options.client.connect_within;
     let (mut cluster, mut trouble) = (None, "no node is named".to_owned());
     for at in &options.nodes {
-        match greet(rt, *at, within).await {
+        match greet(rt, *at, options.client.secret, within).await {
             Ok(who) if cluster.is_none_or(|known| known == who.cluster) => {
                 cluster = Some(who.cluster);
             }

@@ -150,6 +150,18 @@ pub const METRICS: &[Metric] = &[
         ),
     ),
     row(
+        "trilith_shard_cuts_opened_total",
+        Counter,
+        "Moments of groups that were held here for a backup",
+        Shard(|shard, out| out.is(shard.counts.cuts_opened)),
+    ),
+    row(
+        "trilith_shard_cuts_given_up_total",
+        Counter,
+        "Those that were let go of before anybody closed them: nobody asked, a value was damaged, or the disk was full",
+        Shard(|shard, out| out.is(shard.counts.cuts_given_up)),
+    ),
+    row(
         "trilith_shard_requests_waiting",
         Gauge,
         "Requests that were not answered yet",
@@ -288,18 +300,6 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "Snapshots that were taken in here",
         Shard(|shard, out| out.is(shard.counts.snapshots_installed)),
-    ),
-    row(
-        "trilith_shard_cuts_opened_total",
-        Counter,
-        "Moments of groups that were held here for a backup",
-        Shard(|shard, out| out.is(shard.counts.cuts_opened)),
-    ),
-    row(
-        "trilith_shard_cuts_given_up_total",
-        Counter,
-        "Those that were let go of before anybody closed them: nobody asked, a value was damaged, or the disk was full",
-        Shard(|shard, out| out.is(shard.counts.cuts_given_up)),
     ),
     row(
         "trilith_raft_node_slow",
