@@ -79,7 +79,7 @@ fn raise(world: &mut World, nodes: &'static [u32], name: &'static str, groups: u
 fn options(nodes: &[u32]) -> Options {
     let nodes = nodes.iter().map(|node| address(*node)).collect();
     let patience = 60 * SECOND;
-    Options { patience, page_keys: 9, ..Options::new(nodes, ClientOptions::default()) }
+    Options { patience, page_keys: 2, ..Options::new(nodes, ClientOptions::default()) }
 }
 
 fn client(rt: &SimRuntime, nodes: &[u32]) -> Client<SimRuntime> {
