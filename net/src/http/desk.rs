@@ -6,6 +6,9 @@
 //!   a batch            one step after the other, or one transaction
 //!   /readyz            a linearizable question to every group
 //! ```
+//! Also strangers may ask `/readyz`, as often as they like: the groups are asked by one of them at a time,
+//! and what he heard is told to all who come within a moment.
+//!
 //! Whatever happens to a request, its answer says whether it may have happened.
 //!
 //! # A page over groups
@@ -19,7 +22,7 @@ use std::{
     fmt::Write as _,
     ops::Bound,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -61,6 +64,11 @@ use crate::{
 /// How long `/readyz` waits for all groups.
 const READY_WITHIN: Duration = Duration::from_secs(1);
 
+/// For so long what was found then is told to others too.
+const READY_KEPT: Duration = Duration::from_millis(100);
+/// How often it is looked whether somebody else has heard it.
+const READY_LOOKS: Duration = Duration::from_millis(5);
+
 /// What programs are told that there is.
 const OPENAPI: &str = include_str!("openapi.json");
 
@@ -82,7 +90,26 @@ pub struct Desk<R: Runtime> {
     began: Instant,
     began_at: WallTime,
     requests: AtomicU64,
+    readiness: Mutex<Readiness>,
     source: Source,
+}
+
+/// How the groups were when they were asked last.
+#[derive(Default)]
+struct Readiness {
+    /// When that was over, and what is wrong with each, if anything.
+    seen: Option<(Instant, Arc<[Option<String>]>)>,
+    /// Whether somebody asks them now.
+    is_asked: bool,
+}
+
+/// Somebody asks them, until he has heard or is gone.
+struct Asking<'a>(&'a Mutex<Readiness>);
+
+impl Drop for Asking<'_> {
+    fn drop(&mut self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_asked = false;
+    }
 }
 
 /// How a node is.
@@ -164,6 +191,7 @@ impl<R: Runtime> Desk<R> {
             began,
             began_at,
             requests,
+            readiness: Mutex::default(),
             source,
         }
     }
@@ -277,19 +305,11 @@ impl<R: Runtime> Desk<R> {
         if self.ends.load(Ordering::Relaxed) {
             return Err(Problem::new(503, "STOPPING", "the node ends", "ask another one"));
         }
-        let wish = Wish::strong(READY_WITHIN);
-        let asked = self.groups().map(async |group| {
-            (group, self.call(connection, Op::Count(group), wish).await.outcome)
-        });
         let (mut told, mut lacks) = (String::new(), 0);
-        for (group, outcome) in join_all(asked).await {
-            let why = match outcome {
-                Outcome::Ok(_) => "ok".to_owned(),
-                Outcome::Refused(refusal) => refusal.to_string(),
-                Outcome::Unknown => "no answer".to_owned(),
-            };
-            lacks += u32::from(why != "ok");
+        for (group, trouble) in self.groups().zip(self.readiness(connection).await.iter()) {
+            lacks += u32::from(trouble.is_some());
             if is_verbose {
+                let why = trouble.as_deref().unwrap_or("ok");
                 // Writing into a string does not fail.
                 let _written = writeln!(told, "group {group}: {why}");
             }
@@ -298,6 +318,37 @@ impl<R: Runtime> Desk<R> {
         let answer = u32::from(self.groups) - lacks;
         let sum = format!("{whole}: {answer} of {} groups answer\n", self.groups);
         Ok(Answer::text(status, told + &sum))
+    }
+
+    /// What is wrong with each group, as it was a moment ago.
+    async fn readiness(&self, connection: u64) -> Arc<[Option<String>]> {
+        let lock = || self.readiness.lock().unwrap_or_else(PoisonError::into_inner);
+        let _asking = loop {
+            let now = self.now();
+            {
+                let mut readiness = lock();
+                if let Some((at, seen)) = &readiness.seen
+                    && now.since(*at) < READY_KEPT
+                {
+                    return Arc::clone(seen);
+                }
+                if !std::mem::replace(&mut readiness.is_asked, true) {
+                    break Asking(&self.readiness);
+                }
+            }
+            self.runtime.clock().sleep_until(now + READY_LOOKS).await;
+        };
+        let wish = Wish::strong(READY_WITHIN);
+        let asked = self.groups().map(async |group| {
+            match self.call(connection, Op::Count(group), wish).await.outcome {
+                Outcome::Ok(_) => None,
+                Outcome::Refused(refusal) => Some(refusal.to_string()),
+                Outcome::Unknown => Some("no answer".to_owned()),
+            }
+        });
+        let seen: Arc<[Option<String>]> = join_all(asked).await.into();
+        lock().seen = Some((self.now(), Arc::clone(&seen)));
+        seen
     }
 
     async fn write(&self, connection: u64, command: Command) -> Result<Answer, Problem> {

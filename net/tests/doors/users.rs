@@ -147,6 +147,33 @@ fn an_http_client_says_who_it_is_with_each_request() {
     }
 }
 
+/// A node's own questions about groups that were answered.
+fn scans(node: &Alone) -> u64 {
+    let (_, page) = ask(node, "GET /metrics", Some("default:secret"), b"");
+    let scans = page.lines().filter(|line| line.contains("\"scan\"") && line.contains("\"ok\""));
+    scans.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+}
+
+/// Each question to all groups costs a majority's round, and strangers may ask for it.
+#[test]
+fn strangers_do_not_have_groups_asked_as_often_as_they_like() {
+    let node = guarded();
+    let until = Instant::now() + Duration::from_secs(20);
+    while ask(&node, "GET /readyz", None, b"").0 != 200 {
+        assert!(Instant::now() < until, "it is not ready");
+    }
+    let (before, began) = (scans(&node), Instant::now());
+    assert!(before > 0, "it was looked");
+    for _ in 0..200 {
+        assert_eq!(ask(&node, "GET /readyz", None, b"").0, 200);
+    }
+    let (after, tenths) = (scans(&node), began.elapsed().as_millis() as u64 / 100);
+    assert!(after - before <= tenths + 2, "{before} to {after} in {tenths} tenths of a second");
+    thread::sleep(Duration::from_millis(150));
+    assert_eq!(ask(&node, "GET /readyz", None, b"").0, 200);
+    assert!(scans(&node) > after, "what is told is new");
+}
+
 #[test]
 fn what_a_stranger_sends_is_not_waited_for() {
     let node = guarded();
