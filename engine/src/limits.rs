@@ -252,7 +252,8 @@ pub const SHARD_SNAPSHOT_NEWS_MAX: usize = 64;
 /// behind it is not late.
 pub const SHARD_CHUNK_BYTES: usize = 512 << 10;
 
-/// Keys that a sender of a snapshot reads at once.
+/// Keys that a sender of a snapshot reads at once, and that a page of a cut has at most: what is in
+/// memory is read without a pause.
 pub const SHARD_SNAPSHOT_KEYS_AT_ONCE: usize = 1024;
 
 /// Cuts that a shard holds at once: a few backups, each with a few groups at a time. Each keeps the

@@ -219,7 +219,7 @@ async fn read<R: Runtime>(
     let scan = Scan {
         start,
         end: Bound::Unbounded,
-        keys_max: (keys_max as usize).min(limits::SCAN_KEYS_MAX),
+        keys_max: (keys_max as usize).min(limits::SHARD_SNAPSHOT_KEYS_AT_ONCE),
         bytes_max: (bytes_max as usize).min(limits::CUT_PAGE_BYTES_MAX),
     };
     let page = match view.scan(scan, by_ms).await {

@@ -29,7 +29,7 @@ use std::{fmt, net::SocketAddr, time::Duration};
 use bytes::Bytes;
 use trilith_engine::{
     command::{Level, Op, Outcome, Refusal, Replace, Reply},
-    limits::SCAN_KEYS_MAX,
+    limits::SHARD_SNAPSHOT_KEYS_AT_ONCE,
     runtime::{Disk, DiskError, Runtime},
     types::{GroupId, NodeId, Uuid},
 };
@@ -56,7 +56,7 @@ impl Options {
     #[must_use]
     pub const fn new(nodes: Vec<SocketAddr>, client: ClientOptions) -> Self {
         let patience = Duration::from_secs(30);
-        Self { nodes, client, patience, page_keys: SCAN_KEYS_MAX as u32 }
+        Self { nodes, client, patience, page_keys: SHARD_SNAPSHOT_KEYS_AT_ONCE as u32 }
     }
 }
 

@@ -24,7 +24,7 @@ use trilith_engine::{
     types::NodeId as Member,
 };
 use trilith_net::{
-    backup::{self, Difference, Error, Options, Phase, Restored, format::Manifest},
+    backup::{self, Difference, Error, Options, Phase, Restored, Step, format::Manifest},
     client::{Client, ClientOptions, Wish},
     node::{Cluster, Node, NodeOptions as Setup},
 };
@@ -43,10 +43,10 @@ const PAIRS: usize = 8;
 const FILLERS: usize = 400;
 /// The nodes of the cluster that is written to, and of the one that gets the backup.
 const ONE: [u32; 3] = [0, 1, 2];
-const OTHER: [u32; 1] = [3];
+const OTHER: [u32; 3] = [3, 4, 5];
 /// Who makes backups, and who writes.
-const KEEPER: NodeId = NodeId(4);
-const WRITER: NodeId = NodeId(5);
+const KEEPER: NodeId = NodeId(6);
+const WRITER: NodeId = NodeId(7);
 
 type Shared<T> = Arc<Mutex<T>>;
 
@@ -199,23 +199,23 @@ impl Two {
         result
     }
 
-    /// One node at a time loses its power, its links, or both, until that is there.
-    fn hurt_until<T>(&mut self, result: &Shared<Option<T>>) -> Option<T> {
+    /// One of these nodes at a time loses its power, its links, or both, until that is there.
+    fn hurt_until<T>(&mut self, nodes: [u32; 3], result: &Shared<Option<T>>) -> Option<T> {
         for _ in 0..400 {
-            let hurt = NodeId(self.draw(3) as u32);
+            let hurt = NodeId(nodes[self.draw(3) as usize]);
             let kind = self.draw(4);
             if kind & 1 == 1 {
                 self.world.power_loss(hurt);
             }
             if kind & 2 == 2 {
-                for other in ONE.into_iter().map(NodeId).chain([KEEPER]) {
+                for other in nodes.into_iter().map(NodeId).chain([KEEPER]) {
                     self.world.cut_both(hurt, other);
                 }
             }
             let some = Duration::from_millis(20 + self.draw(400));
             self.world.run_for(some);
             self.world.start(hurt);
-            for other in ONE.into_iter().map(NodeId).chain([KEEPER]) {
+            for other in nodes.into_iter().map(NodeId).chain([KEEPER]) {
                 self.world.heal_both(hurt, other);
             }
             let some = Duration::from_millis(20 + self.draw(400));
@@ -225,6 +225,22 @@ impl Two {
             }
         }
         None
+    }
+
+    /// How many keys are done: for who looks, and for who does them.
+    fn counter(&self) -> (Arc<AtomicU64>, Arc<AtomicU64>) {
+        let far = Arc::new(AtomicU64::new(0));
+        (Arc::clone(&far), far)
+    }
+
+    fn run_until(&mut self, far: &AtomicU64, keys: u64) {
+        for _ in 0..100_000 {
+            if far.load(Ordering::Relaxed) >= keys {
+                return;
+            }
+            self.world.run_for(SECOND / 10_000);
+        }
+        panic!("it never gets there");
     }
 
     fn backup(&mut self, dir: &'static str) -> Result<Manifest, Error> {
@@ -251,6 +267,10 @@ impl Two {
             backup::restore(&rt, dir, &options(&OTHER), resume, |_| {}).await
         });
         result.expect("it ends")
+    }
+
+    fn has_met(&self, mark: &str) -> bool {
+        self.world.ledger().marks().contains_key(mark)
     }
 
     fn assert_no_panic(&self) {
@@ -292,9 +312,16 @@ fn back_up_amid_everything(seed: u64, bugs: &[&str]) -> (Option<String>, bool) {
     two.begin_writing();
     two.world.run_for(SECOND);
     let before = two.far();
-    let made =
-        two.keep(|rt| async move { backup::create(&rt, "kept", &options(&ONE), |_| {}).await });
-    let made = two.hurt_until(&made);
+    let (far, into) = two.counter();
+    let made = two.keep(|rt| async move {
+        let step = |step: Step| into.store(step.keys, Ordering::Relaxed);
+        backup::create(&rt, "kept", &options(&ONE), step).await
+    });
+    // The node that the first group is read from, amid.
+    two.run_until(&far, 20);
+    two.world.power_loss(NodeId(1));
+    two.world.start(NodeId(1));
+    let made = two.hurt_until(ONE, &made);
     let behind = two.far();
     two.world.power_loss(KEEPER);
     two.world.start(KEEPER);
@@ -305,7 +332,7 @@ fn back_up_amid_everything(seed: u64, bugs: &[&str]) -> (Option<String>, bool) {
         (Some(Ok(_)), Ok(found)) => judge(&found, &before, &behind),
     };
     two.assert_no_panic();
-    let begins_again = two.world.ledger().marks().contains_key("backup: a group begins again");
+    let begins_again = two.has_met("backup: a group begins again");
     (verdict, begins_again)
 }
 
@@ -427,19 +454,16 @@ fn a_restore_that_misses_what_is_over_is_noticed() {
 fn an_interrupted_restore_goes_on_when_it_is_told_to() {
     let mut two = Two::new(9, &[]);
     two.backup("kept").expect("everybody is well");
-    let written = Arc::new(AtomicU64::new(0));
-    let into = Arc::clone(&written);
+    let (far, into) = two.counter();
     let _restored = two.keep(|rt| async move {
-        let step = |step: backup::Step| {
+        let step = |step: Step| {
             if step.phase == Phase::Compares {
                 into.store(step.keys, Ordering::Relaxed);
             }
         };
         backup::restore(&rt, "kept", &options(&OTHER), false, step).await
     });
-    while written.load(Ordering::Relaxed) == 0 {
-        two.world.run_for(SECOND / 1000);
-    }
+    two.run_until(&far, 1);
     two.world.power_loss(KEEPER);
     two.world.start(KEEPER);
     assert!(matches!(two.restore("kept", false), Err(Error::NotEmpty(_))));
@@ -465,10 +489,9 @@ fn an_interrupted_restore_goes_on_when_it_is_told_to() {
 fn write_what_is_restored(bugs: &[&str]) -> bool {
     let mut two = Two::new(11, bugs);
     two.backup("kept").expect("everybody is well");
-    let begun = Arc::new(AtomicU64::new(0));
-    let into = Arc::clone(&begun);
+    let (far, into) = two.counter();
     let restored = two.keep(|rt| async move {
-        let step = |step: backup::Step| {
+        let step = |step: Step| {
             if step.phase == Phase::Writes {
                 into.store(1, Ordering::Relaxed);
             }
@@ -476,13 +499,14 @@ fn write_what_is_restored(bugs: &[&str]) -> bool {
         backup::restore(&rt, "kept", &options(&OTHER), false, step).await
     });
     let mine = || Bytes::from_static(b"mine");
-    while begun.load(Ordering::Relaxed) == 0 {
-        two.world.run_for(SECOND / 10_000);
+    two.run_until(&far, 1);
+    for node in OTHER {
+        two.world.cut_both(KEEPER, NodeId(node));
     }
-    let node = NodeId(OTHER[0]);
-    two.world.cut_both(KEEPER, node);
     two.ask(&OTHER, vec![set("filler399".into(), mine())]);
-    two.world.heal_both(KEEPER, node);
+    for node in OTHER {
+        two.world.heal_both(KEEPER, NodeId(node));
+    }
     two.world.run_for(20 * SECOND);
     let restored = restored.lock().expect("nobody panics with it").take().expect("it ends");
     let get = two.ask(&OTHER, vec![Op::Get(Bytes::from_static(b"filler399"))]).remove(0);
@@ -501,4 +525,47 @@ fn a_restore_writes_over_nothing() {
 #[test]
 fn a_restore_that_writes_over_is_noticed() {
     assert!(!write_what_is_restored(&["restore_writes_over"]));
+}
+
+/// Restores while nobody reaches anybody and then one node after the other is hurt, and goes on as
+/// often as it must. How often that was.
+fn restore_amid_everything(seed: u64) -> u32 {
+    let mut two = Two::new(seed, &[]);
+    two.backup("kept").expect("everybody is well");
+    for attempt in 0..30 {
+        let (far, into) = two.counter();
+        let restored = two.keep(move |rt| async move {
+            let step = |step: Step| {
+                if step.phase == Phase::Writes {
+                    into.store(step.keys, Ordering::Relaxed);
+                }
+            };
+            let options = Options { patience: SECOND / 2, ..options(&OTHER) };
+            backup::restore(&rt, "kept", &options, attempt > 0, step).await
+        });
+        if attempt == 0 {
+            two.run_until(&far, 1);
+            let pairs = [(3, 4), (3, 5), (4, 5)].map(|(one, other)| (NodeId(one), NodeId(other)));
+            pairs.iter().for_each(|(one, other)| two.world.cut_both(*one, *other));
+            two.world.run_for(7 * SECOND / 10);
+            pairs.iter().for_each(|(one, other)| two.world.heal_both(*one, *other));
+        }
+        match two.hurt_until(OTHER, &restored).expect("it ends") {
+            Ok(restored) => {
+                assert_eq!(restored.compared, FILLERS as u64);
+                assert!(two.has_met("backup: what was to be written may be there"));
+                two.assert_no_panic();
+                return attempt;
+            }
+            Err(Error::Unreached(_) | Error::Refused { .. }) => {}
+            Err(why) => panic!("{why}"),
+        }
+    }
+    panic!("it never gets there");
+}
+
+#[test]
+fn a_restore_gets_there_amid_everything() {
+    let again: u32 = (1..=6).map(restore_amid_everything).sum();
+    assert!(again > 0, "nothing went wrong");
 }
