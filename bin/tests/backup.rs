@@ -25,7 +25,7 @@ struct Cluster {
     redis: SocketAddr,
 }
 
-fn start(scratch: &Scratch, name: &str, nodes: usize, groups: &str) -> Cluster {
+fn start(scratch: &Scratch, name: &str, nodes: usize, groups: &str, more: &[&str]) -> Cluster {
     let all = addresses(nodes + 1);
     let (redis, at) = (all[nodes], &all[..nodes]);
     let members = at.iter().zip(1..).map(|(at, node)| format!("{node}={at}"));
@@ -35,6 +35,7 @@ fn start(scratch: &Scratch, name: &str, nodes: usize, groups: &str) -> Cluster {
         let resp = redis.to_string();
         let mut arguments = vec!["--node", &number, "--members", &members, "--data", &data];
         arguments.extend(["--election-ms", "300", "--groups", groups]);
+        arguments.extend(more);
         if node == 1 {
             arguments.extend(["--resp", &resp]);
         }
@@ -66,7 +67,7 @@ fn numbers(lines: &str, field: &str) -> Vec<u64> {
 #[test]
 fn a_backup_goes_to_a_cluster_of_another_size() {
     let scratch = Scratch::new("a_backup_goes_to_a_cluster_of_another_size");
-    let (from, dir) = (start(&scratch, "from", 3, "4"), scratch.path("kept"));
+    let (from, dir) = (start(&scratch, "from", 3, "4", &[]), scratch.path("kept"));
     let mut redis = Redis::to(from.redis);
     for some in 0..KEYS / 50 {
         let mut words = vec!["MSET".to_owned()];
@@ -100,7 +101,7 @@ fn a_backup_goes_to_a_cluster_of_another_size() {
     from.ctl(&["create", &dir]).failed_after_its_log(5, "TR-E512");
     from.ctl(&["restore", &dir]).failed_after_its_log(5, "TR-E514");
 
-    let to = start(&scratch, "to", 1, "7");
+    let to = start(&scratch, "to", 1, "7", &[]);
     let restored = to.ctl(&["restore", &dir, "-o", "json"]).ok();
     for (field, expected) in [("groups", 7), ("written", KEYS + 2), ("compared", KEYS + 2)] {
         assert_eq!(numbers(&restored, field), [expected as u64], "{field}: {restored}");
@@ -145,6 +146,19 @@ fn broken(to: &Cluster, dir: &str) {
     fs::remove_file(format!("{dir}/MANIFEST")).expect("it is there");
     verify(dir).failed_after_its_log(4, "TR-E513");
     verify(&format!("{dir}-none")).failed_after_its_log(4, "TR-E513");
+}
+
+#[test]
+fn a_cluster_with_a_secret_is_backed_up_by_who_knows_it() {
+    let scratch = Scratch::new("a_cluster_with_a_secret_is_backed_up_by_who_knows_it");
+    let (dir, secret) = (scratch.path("kept"), scratch.path("secret"));
+    fs::write(&secret, "a secret that is long enough for anybody").expect("scratch can be written");
+    let known = ["--secret-file", &secret];
+    let cluster = start(&scratch, "n", 1, "2", &known);
+    cluster.ctl(&["create", &dir]).failed_after_its_log(7, "TR-E511");
+    cluster.ctl(&[&["create", &dir], &known[..]].concat()).ok();
+    cluster.ctl(&["restore", &dir]).failed_after_its_log(7, "TR-E511");
+    cluster.ctl(&[&["restore", &dir], &known[..]].concat()).ok();
 }
 
 #[test]

@@ -22,7 +22,7 @@ use trilith_net::{
 use crate::{
     failure::{
         Code, DAMAGED, DIFFERS, FILE, FULL, Failure, INTERNAL, NO_BACKUP, NOT_EMPTY, OUTPUT_TAKEN,
-        Outcome, UNANSWERED, UNRESTORED,
+        Outcome, STRANGER, UNANSWERED, UNRESTORED,
     },
     out::{Cell, Out},
     progress::Progress,
@@ -161,6 +161,7 @@ impl Create {
                 (&FULL, "name a directory on a disk with more room".into())
             }
             Error::Disk(_) => (&FILE, format!("see whether {dir} can be written")),
+            Error::Stranger(_) => (&STRANGER, "name the file of its secret: --secret-file".into()),
             _ => (&UNANSWERED, format!("trilith ctl status --at {nodes}, and name all nodes")),
         };
         Failure::new(code, format!("{dir}: {why}"), next)
@@ -220,6 +221,7 @@ impl Restore {
             Error::Differs(..) => {
                 (&DIFFERS, "see who else writes there; or begin with an empty cluster".into())
             }
+            Error::Stranger(_) => (&STRANGER, "name the file of its secret: --secret-file".into()),
             Error::Unreached(_) => {
                 (&UNANSWERED, format!("trilith ctl status --at {nodes}, and name all nodes"))
             }

@@ -34,7 +34,10 @@ use trilith_engine::{
     types::{GroupId, NodeId, Uuid},
 };
 
-use crate::client::{Client, ClientOptions, Wish, greet};
+use crate::{
+    client::{Client, ClientOptions, Wish, greet},
+    peer::{Trouble, hello},
+};
 use format::{Damage, Line, Manifest, Record};
 use shelf::Shelf;
 
@@ -121,6 +124,8 @@ pub enum Error {
     Disk(DiskError),
     /// No node answers.
     Unreached(String),
+    /// Nodes answer, and the cluster's secret is not what was brought.
+    Stranger(String),
     /// A group could not be read or written for too long.
     Refused {
         /// Which.
@@ -164,7 +169,7 @@ impl fmt::Display for Error {
             }
             Self::Damaged { file, offset, why } => write!(f, "{file}, at byte {offset}: {why}"),
             Self::Disk(why) => why.fmt(f),
-            Self::Unreached(why) => f.write_str(why),
+            Self::Unreached(why) | Self::Stranger(why) => f.write_str(why),
             Self::Refused { group, why: Some(why) } => write!(f, "group {group}: {why}"),
             Self::Refused { group, why: None } => write!(f, "group {group}: no answer in time"),
             Self::Answer(why) => write!(f, "a node answered what cannot be: {why}"),
@@ -228,6 +233,11 @@ impl Manifest {
     }
 }
 
+const fn is_about_secrets(why: &Trouble) -> bool {
+    use hello::Refusal::{NoSecret, Unproven};
+    matches!(why, Trouble::Refused(Unproven | NoSecret) | Trouble::Refusing(Unproven | NoSecret))
+}
+
 /// The cluster that listens there, and over how many groups its slots are split.
 async fn who<R: Runtime>(rt: &R, options: &Options) -> Result<(Uuid, u32), Error> {
     let within = options.client.connect_within;
@@ -242,7 +252,12 @@ async fn who<R: Runtime>(rt: &R, options: &Options) -> Result<(Uuid, u32), Error
                 trouble = format!("the nodes are of several clusters, {at} of {other}");
                 return Err(Error::Unreached(trouble));
             }
-            Err(why) => trouble = format!("{at}: {why}"),
+            Err(why) => {
+                trouble = format!("{at}: {why}");
+                if is_about_secrets(&why) {
+                    return Err(Error::Stranger(trouble));
+                }
+            }
         }
     }
     let cluster = cluster.ok_or(Error::Unreached(trouble))?;
