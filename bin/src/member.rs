@@ -85,7 +85,7 @@ impl Guests {
 pub fn check_exposure(options: &NodeOptions, is_wanted: bool) -> Outcome {
     let at = options.listens_at().map_err(|why| misconfigured(&why))?;
     let is_open = |at: &SocketAddr| !is_wanted && !at.ip().is_loopback();
-    let mut guests = [options.resp, options.http].into_iter().flatten();
+    let mut guests = [options.resp, options.http, options.text].into_iter().flatten();
     if options.users.is_empty()
         && let Some(at) = guests.find(is_open)
     {
@@ -129,7 +129,7 @@ impl Member {
         let started = Node::start(&os, options, ()).await;
         let node = started.map_err(|why| place.unstarted(&why))?;
         let (identity, report) = (node.identity(), node.report());
-        let (resp, http) = (node.serves_resp(), node.serves_http());
+        let (resp, http, text) = (node.serves_resp(), node.serves_http(), node.serves_text());
         let shown = |at: Option<SocketAddr>| at.map_or_else(|| "off".into(), |at| at.to_string());
         let told = out.facts(&[
             ("node", identity.node.0.into()),
@@ -141,6 +141,7 @@ impl Member {
             ("is_new", report.created.into()),
             ("resp", shown(resp).into()),
             ("http", shown(http).into()),
+            ("text", shown(text).into()),
         ]);
         if let Err(Failure { cause, .. }) = told {
             // Whoever read it has gone. The clients have not.
@@ -267,7 +268,9 @@ impl Place {
 /// The configuration was refused.
 pub fn misconfigured(why: &Misconfigured) -> Failure {
     let next = match why {
-        Misconfigured::ListensTwice(_) => "name another address with --listen, --resp or --http",
+        Misconfigured::ListensTwice(_) => {
+            "name another address with --listen, --resp, --http or --text"
+        }
         _ => "correct --node, --members, --cluster or --groups",
     };
     Failure::new(&CONFIGURATION, why, next)

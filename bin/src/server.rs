@@ -88,7 +88,7 @@ pub fn as_flags(settings: &[&Setting]) -> String {
 /// When the cluster's secret cannot be read.
 pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     options.listen = settings.listen;
-    (options.resp, options.http) = (settings.resp, settings.http);
+    (options.resp, options.http, options.text) = (settings.resp, settings.http, settings.text);
     options.http_names = settings.http_hosts.clone().map_or_else(Vec::new, |names| names.0);
     options.users = settings.users.clone();
     options.links.secrets = secret::said(settings)?;

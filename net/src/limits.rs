@@ -200,12 +200,12 @@ pub const HTTP_BODY_BYTES_MAX: usize = 12 << 20;
 /// The line before a chunk of a body, and each of those behind the last one.
 pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
 
-/// Bodies and answers of all HTTP connections together that may be in memory: some twenty of the
-/// largest.
-pub const HTTP_BYTES_MAX: usize = 256 << 20;
+/// Requests and answers of all connections of an HTTP or text port together that may be in memory:
+/// some twenty of the largest.
+pub const PORT_BYTES_MAX: usize = 256 << 20;
 
 /// What a connection may hold without asking for a part of that.
-pub const HTTP_BYTES_FREE: usize = 64 << 10;
+pub const PORT_BYTES_FREE: usize = 64 << 10;
 
 /// Connections of HTTP clients to a node.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
@@ -220,6 +220,22 @@ pub const HTTP_SILENCE: Duration = Duration::from_secs(75);
 
 /// How long a request may take to arrive, and an answer to be taken.
 pub const HTTP_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// A line of the text protocol: a key of the longest kind, and the words around it.
+pub const TEXT_LINE_BYTES_MAX: usize = KEY_BYTES_MAX + 64;
+
+/// Connections of clients that speak the text protocol, to a node.
+pub const TEXT_CONNECTIONS_MAX: usize = 1024;
+
+/// How long such a connection may say nothing between two requests: a person may sit there.
+pub const TEXT_SILENCE: Duration = Duration::from_secs(600);
+
+/// How long a request of it may take to arrive, and an answer to be taken, beside what
+/// [`BYTE_WITHIN`] gives it.
+pub const TEXT_ARRIVES_WITHIN: Duration = Duration::from_secs(30);
+
+/// A byte may take so long behind the time that everybody has: 256 kbit/s are enough.
+pub const BYTE_WITHIN: Duration = Duration::from_micros(31);
 
 /// Keys of one page.
 pub const HTTP_PAGE_KEYS_MAX: u32 = 1000;

@@ -85,6 +85,8 @@ pub struct Meters {
     pub resp: PortMeter,
     /// Of HTTP clients.
     pub http: PortMeter,
+    /// Of clients of the text protocol.
+    pub text: PortMeter,
     /// Commands of Redis clients.
     pub commands: Count,
     /// Those that were answered with an error.
@@ -106,6 +108,8 @@ pub enum Which {
     Resp,
     /// [`Meters::http`].
     Http,
+    /// [`Meters::text`].
+    Text,
 }
 
 impl Meters {
@@ -116,6 +120,7 @@ impl Meters {
             Which::Peer => &self.peer,
             Which::Resp => &self.resp,
             Which::Http => &self.http,
+            Which::Text => &self.text,
         }
     }
 

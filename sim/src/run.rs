@@ -79,6 +79,8 @@ pub struct Drawn {
     pub redis: bool,
     /// Whether every other client speaks HTTP.
     pub http: bool,
+    /// Whether every other client speaks the text protocol.
+    pub text: bool,
     /// Whether who speaks one of these has to say first who it is.
     pub users: bool,
     /// Whether the cluster has a secret.
@@ -132,6 +134,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
     let disk_kib = some(&scenario.disk_kib);
     let redis = some(&scenario.redis) == 1;
     let http = some(&scenario.http) == 1;
+    let text = some(&scenario.text) == 1;
     let (time, range) = (scenario.time, &scenario.load);
     let shape = shape(scenario, &mut luck);
     let value_bytes = range.value_bytes.draw(&mut luck);
@@ -179,6 +182,7 @@ pub fn draw(scenario: &Scenario, request: &Request) -> Drawn {
         governed,
         redis,
         http,
+        text,
         users,
         secret,
         disk_kib,

@@ -308,6 +308,8 @@ pub struct Scenario {
     pub redis: Draw,
     /// Whether every other client speaks HTTP: 1 or 0.
     pub http: Draw,
+    /// Whether every other client speaks the text protocol: 1 or 0.
+    pub text: Draw,
     /// Whether who speaks one of these has to say first who it is: 1 or 0.
     pub users: Draw,
     /// Whether the cluster has a secret: 1 or 0.
@@ -400,7 +402,7 @@ impl Scenario {
         let mut number = |name| cluster.draw(name, Draw::just(0));
         let (leases, governed) = (number("leases")?, number("governed")?);
         let (redis, http, disk_kib) = (number("redis")?, number("http")?, number("disk_kib")?);
-        let (users, secret) = (number("users")?, number("secret")?);
+        let (users, secret, text) = (number("users")?, number("secret")?, number("text")?);
         cluster.end()?;
         let load = Self::read_load(Section::of(root, "load")?)?;
         let faults = Self::read_faults(Section::of(root, "faults")?)?;
@@ -440,6 +442,7 @@ impl Scenario {
             governed,
             redis,
             http,
+            text,
             users,
             secret,
             disk_kib,

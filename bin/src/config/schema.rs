@@ -317,8 +317,10 @@ settings! {
     "Where HTTP clients are served; without it nowhere"
     http_hosts: Option<Names> = None, "http.hosts", "http-hosts", Node;
     "Names by which HTTP clients may ask for this node, beside its addresses and localhost; a web page can have any other name point here"
+    text: Option<SocketAddr> = None, "text.listen", "text", Node;
+    "Where clients of the text protocol are served; without it nowhere"
     within_ms: u64 = 5000, "serve.within_ms", "within-ms", Node, 10..=600_000;
-    "How long what a Redis or HTTP client asks may take before it is answered that it did not happen, or that nobody knows"
+    "How long what a Redis, HTTP or text client asks may take before it is answered that it did not happen, or that nobody knows"
     insecure: bool = false, "serve.insecure", "insecure", Node;
     "Listens beyond this machine also where nobody is asked who he is"
 
@@ -350,7 +352,7 @@ settings! {
 pub const USERS: &str = "users";
 
 /// What stands in the table of users, for pages.
-pub const USERS_ABOUT: &str = "A user who may be a Redis or HTTP client, and what argon2id made of \
+pub const USERS_ABOUT: &str = "A user who may be a Redis, HTTP or text client, and what argon2id made of \
                                his password: trilith config hash-password. Without any user nobody is \
                                asked who he is";
 

@@ -7,7 +7,10 @@ use std::{borrow::Cow, fmt::Write as _};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
-use trilith_engine::command::{Failure, Refusal};
+use trilith_engine::{
+    command::{Failure, Refusal},
+    mark,
+};
 
 use super::cut::{Broken, Method};
 
@@ -223,6 +226,14 @@ impl Problem {
             Failure::TooLong => ("TOO_LONG", "the value would be too long"),
         };
         Self::new(409, code, what, "look at what the key has")
+    }
+
+    /// There is no room for one more body.
+    #[must_use]
+    pub fn crowded() -> Self {
+        mark!("http: connections held too much");
+        let (what, hint) = ("too many large requests are under way", "wait a little and ask again");
+        Self::new(503, "OVERLOADED", what, hint)
     }
 
     /// Nobody has said who asks, or it was not true.

@@ -46,9 +46,7 @@ use super::{
     answer::{Answer, BYTES, Certainty, Problem},
     batch::{self, Batch, Item},
     cut::Request,
-    guard,
-    held::{Room, crowded},
-    login,
+    guard, login,
     percent::encode,
     route::{KEYSPACE, Known, List, Route, level_name, route},
 };
@@ -56,6 +54,7 @@ use crate::{
     client::{Client, Wish},
     facts::Facts,
     gate::{Gate, Guesses},
+    held::Room,
     limits::{HTTP_ARRIVES_WITHIN, HTTP_BODY_BYTES_MAX, HTTP_PAGE_BYTES},
     meters::Meters,
     metrics::{self, Seen, Source},
@@ -412,8 +411,8 @@ impl<R: Runtime> Desk<R> {
             let mut done = self.step(connection, op, Wish { within, ..self.usual }).await;
             match &done {
                 Done::Found(item) if room.gathers(held + item.bytes()) => held += item.bytes(),
-                Done::Found(_) if room.is_read => return Err(crowded()),
-                Done::Found(_) => done = Done::Problem(crowded()),
+                Done::Found(_) if room.is_read => return Err(Problem::crowded()),
+                Done::Found(_) => done = Done::Problem(Problem::crowded()),
                 Done::Problem(problem) => is_in_doubt = problem.happened == Certainty::Unknown,
                 Done::Written(_) => {}
             }

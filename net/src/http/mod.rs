@@ -16,7 +16,6 @@ pub mod batch;
 pub mod cut;
 pub mod desk;
 mod guard;
-mod held;
 mod login;
 mod percent;
 pub mod route;

@@ -8,18 +8,13 @@
 //!
 //! Not here: what is asked (`route.rs`, `desk.rs`).
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::AtomicU64},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::AtomicU64};
 
 use bytes::BytesMut;
 use trilith_engine::{
     mark,
     runtime::{
-        Clock, Either, Handle, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, Task,
-        race, timeout,
+        Clock, Either, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, race, timeout,
     },
 };
 
@@ -27,85 +22,41 @@ use super::{
     answer::{Answer, Problem},
     cut::{Cut, Cutter, Method, Request},
     desk::Desk,
-    held::{Held, Room, crowded},
 };
 use crate::{
     ending::Ending,
     gate::Guesses,
-    guests::Guests,
+    held::{Held, Room},
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
-        HTTP_ARRIVES_WITHIN, HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
+        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, HTTP_ARRIVES_WITHIN,
+        HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
     },
     meters::Which,
     peer::stream::{part, write_all},
+    port::{Plan, Port},
 };
-
-/// A byte may take so long behind the time that everybody has: 256 kbit/s are enough.
-const PACE: Duration = Duration::from_micros(31);
-
-/// A port where HTTP is spoken. Dropping it ends its connections at once.
-pub struct Port<R: Runtime> {
-    at: SocketAddr,
-    house: Arc<House<R>>,
-    task: <R::Task as Task>::Handle,
-}
 
 /// What all connections have in common.
 struct House<R: Runtime> {
     desk: Desk<R>,
-    ending: Ending,
+    ending: Arc<Ending>,
     /// Bytes that they hold together, beyond what is free.
     held: Arc<AtomicU64>,
 }
 
-impl<R: Runtime> Port<R> {
-    /// Serves whoever comes to that listener.
-    #[must_use]
-    pub fn open<L: Listener>(desk: Desk<R>, listener: L) -> Self {
-        let at = listener.local();
-        let house = House { desk, ending: Ending::default(), held: Arc::default() };
-        let house = Arc::new(house);
-        let task = house.desk.runtime().task();
-        let task = task.spawn("http listener", listen(Arc::clone(&house), listener));
-        Self { at, house, task }
-    }
-
-    /// Where.
-    #[must_use]
-    pub const fn at(&self) -> SocketAddr {
-        self.at
-    }
-
-    /// From now on nothing new is done.
-    pub fn begin_to_end(&self) {
-        self.house.ending.begin();
-    }
-
-    /// Ends it in order: nothing new is done, and what was begun is answered, if that comes in time.
-    pub async fn end(self) {
-        self.begin_to_end();
-        let Self { house, task, .. } = self;
-        let clock = house.desk.runtime().clock();
-        // Whoever is not done by then is cut off with the port.
-        let _ended = timeout(clock, clock.now() + GUESTS_END_WITHIN, task.join()).await;
-    }
-}
-
-/// Accepts connections until the port ends, and waits for those that are there.
-async fn listen<R: Runtime, L: Listener>(house: Arc<House<R>>, mut listener: L) {
-    let place = (Arc::clone(house.desk.meters()), Which::Http);
-    let mut guests = Guests::new(house.desk.runtime().clone(), HTTP_CONNECTIONS_MAX, place);
+/// Serves whoever comes to that listener.
+#[must_use]
+pub fn open<R: Runtime, L: Listener>(desk: Desk<R>, listener: L) -> Port<R> {
+    let (runtime, place) = (desk.runtime().clone(), (Arc::clone(desk.meters()), Which::Http));
+    let ending = Arc::new(Ending::default());
+    let names = ("http listener", "http");
+    let plan = Plan { names, most: HTTP_CONNECTIONS_MAX, place, ending: Arc::clone(&ending) };
+    let house = Arc::new(House { desk, ending, held: Arc::default() });
     let mut number = 0;
-    while let Either::Right((stream, _)) =
-        race(house.ending.ends(0), guests.accept(&mut listener)).await
-    {
+    Port::open(&runtime, plan, listener, move |stream, _| {
         number += 1;
-        let visit = Visit { house: Arc::clone(&house), number };
-        guests.host("http", visit.serve(stream));
-    }
-    drop(listener);
-    guests.all_leave().await;
+        Visit { house: Arc::clone(&house), number }.serve(stream)
+    })
 }
 
 /// A connection, as long as it lives.
@@ -216,7 +167,7 @@ impl<R: Runtime> Visit<R> {
         drop((request, answer));
         // What was done is told in any case.
         if !talk.held.hold(talk.out.len() + talk.bytes.len()) && is_read {
-            return Next::Over(Some(crowded().answer()));
+            return Next::Over(Some(Problem::crowded().answer()));
         }
         let next = self.write(writer, &mut talk.out).await;
         if talk.bytes.is_empty() {
@@ -238,9 +189,9 @@ impl<R: Runtime> Visit<R> {
                 }
                 talk.bytes.extend_from_slice(&piece[..read]);
                 // A long body on a slow line comes at some pace.
-                talk.until = talk.until + PACE.saturating_mul(read as u32);
+                talk.until = talk.until + BYTE_WITHIN.saturating_mul(read as u32);
                 let has_room = talk.held.hold(talk.bytes.len() + talk.cutter.held());
-                if has_room { Next::Go } else { Next::Over(Some(crowded().answer())) }
+                if has_room { Next::Go } else { Next::Over(Some(Problem::crowded().answer())) }
             }
             // Nothing was asked: nothing is to be said.
             Err(_) if was_between => Next::Gone,

@@ -30,8 +30,8 @@ const fn with(labels: &'static [&'static str], metric: Metric) -> Metric {
 }
 
 /// The ports, by their names.
-const PORTS: [(&str, Which); 3] =
-    [("peer", Which::Peer), ("resp", Which::Resp), ("http", Which::Http)];
+const PORTS: [(&str, Which); 4] =
+    [("peer", Which::Peer), ("resp", Which::Resp), ("http", Which::Http), ("text", Which::Text)];
 
 /// What a port says, for each.
 const fn of_ports(name: &'static str, kind: Kind, help: &'static str, says: Says) -> Metric {

@@ -5,7 +5,7 @@
 //!                                   ▲        └────► watch: every packet, step and applied entry
 //!                        remote ────┘
 //! ```
-//! Redis and HTTP clients come to ports of their own; what they ask goes to the inbox by clients that
+//! Clients of other protocols come to ports of their own; what they ask goes to the inbox by clients that
 //! are inside the node (`lanes.rs`), and from there to whoever leads.
 //!
 //! The same on real machines and in the simulator. A node is one core: the shard is a task, and so
@@ -39,6 +39,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use trilith_engine::{
     command::Response,
     journal::OpenReport,
@@ -50,19 +51,21 @@ use trilith_engine::{
 };
 
 use crate::{
-    client::{Client, Ear},
+    client::{Client, Ear, Wish},
     facts::Facts,
     gate::Gate,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
     metrics::Source,
     peer::{LinkOptions, Links, Setup, hello::Identity},
+    port::Port,
     resp::{
         front::{Front, Mood},
         hub::Hub,
         post::Post,
         serve,
     },
+    text,
     users::Users,
 };
 
@@ -79,6 +82,8 @@ pub struct NodeOptions {
     pub resp: Option<SocketAddr>,
     /// Where HTTP clients are served, if they are.
     pub http: Option<SocketAddr>,
+    /// Where clients of the text protocol are served, if they are.
+    pub text: Option<SocketAddr>,
     /// By which names HTTP clients may ask for it, beside its addresses.
     pub http_names: Vec<String>,
     /// Who may be a Redis or HTTP client; everybody when there is none.
@@ -95,11 +100,19 @@ impl NodeOptions {
     /// That member of that cluster, and the usual for everything else.
     #[must_use]
     pub fn new(node: NodeId, cluster: Cluster) -> Self {
-        let (shard, links) = (ShardOptions::default(), LinkOptions::default());
-        let guests_within = Mood::default().within;
-        let (listen, resp, http) = (None, None, None);
-        let (http_names, users) = (Vec::new(), Users::default());
-        Self { node, cluster, listen, resp, http, http_names, users, guests_within, shard, links }
+        Self {
+            node,
+            cluster,
+            listen: None,
+            resp: None,
+            http: None,
+            text: None,
+            http_names: Vec::new(),
+            users: Users::default(),
+            guests_within: Mood::default().within,
+            shard: ShardOptions::default(),
+            links: LinkOptions::default(),
+        }
     }
 
     /// Where the node listens for others.
@@ -110,14 +123,17 @@ impl NodeOptions {
     pub fn listens_at(&self) -> Result<SocketAddr, Misconfigured> {
         let known = self.cluster.address(self.node)?;
         let at = self.listen.unwrap_or(known);
-        let pairs = [(Some(at), self.resp), (Some(at), self.http), (self.resp, self.http)];
-        let twice = pairs.into_iter().find_map(|(one, other)| Some((one?, other?)).filter(overlap));
-        twice.map_or(Ok(at), |(one, _)| Err(Misconfigured::ListensTwice(one)))
+        let ports = [Some(at), self.resp, self.http, self.text];
+        let taken = |nth: usize| ports.iter().skip(nth + 1).copied().flatten();
+        let twice = ports.iter().enumerate().find_map(|(nth, port)| {
+            port.filter(|one| taken(nth).any(|other| overlap((*one, other))))
+        });
+        twice.map_or(Ok(at), |one| Err(Misconfigured::ListensTwice(one)))
     }
 }
 
 /// Whether a listener at one of them takes the other.
-fn overlap((one, other): &(SocketAddr, SocketAddr)) -> bool {
+fn overlap((one, other): (SocketAddr, SocketAddr)) -> bool {
     let (here, there) = (one.ip(), other.ip());
     let is_shared = here == there || here.is_unspecified() || there.is_unspecified();
     is_shared && one.port() == other.port() && one.port() != 0
@@ -264,12 +280,12 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// [`StartError`] says what is in the way.
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
-        let NodeOptions { node, cluster, resp, http, shard, links, .. } = options;
+        let NodeOptions { node, cluster, resp, http, text, shard, links, .. } = options;
         let (within, names) = (options.guests_within, options.http_names);
         let secret = links.secrets.map(|secrets| secrets.first());
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
-        let doors = [door(rt, resp).await?, door(rt, http).await?];
+        let doors = [door(rt, resp).await?, door(rt, http).await?, door(rt, text).await?];
         let wire = Wire { links: None, ears: Vec::new(), watch };
         let opened = Shard::open(rt.clone(), shard, node, &cluster.founding(), wire).await;
         let (mut shard, report) = opened?;
@@ -280,7 +296,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let links = Links::start(rt, setup, listener, into.clone());
         let (post, view) = (links.post(), links.view());
         shard.outbox_mut().links = Some(links);
-        let (mut guests, ends) = (Guests { resp: None, http: None }, Arc::default());
+        let (mut guests, ends) = (Guests { resp: None, http: None, text: None }, Arc::default());
         if doors.iter().any(Option::is_some) {
             let (lanes, ears) = lanes::open(rt, identity, (&cluster, secret), &into);
             shard.outbox_mut().ears = ears;
@@ -324,13 +340,19 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     /// Where Redis clients are served.
     #[must_use]
     pub fn serves_resp(&self) -> Option<SocketAddr> {
-        self.guests.resp.as_ref().map(serve::Port::at)
+        self.guests.resp.as_ref().map(Port::at)
     }
 
     /// Where HTTP clients are served.
     #[must_use]
     pub fn serves_http(&self) -> Option<SocketAddr> {
-        self.guests.http.as_ref().map(http::serve::Port::at)
+        self.guests.http.as_ref().map(Port::at)
+    }
+
+    /// Where clients of the text protocol are served.
+    #[must_use]
+    pub fn serves_text(&self) -> Option<SocketAddr> {
+        self.guests.text.as_ref().map(Port::at)
     }
 
     /// What opening its directory found.
@@ -356,15 +378,16 @@ async fn door<R: Runtime>(
 
 /// The ports of other protocols.
 struct Guests<R: Runtime> {
-    resp: Option<serve::Port<R>>,
-    http: Option<http::serve::Port<R>>,
+    resp: Option<Port<R>>,
+    http: Option<Port<R>>,
+    text: Option<Port<R>>,
 }
 
 impl<R: Runtime> Guests<R> {
-    /// Serves who comes to these listeners, of Redis and of HTTP.
+    /// Serves who comes to these listeners, of Redis, HTTP and the text protocol.
     fn welcome<L: Listener>(
         rt: &R,
-        [resp, http]: [Option<L>; 2],
+        [resp, http, text]: [Option<L>; 3],
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
         gate: Arc<Gate<R>>,
         (identity, post, source): (Identity, Arc<Post>, Source),
@@ -376,28 +399,26 @@ impl<R: Runtime> Guests<R> {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
             let facts = Facts::new(identity, door.local());
             let (gate, meters) = (Arc::clone(&gate), Arc::clone(source.meters()));
-            serve::Port::open(Hub::new(rt.clone(), front, gate, post, meters, within, facts), door)
+            serve::open(Hub::new(rt.clone(), front, gate, post, meters, within, facts), door)
+        });
+        let text = text.map(|door| {
+            let (gate, meters) = (Arc::clone(&gate), Arc::clone(source.meters()));
+            let lanes = Arc::clone(lanes);
+            text::serve::open(rt, (lanes, Wish::strong(within)), (gate, meters), door)
         });
         let http = http.map(|door| {
             let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
             let (asked, facts) = ((Arc::clone(lanes), gate), (facts, names));
             let desk = Desk::new(rt.clone(), asked, shape, facts, within, ends, source);
-            http::serve::Port::open(desk, door)
+            http::serve::open(desk, door)
         });
-        Self { resp, http }
+        Self { resp, http, text }
     }
 
-    /// Ends them in order, both at once.
+    /// Ends them in order, all at once.
     async fn end(self) {
-        if let Some(port) = &self.http {
-            port.begin_to_end();
-        }
-        if let Some(port) = self.resp {
-            port.end().await;
-        }
-        if let Some(port) = self.http {
-            port.end().await;
-        }
+        let ports = [self.resp, self.http, self.text].into_iter().flatten();
+        join_all(ports.map(Port::end)).await;
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Hub<R: Runtime> {
     connections: AtomicU64,
     commands: AtomicU64,
     last: AtomicU64,
-    ending: Ending,
+    ending: Arc<Ending>,
     guests: Mutex<BTreeMap<u64, Guest>>,
     post: Arc<Post>,
     meters: Arc<Meters>,
@@ -69,7 +69,7 @@ impl<R: Runtime> Hub<R> {
             connections: zero(),
             commands: zero(),
             last: zero(),
-            ending: Ending::default(),
+            ending: Arc::default(),
             guests: Mutex::default(),
             post,
             meters,
@@ -81,7 +81,7 @@ impl<R: Runtime> Hub<R> {
     }
 
     /// Its end, and that of its connections.
-    pub(super) const fn ending(&self) -> &Ending {
+    pub(super) const fn ending(&self) -> &Arc<Ending> {
         &self.ending
     }
 

@@ -24,8 +24,7 @@ use bytes::BytesMut;
 use trilith_engine::{
     mark,
     runtime::{
-        Clock, Either, Handle, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, Task,
-        WallTime, race, timeout,
+        Clock, Either, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, WallTime, race,
     },
 };
 
@@ -41,61 +40,25 @@ use super::{
     slow::Asked,
 };
 use crate::{
-    guests::Guests,
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, GUESTS_END_WITHIN,
-        RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE,
-        RESP_STRANGER_STAYS,
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, RESP_ANSWER_BYTES, RESP_BATCH,
+        RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE, RESP_STRANGER_STAYS,
     },
     meters::Which,
     peer::stream::{part, write_all},
+    port::{Plan, Port},
 };
 
-/// A port where Redis clients are served. Dropping it ends their connections at once.
-pub struct Port<R: Runtime> {
-    at: SocketAddr,
-    hub: Arc<Hub<R>>,
-    task: <R::Task as Task>::Handle,
-}
-
-impl<R: Runtime> Port<R> {
-    /// Serves whoever comes to that listener.
-    #[must_use]
-    pub fn open<L: Listener>(hub: Hub<R>, listener: L) -> Self {
-        let (at, hub) = (listener.local(), Arc::new(hub));
-        let task = hub.runtime().task().spawn("resp listener", listen(Arc::clone(&hub), listener));
-        Self { at, hub, task }
-    }
-
-    /// Where.
-    #[must_use]
-    pub const fn at(&self) -> SocketAddr {
-        self.at
-    }
-
-    /// Ends it in order: nothing new is done, and what was begun is answered, if that comes in time.
-    pub async fn end(self) {
-        let Self { hub, task, .. } = self;
-        hub.ending().begin();
-        let clock = hub.runtime().clock();
-        if timeout(clock, clock.now() + GUESTS_END_WITHIN, task.join()).await.is_err() {
-            mark!("resp: a port ended before everybody was answered");
-        }
-    }
-}
-
-/// Accepts connections until the port ends, and waits for those that are there.
-async fn listen<R: Runtime, L: Listener>(hub: Arc<Hub<R>>, mut listener: L) {
-    let place = (Arc::clone(hub.meters()), Which::Resp);
-    let mut guests = Guests::new(hub.runtime().clone(), RESP_CONNECTIONS_MAX, place);
-    while let Either::Right((stream, from)) =
-        race(hub.ending().ends(0), guests.accept(&mut listener)).await
-    {
-        let visit = Visit { hub: Arc::clone(&hub), number: hub.enter(from) };
-        guests.host("resp", visit.serve(stream, from));
-    }
-    drop(listener);
-    guests.all_leave().await;
+/// Serves whoever comes to that listener.
+#[must_use]
+pub fn open<R: Runtime, L: Listener>(hub: Hub<R>, listener: L) -> Port<R> {
+    let (runtime, place) = (hub.runtime().clone(), (Arc::clone(hub.meters()), Which::Resp));
+    let (names, ending) = (("resp listener", "resp"), Arc::clone(hub.ending()));
+    let plan = Plan { names, most: RESP_CONNECTIONS_MAX, place, ending };
+    let hub = Arc::new(hub);
+    Port::open(&runtime, plan, listener, move |stream, from| {
+        Visit { hub: Arc::clone(&hub), number: hub.enter(from) }.serve(stream, from)
+    })
 }
 
 /// A connection, as long as it lives.

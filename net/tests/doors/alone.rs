@@ -1,6 +1,6 @@
 //! A node of a cluster of one over the real doors, in a thread of its own.
 //!
-//! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`, `users.rs`).
+//! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`, `text.rs`, `users.rs`).
 
 use std::{
     fs,
@@ -28,9 +28,11 @@ use trilith_net::{
 
 /// Such a node, until it is dropped.
 pub(crate) struct Alone {
-    /// Where it serves Redis clients, and where HTTP clients.
+    /// Where it serves Redis clients, HTTP clients.
     pub(crate) resp: SocketAddr,
     pub(crate) http: SocketAddr,
+    /// And of the text protocol.
+    pub(crate) text: SocketAddr,
     remote: Remote,
     directory: PathBuf,
     ends: Arc<AtomicBool>,
@@ -54,12 +56,12 @@ impl Alone {
             run_core(&home, async |os| {
                 let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
                 let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], 1).unwrap();
-                let (resp, http) = (Some(anywhere), Some(anywhere));
+                let (resp, http, text) = (Some(anywhere), Some(anywhere), Some(anywhere));
                 let usual = NodeOptions::new(NodeId(1), cluster);
-                let options = NodeOptions { resp, http, users, ..usual };
+                let options = NodeOptions { resp, http, text, users, ..usual };
                 let node = Node::start(&os, options, ()).await.unwrap();
-                let doors = (node.serves_resp().unwrap(), node.serves_http().unwrap());
-                tell.send((doors, node.remote())).unwrap();
+                let doors = [node.serves_resp(), node.serves_http(), node.serves_text()];
+                tell.send((doors.map(Option::unwrap), node.remote())).unwrap();
                 let until_then = async {
                     while !over.load(Ordering::Relaxed) {
                         let soon = os.clock().now() + Duration::from_millis(10);
@@ -70,8 +72,8 @@ impl Alone {
             })
             .unwrap();
         });
-        let ((resp, http), remote) = told.recv().unwrap();
-        Self { resp, http, remote, directory, ends, thread: Some(thread) }
+        let ([resp, http, text], remote) = told.recv().unwrap();
+        Self { resp, http, text, remote, directory, ends, thread: Some(thread) }
     }
 
     /// Ends it in order, and waits until it has ended.

@@ -8,4 +8,5 @@
 mod alone;
 mod http;
 mod resp;
+mod text;
 mod users;

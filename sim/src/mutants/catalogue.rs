@@ -120,10 +120,14 @@ const SPEAKING: Hunters = scenarios(&["redis_clients_are_served_through_everythi
 /// Clients speak HTTP.
 const BROWSING: Hunters = scenarios(&["http_clients_are_served_through_everything"]);
 
+/// Clients speak the text protocol.
+const TYPING: Hunters = scenarios(&["text_clients_are_served_through_everything"]);
+
 /// What is planted in which room.
-const ROOMS: [(&str, &[Planted]); 11] = [
+const ROOMS: [(&str, &[Planted]); 12] = [
     ("resp", net::RESP),
     ("http", net::HTTP),
+    ("text", net::TEXT),
     ("journal", journal::JOURNAL),
     ("world", world::WORLD),
     ("value", store::VALUE),

@@ -37,7 +37,7 @@ use super::{
     cluster_client::{self, Looked},
     cluster_dealer, cluster_governor, cluster_guest, cluster_http, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
-    cluster_reader, cluster_redis,
+    cluster_reader, cluster_redis, cluster_text,
     toy_run::settle,
 };
 use crate::{
@@ -75,6 +75,8 @@ const PORT: u16 = 7381;
 const RESP_PORT: u16 = 7379;
 /// And HTTP clients here.
 const HTTP_PORT: u16 = 7380;
+/// And clients of the text protocol here.
+const TEXT_PORT: u16 = 7382;
 /// How long what they ask may take: less than they wait, so that they hear of it.
 const RESP_WITHIN: Duration = Duration::from_millis(800);
 
@@ -124,6 +126,7 @@ struct Setup {
     leases: bool,
     redis: bool,
     http: bool,
+    text: bool,
     /// Whether who speaks these has to say first who it is.
     users: bool,
     /// What whoever comes to its port must know.
@@ -221,7 +224,8 @@ pub fn run(scenario: &Scenario, request: &Run, drawn: &Drawn) -> (World, Evidenc
     let time = scenario.time;
     let end = time.chaos_ms + time.settle_ms + time.calm_ms + time.bound_ms;
     // What a guest says while his node closes is lost, and nobody asks it again for him.
-    let stopped = if drawn.redis || drawn.http { time.chaos_ms } else { end };
+    let are_guests = drawn.redis || drawn.http || drawn.text;
+    let stopped = if are_guests { time.chaos_ms } else { end };
     let back = desk.back_within(RESTART) + SETTLES;
     let stopped = Duration::from_millis(stopped).saturating_sub(back);
     let (offsets, mut put_right) = if asks("mortal") {
@@ -304,7 +308,12 @@ fn add_clients(
         let (recorder, notes) = (recorder.clone(), notes.clone());
         let nodes = (0..drawn.nodes).map(address).collect::<Arc<[_]>>();
         let (is_http, is_redis) = (drawn.http && client % 2 == 1, drawn.redis && client % 2 == 1);
-        let port = if is_http { HTTP_PORT } else { RESP_PORT };
+        let is_text = drawn.text && client % 2 == 1;
+        let port = match () {
+            () if is_http => HTTP_PORT,
+            () if is_text => TEXT_PORT,
+            () => RESP_PORT,
+        };
         let doors = (0..drawn.nodes).map(|node| world::address(world::NodeId(node), port));
         let doors = doors.collect::<Arc<[_]>>();
         let (keys, calm_from_ns) = (drawn.shape.keys, drawn.shape.calm_from_ns);
@@ -328,6 +337,8 @@ fn add_clients(
             async move {
                 if is_http {
                     cluster_http::run(runtime, place, setup).await;
+                } else if is_text {
+                    cluster_text::run(runtime, place, setup).await;
                 } else if is_redis {
                     cluster_redis::run(runtime, place, setup).await;
                 } else {
@@ -422,7 +433,7 @@ fn add_nodes(
     desk: &Desk,
 ) {
     let (nodes, groups, leases) = (drawn.nodes, drawn.groups, drawn.leases);
-    let (redis, http, users) = (drawn.redis, drawn.http, drawn.users);
+    let (redis, http, text, users) = (drawn.redis, drawn.http, drawn.text, drawn.users);
     let secret = drawn.secret.then(secret);
     let rots = drawn.families.contains(&Family::DiskDamage);
     for node in 0..nodes {
@@ -437,6 +448,7 @@ fn add_nodes(
             leases: leases && node % 3 != 2,
             redis,
             http,
+            text,
             users,
             secret,
             scrubs,
@@ -521,7 +533,7 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
 
 /// One life of a node's process.
 async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
-    let Setup { node, nodes, groups, leases, redis, http, scrubs, governed, .. } = setup;
+    let Setup { node, nodes, groups, leases, redis, http, text, scrubs, governed, .. } = setup;
     let Setup { stopped, quiet_ns, glass, desk, users, secret, .. } = setup;
     let own = number(node);
     let members = (0..nodes).map(|node| (number(node), address(node))).collect();
@@ -535,6 +547,7 @@ async fn live(rt: SimRuntime, life: u32, setup: Setup) -> Result<(), String> {
     }
     options.resp = redis.then(|| world::address(world::NodeId(node), RESP_PORT));
     options.http = http.then(|| world::address(world::NodeId(node), HTTP_PORT));
+    options.text = text.then(|| world::address(world::NodeId(node), TEXT_PORT));
     let (sizes_at, all_at) = (Moment::default(), Moment::default());
     let shown =
         Shown { node: own, life, rt: rt.clone(), glass: glass.clone(), sizes_at, all_at, quiet_ns };

@@ -1,7 +1,7 @@
 //! What clients that speak other protocols have in common: a plan, a history, a connection to one
 //! node at a time, whichever, and how things are said on it.
 //!
-//! Not here: what is said (`cluster_redis`, `cluster_http`).
+//! Not here: what is said (`cluster_redis`, `cluster_http`, `cluster_text`).
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -27,7 +27,8 @@ const CONNECTS: Duration = Duration::from_millis(300);
 const RESTS: Duration = Duration::from_millis(20);
 
 /// Who may come in, where that is asked, and by which password.
-pub(super) const USERS: [(&str, &str); 2] = [("default", "open sesame"), ("me", "a:b c")];
+pub(super) const USERS: [(&str, &str); 3] =
+    [("default", "open sesame"), ("me", "a:b c"), ("text", "a:b")];
 
 /// What nodes know of them. It costs as little as it can: there is nothing to guard here.
 pub(super) fn users() -> Users {

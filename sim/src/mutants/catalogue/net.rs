@@ -1,6 +1,6 @@
 //! The bugs planted in how nodes and clients speak.
 
-use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, STRANGERS, groups, planted};
+use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, STRANGERS, TYPING, groups, planted};
 
 /// Of the links between nodes.
 pub(super) const PEER: &[Planted] = &[
@@ -83,4 +83,16 @@ pub(super) const BACKUP: &[Planted] = &[
         .by(groups("backups::a_restore_that_writes_over_is_noticed")),
     planted("restore_misses_what_is_over", "a restore fails where keys are over by then")
         .by(groups("backups::a_restore_that_misses_what_is_over_is_noticed")),
+];
+
+/// Of the text protocol.
+pub(super) const TEXT: &[Planted] = &[
+    planted(
+        "text_unknown_is_told_as_nothing",
+        "a write in doubt is told as one that did not happen",
+    )
+    .by(TYPING),
+    planted("text_takes_half_a_value", "a value is taken before all of it has come").by(TYPING),
+    planted("text_no_auth_asked", "clients of the text protocol are not asked who they are")
+        .by(TYPING),
 ];

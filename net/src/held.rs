@@ -1,36 +1,33 @@
-//! What HTTP connections hold of the node's memory, each by itself and all together
-//! ([`HTTP_BYTES_MAX`]).
+//! What the connections of a port hold of the node's memory, each by itself and all together
+//! ([`PORT_BYTES_MAX`]).
 //!
-//! Not here: what they hold it for (`serve.rs`, `desk.rs`).
+//! Not here: what they hold it for (`http`, `text`).
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use trilith_engine::mark;
-
-use super::answer::Problem;
-use crate::limits::{HTTP_BYTES_FREE, HTTP_BYTES_MAX};
+use crate::limits::{PORT_BYTES_FREE, PORT_BYTES_MAX};
 
 /// A part of what all connections may hold.
-pub(super) struct Held {
+pub(crate) struct Held {
     of: Arc<AtomicU64>,
     bytes: u64,
 }
 
 impl Held {
     /// Nothing yet, of what all of them hold.
-    pub(super) const fn new(of: Arc<AtomicU64>) -> Self {
+    pub(crate) const fn new(of: Arc<AtomicU64>) -> Self {
         Self { of, bytes: 0 }
     }
 
     /// So many bytes are held now. Whether there is room for them.
-    pub(super) fn hold(&mut self, bytes: usize) -> bool {
-        let wanted = bytes.saturating_sub(HTTP_BYTES_FREE) as u64;
+    pub(crate) fn hold(&mut self, bytes: usize) -> bool {
+        let wanted = bytes.saturating_sub(PORT_BYTES_FREE) as u64;
         let more = wanted.saturating_sub(self.bytes);
         let before = self.of.fetch_add(more, Ordering::Relaxed);
-        let is_over = before + more > HTTP_BYTES_MAX as u64;
+        let is_over = before + more > PORT_BYTES_MAX as u64;
         if more > 0 && is_over {
             self.of.fetch_sub(more, Ordering::Relaxed);
             return false;
@@ -48,31 +45,24 @@ impl Drop for Held {
 }
 
 /// What a request that is being done may take of it.
-pub(super) struct Room<'a> {
+pub(crate) struct Room<'a> {
     held: &'a mut Held,
     /// What the connection holds beside.
     beside: usize,
     /// Nothing was changed: it may still be refused.
-    pub(super) is_read: bool,
+    pub(crate) is_read: bool,
 }
 
 impl<'a> Room<'a> {
     /// Of a connection that holds so much beside.
-    pub(super) const fn new(held: &'a mut Held, beside: usize, is_read: bool) -> Self {
+    pub(crate) const fn new(held: &'a mut Held, beside: usize, is_read: bool) -> Self {
         Self { held, beside, is_read }
     }
 
     /// So many bytes are gathered now. Whether there is room for them.
-    pub(super) fn gathers(&mut self, bytes: usize) -> bool {
+    pub(crate) fn gathers(&mut self, bytes: usize) -> bool {
         self.held.hold(self.beside + bytes)
     }
-}
-
-/// There is no room for one more body.
-pub(super) fn crowded() -> Problem {
-    mark!("http: connections held too much");
-    let (what, hint) = ("too many large requests are under way", "wait a little and ask again");
-    Problem::new(503, "OVERLOADED", what, hint)
 }
 
 #[cfg(test)]
@@ -84,13 +74,13 @@ mod tests {
         let of = Arc::new(AtomicU64::new(0));
         let held = || Held::new(Arc::clone(&of));
         let (mut one, mut other) = (held(), held());
-        assert!(one.hold(HTTP_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
-        assert!(one.hold(HTTP_BYTES_MAX));
-        assert!(!other.hold(2 * HTTP_BYTES_FREE + 1));
-        assert!(other.hold(HTTP_BYTES_FREE), "and stays so");
-        assert!(one.hold(HTTP_BYTES_FREE + 10), "less is always there");
+        assert!(one.hold(PORT_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
+        assert!(one.hold(PORT_BYTES_MAX));
+        assert!(!other.hold(2 * PORT_BYTES_FREE + 1));
+        assert!(other.hold(PORT_BYTES_FREE), "and stays so");
+        assert!(one.hold(PORT_BYTES_FREE + 10), "less is always there");
         assert_eq!(of.load(Ordering::Relaxed), 10);
-        assert!(other.hold(HTTP_BYTES_MAX));
+        assert!(other.hold(PORT_BYTES_MAX));
         drop(one);
         drop(other);
         assert_eq!(of.load(Ordering::Relaxed), 0);
