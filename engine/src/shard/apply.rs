@@ -116,7 +116,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let groups = core::mem::take(&mut self.committed);
         for id in groups {
             let is_held = |group: &Group| group.held.is_some();
-            let waits = self.snapshots.installing.contains_key(&id) || self.is_moving(id);
+            let waits = self.snapshots.installing.contains_key(&id);
             if waits || self.is_held_up(id) || self.groups.get(&id).is_none_or(is_held) {
                 continue;
             }

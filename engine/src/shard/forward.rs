@@ -19,9 +19,8 @@
 //! It has to be worth it: what is open takes less than half of the smallest segment, and a whole
 //! segment and more goes for it. And it makes room, so it may take the room that is kept for that.
 //!
-//! Invariants: a segment whose open entries are on their way does not settle; a group applies nothing
-//! while its entries are; nothing of a group moves while it waits for derived records or for damaged
-//! entries, which name places themselves.
+//! Invariants: a segment whose open entries are on their way does not settle; nothing of a group moves
+//! while it waits for derived records or for damaged entries, which name places themselves.
 //!
 //! Not here: what else a segment needs to settle (`settle.rs`), who may take which room (`room.rs`).
 
@@ -125,18 +124,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         Some(open)
     }
 
-    /// Whether entries of a group are on their way forward. What is applied meanwhile would be found
-    /// where they lay.
-    pub(super) fn is_moving(&self, id: GroupId) -> bool {
-        self.flight.has_moved(id) && !planted!("shard_moving_entries_are_applied")
-    }
-
     /// Puts what is ready into a frame, before anything else of these groups' logs.
     pub(super) fn push_forward(&mut self, frame: &mut Load, flight: &mut Flight) {
         for (id, open) in mem::take(&mut self.forward.ready) {
-            if self.snapshots.installing.contains_key(&id) {
-                continue;
-            }
             let Some(group) = self.groups.get_mut(&id) else { continue };
             let first = group.raft.applied().next();
             let is_first = open.first().is_some_and(|entry| entry.index == first);

@@ -85,11 +85,6 @@ impl Flight {
         self.entries.push(Flying { group, index, term, bytes, record });
     }
 
-    /// Whether open entries of a group are in it.
-    pub(super) fn has_moved(&self, group: GroupId) -> bool {
-        self.moved.iter().any(|(moved, _)| *moved == group)
-    }
-
     /// A group's open entries from there on are in it once more.
     pub(super) fn moves(&mut self, group: GroupId, first: Index) {
         self.moved.push((group, first));
@@ -429,7 +424,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         for (id, from) in flight.moved {
             self.settling.cut(id, from);
-            self.committed.insert(id);
         }
         for flying in flight.entries {
             let Flying { group: id, index, term, bytes, record } = flying;
@@ -523,7 +517,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, _) in flight.moved {
             let group = self.groups.get_mut(&id);
             group.into_iter().for_each(|group| group.window.recall());
-            self.committed.insert(id);
         }
         self.settling.anchor(flight.anchors.into_iter().map(|(id, _)| id));
         for (id, _) in flight.derived {

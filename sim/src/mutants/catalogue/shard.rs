@@ -22,11 +22,6 @@ pub(super) const SHARD: &[Planted] = &[
     )
     .by(scenarios(&["a_group_that_stands_still_does_not_fill_the_disk"])),
     planted(
-        "shard_moving_entries_are_applied",
-        "an entry is applied while it moves, and found where it lay",
-    )
-    .by(scenarios(&["an_entry_that_moves_is_not_applied_meanwhile"])),
-    planted(
         "shard_moved_entries_void_nothing",
         "what moves forward does not void the log that it was, and lies behind a part of it",
     )
