@@ -205,7 +205,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     /// An entry's bytes, and where they lie.
-    pub(super) async fn entry(&mut self, id: GroupId, index: Index) -> Option<(Bytes, Extent)> {
+    async fn entry(&mut self, id: GroupId, index: Index) -> Option<(Bytes, Extent)> {
         let slot = self.groups.get(&id)?.window.slot(index)?;
         let (extent, term) = (slot.extent()?, slot.term);
         if let Some(bytes) = slot.bytes() {
