@@ -29,7 +29,7 @@ use crate::{
 mod cluster;
 pub mod load;
 mod meter;
-mod raw;
+pub(crate) mod raw;
 mod scale;
 mod values;
 

@@ -3,6 +3,8 @@
 //! `status` asks each node by itself: who it is, what it holds, what it leads. A node is asked for
 //! strong answers too, which only a leader gives, so what is shown as led is led.
 //!
+//! `health` judges the same: `ctl/health.rs`.
+//!
 //! `replace` gives a node that has lost its directory new replicas: `ctl/replace.rs`.
 //!
 //! `backup` takes what a cluster holds into a directory and gives it back: `ctl/backup.rs`.
@@ -31,6 +33,7 @@ use crate::{
 };
 
 mod backup;
+mod health;
 mod replace;
 
 /// What there is to ask.
@@ -38,6 +41,8 @@ mod replace;
 pub enum Ctl {
     /// Says of each node who it is, what it leads and how far it is.
     Status(Status),
+    /// Says whether all is well, a line for each thing that must be; ends with 3 when it is not.
+    Health(Status),
     /// Gives a node that has lost its directory new replicas in an empty one.
     Replace(replace::Replace),
     /// Makes a backup of a cluster that serves, verifies it, gives it to an empty one.
@@ -62,11 +67,10 @@ pub struct Status {
 #[derive(Debug, Default)]
 struct Seen {
     who: Option<Identity>,
-    /// Its groups, and those of them that it leads.
-    groups: u32,
+    /// How far it is with each of its groups.
+    applied: Vec<u64>,
+    /// Those of them that it leads.
     leads: Vec<u32>,
-    /// Entries it has applied, over all groups.
-    applied: u64,
     trouble: Option<String>,
 }
 
@@ -74,6 +78,7 @@ struct Seen {
 pub fn run(ctl: &Ctl, out: Out) -> Outcome {
     match ctl {
         Ctl::Status(status) => status.run(out),
+        Ctl::Health(status) => status.health(out),
         Ctl::Replace(replace) => replace.run(out),
         Ctl::Backup(backup) => backup.run(out),
     }
@@ -81,6 +86,16 @@ pub fn run(ctl: &Ctl, out: Out) -> Outcome {
 
 impl Status {
     fn run(&self, out: Out) -> Outcome {
+        let all = self.ask_all()?;
+        let columns =
+            ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
+        let rows: Vec<_> = self.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
+        out.table(&columns, &rows)?;
+        judge(&all)
+    }
+
+    /// Asks all nodes at once.
+    fn ask_all(&self) -> Outcome<Vec<Seen>> {
         let options = self.shared.client()?;
         // No file is touched: any directory will do.
         let ran = run_core(env::temp_dir(), |os| async move {
@@ -101,12 +116,7 @@ impl Status {
             all.sort_by_key(|(number, _)| *number);
             all.into_iter().map(|(_, seen)| seen).collect::<Vec<_>>()
         });
-        let all = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
-        let columns =
-            ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
-        let rows: Vec<_> = self.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
-        out.table(&columns, &rows)?;
-        judge(&all)
+        ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))
     }
 }
 
@@ -117,9 +127,9 @@ fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
         who(|who| who.node.0.into()),
         who(|who| who.cluster.to_string().into()),
         who(|who| who.directory.to_string().into()),
-        seen.groups.into(),
+        seen.applied.len().into(),
         seen.leads.len().into(),
-        seen.applied.into(),
+        seen.applied.iter().sum::<u64>().into(),
         seen.trouble.as_deref().map_or(Cell::Absent, Cell::from),
     ]
 }
@@ -132,7 +142,7 @@ fn judge(all: &[Seen]) -> Outcome {
         let cause = "these nodes are of several clusters";
         return Err(Failure::new(&UNANSWERED, cause, "compare --cluster, --members and --groups"));
     }
-    let groups = all.iter().map(|seen| seen.groups).max().unwrap_or(0);
+    let groups = all.iter().map(|seen| seen.applied.len() as u32).max().unwrap_or(0);
     let led: BTreeSet<u32> = all.iter().flat_map(|seen| seen.leads.iter().copied()).collect();
     let lacking = (1..=groups).find(|group| !led.contains(group));
     if groups > 0 && lacking.is_none() {
@@ -159,20 +169,20 @@ async fn ask(os: &Os, at: SocketAddr, options: ClientOptions, within: Duration) 
     for group in 1..=u32::from(SLOTS) {
         let Response { told, outcome, .. } = scan(&client, group, Level::Eventual, within).await;
         match outcome {
-            Told::Ok(_) => {
-                seen.groups += 1;
-                seen.applied += told.applied.0;
-            }
+            Told::Ok(_) => seen.applied.push(told.applied.0),
             Told::Refused(Refusal::NoGroup) => break,
             Told::Refused(refusal) => {
                 seen.trouble = Some(refusal.to_string());
                 break;
             }
-            Told::Unknown => break,
+            Told::Unknown => {
+                seen.trouble = Some(format!("no answer about group {group} in time"));
+                break;
+            }
         }
     }
-    let (said, mut heard) = queue(seen.groups.max(1) as usize);
-    let asked = (1..=seen.groups).map(|group| {
+    let (said, mut heard) = queue(seen.applied.len().max(1));
+    let asked = (1..=seen.applied.len() as u32).map(|group| {
         let (client, said) = (Arc::clone(&client), said.clone());
         os.task().spawn("leads", async move {
             let answer = scan(&client, group, Level::Strong, within).await.outcome;

@@ -82,6 +82,8 @@ codes! {
     NOT_EMPTY = "TR-E514", Conflict, "the cluster holds keys already; nothing was written";
     DIFFERS = "TR-E515", Conflict, "the cluster holds something else than the backup; what was there stays";
     UNRESTORED = "TR-E516", Unknown, "the restore ended before everything was written; with --resume it goes on";
+    UNWELL = "TR-E517", Unhealthy, "the cluster was asked, and not all is well";
+    UNFIT = "TR-E518", Unhealthy, "the machine was looked at, and something of it is not well for a node";
     OUTPUT = "TR-E901", Failed, "the output could not be written";
     INTERNAL = "TR-E999", Failed, "a bug of trilith's own";
 }

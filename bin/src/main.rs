@@ -10,6 +10,7 @@
 #![allow(unreachable_pub, reason = "in a program, pub is what another module may use")]
 
 mod asker;
+mod check;
 mod config;
 mod failure;
 mod log;
@@ -23,6 +24,7 @@ mod bench;
 mod cli;
 mod ctl;
 mod demo;
+mod doctor;
 mod engines;
 mod generate;
 mod inspect;
@@ -78,6 +80,9 @@ enum Command {
 
     /// A cluster in one process, with a prompt to talk to it and to hurt it.
     Demo(demo::Demo),
+
+    /// Looks whether this machine is one on which a node does well.
+    Doctor(doctor::Doctor),
 
     /// Lists every code a command can fail with, and what it means.
     Errors,
@@ -137,6 +142,7 @@ fn run(command: Command, level: Option<tracing::Level>, out: Out) -> Outcome {
         Command::Cli(cli) => cli::run(&cli, out),
         Command::Ctl(ctl) => ctl::run(&ctl, out),
         Command::Demo(demo) => demo::run(&demo, out),
+        Command::Doctor(doctor) => doctor::run(&doctor, out),
         Command::Errors => {
             let rows = failure::CODES.iter().map(|code| {
                 vec![code.name.into(), u64::from(code.exit as u8).into(), code.meaning.into()]

@@ -32,7 +32,7 @@ use trilith_engine::{
     shard::{self, Stopped},
 };
 use trilith_net::{
-    limits::{CONNECTIONS_MAX, HTTP_CONNECTIONS_MAX, RESP_CONNECTIONS_MAX},
+    limits::{CONNECTIONS_MAX, HTTP_CONNECTIONS_MAX, RESP_CONNECTIONS_MAX, TEXT_CONNECTIONS_MAX},
     node::{Misconfigured, Node, NodeOptions, Remote, StartError},
     os::{Os, run_core},
 };
@@ -54,7 +54,8 @@ pub const HTTP_PORT: u16 = 7380;
 pub const PEER_PORT: u16 = 7381;
 
 /// What a node may have open at once: its connections, and files of the journal beside them.
-const FILES_MAX: usize = RESP_CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + CONNECTIONS_MAX + 1024;
+pub const FILES_MAX: usize =
+    RESP_CONNECTIONS_MAX + HTTP_CONNECTIONS_MAX + TEXT_CONNECTIONS_MAX + CONNECTIONS_MAX + 1024;
 
 /// What every node is told about those who come to it.
 #[derive(Args, Debug)]

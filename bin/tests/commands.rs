@@ -143,3 +143,19 @@ fn every_command_explains_itself() {
     assert_eq!(run(&["frobnicate"]).code, Some(2));
     assert_eq!(run(&[]).code, Some(2));
 }
+
+#[test]
+fn a_machine_is_looked_at() {
+    let scratch = Scratch::new("a_machine_is_looked_at");
+    let dir = scratch.path("not/there/yet");
+    let doctor = |ports: &str| run(&["doctor", "--data", &dir, "--ports", ports]);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let at = taken.local_addr().expect("it listens").to_string();
+    let ill = doctor(&at);
+    for check in ["data can be written", "durable write", "open files", "memory", "clock"] {
+        assert!(ill.out.contains(check), "{ill:?}");
+    }
+    assert!(ill.out.contains(&format!("somebody listens at {at}")), "{ill:?}");
+    ill.failed(3, "TR-E518");
+    assert_eq!(fs::read_dir(scratch.path("")).expect("it is there").count(), 0, "nothing stays");
+}

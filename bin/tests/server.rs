@@ -76,6 +76,8 @@ fn three_nodes_are_one_store() {
     let shown = status(&["-o", "json"]).ok();
     assert_eq!(shown.matches("\"leads\":1").count(), 1, "{shown}");
     assert_eq!(shown.matches("\"groups\":1").count(), 3, "{shown}");
+    let health = || run(&["ctl", "health", "--at", &cluster.at.join(",")]);
+    assert_eq!(health().ok().matches("yes").count(), 6);
     cluster.ask(&["delete", "hello"]).ok();
     cluster.ask(&["get", "hello"]).failed(4, "TR-E201");
     cluster.ask(&["delete", "hello"]).failed(4, "TR-E201");
@@ -83,6 +85,9 @@ fn three_nodes_are_one_store() {
     cluster.ask(&["incr", "word"]).failed(2, "TR-E203");
     // Any node has it, sooner or later; a majority is enough to know.
     assert_eq!(nodes.pop().flatten().expect("it runs").end("-KILL").code, None);
+    let ill = health();
+    assert!(ill.err.contains("nodes answer: ") && ill.err.contains("refused"), "{ill:?}");
+    ill.failed(3, "TR-E517");
     assert_eq!(cluster.ask(&["get", "word", "--level", "quorum"]).ok(), "w\n");
 }
 

@@ -1,0 +1,186 @@
+//! `trilith ctl health`: whether all is well, a line for each thing that must be.
+//!
+//! It asks what `status` asks, and judges it: for people in the night and for scripts, by the exit
+//! code. What it cannot see is not well: a node that does not answer may be the one with the trouble.
+//!
+//! Not here: asking (`ctl.rs`), alerts over time (`generate/alerts.rs`).
+
+use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+
+use super::{Seen, Status};
+use crate::{
+    check::{Check, judge},
+    failure::{Outcome, UNWELL},
+    out::Out,
+};
+
+/// So many entries behind the others a replica may be late.
+const LATE: u64 = 10_000;
+/// After that it has what the others had before, or is late: a cluster that takes 100 000 writes a
+/// second passes [`LATE`] while its groups are asked one after the other.
+const CATCHES_UP: Duration = Duration::from_secs(1);
+
+impl Status {
+    /// Asks all nodes, and judges; asks again before it says that a replica is late.
+    pub(super) fn health(&self, out: Out) -> Outcome {
+        let before = self.ask_all()?;
+        if keeps_up(&self.at, &before, &before).is_well {
+            return judge(&checks(&self.at, &before, &before), &UNWELL, out);
+        }
+        thread::sleep(CATCHES_UP);
+        judge(&checks(&self.at, &before, &self.ask_all()?), &UNWELL, out)
+    }
+}
+
+/// The first few, and how many more.
+fn some<T: ToString>(all: &[T]) -> String {
+    let first: Vec<String> = all.iter().take(3).map(ToString::to_string).collect();
+    let more = if all.len() > 3 { format!(" and {} more", all.len() - 3) } else { String::new() };
+    first.join(", ") + &more
+}
+
+fn checks(at: &[SocketAddr], before: &[Seen], all: &[Seen]) -> Vec<Check> {
+    vec![
+        answers(at, all),
+        is_one_cluster(all),
+        is_each_once(at, all),
+        is_led(all),
+        holds_all(at, all),
+        keeps_up(at, before, all),
+    ]
+}
+
+fn answers(at: &[SocketAddr], all: &[Seen]) -> Check {
+    let silent = |(at, seen): (&SocketAddr, &Seen)| {
+        let trouble = seen.trouble.as_ref()?;
+        Some(format!("{at}: {trouble}"))
+    };
+    let silent: Vec<String> = at.iter().zip(all).filter_map(silent).collect();
+    let found = match silent.len() {
+        0 => format!("{} of {}", all.len(), all.len()),
+        _ => some(&silent),
+    };
+    let next =
+        "see on its machine whether it runs, and its log; trilith ctl replace if its disk is gone";
+    Check { what: "nodes answer", is_well: silent.is_empty(), found, next }
+}
+
+fn is_one_cluster(all: &[Seen]) -> Check {
+    let mut clusters: Vec<String> =
+        all.iter().filter_map(|seen| Some(seen.who.as_ref()?.cluster.to_string())).collect();
+    clusters.sort();
+    clusters.dedup();
+    let (is_well, found) = match clusters.len() {
+        0 => (false, "no node said of which".to_owned()),
+        count => (count == 1, some(&clusters)),
+    };
+    let next = "name nodes of one cluster with --at: trilith ctl status says which is of which";
+    Check { what: "of one cluster", is_well, found, next }
+}
+
+fn is_each_once(at: &[SocketAddr], all: &[Seen]) -> Check {
+    let mut named: BTreeMap<u64, Vec<SocketAddr>> = BTreeMap::new();
+    for (at, who) in at.iter().zip(all).filter_map(|(at, seen)| Some((at, seen.who.as_ref()?))) {
+        named.entry(who.node.0).or_default().push(*at);
+    }
+    let twice = named.iter().filter(|(_, at)| at.len() > 1);
+    let twice: Vec<String> =
+        twice.map(|(node, at)| format!("node {node} is at {}", some(at))).collect();
+    let nodes: Vec<u64> = named.keys().copied().collect();
+    let found = if twice.is_empty() { some(&nodes) } else { some(&twice) };
+    let next = "name each node once with --at; if two processes run as one node, end the newer";
+    Check { what: "each node once", is_well: twice.is_empty(), found, next }
+}
+
+fn groups(all: &[Seen]) -> usize {
+    all.iter().map(|seen| seen.applied.len()).max().unwrap_or(0)
+}
+
+fn is_led(all: &[Seen]) -> Check {
+    let led = |group: &u32| all.iter().any(|seen| seen.leads.contains(group));
+    let groups = groups(all) as u32;
+    let lacking: Vec<u32> = (1..=groups).filter(|group| !led(group)).collect();
+    let found = match (groups, lacking.is_empty()) {
+        (0, _) => "no node told of any".to_owned(),
+        (_, true) => format!("{groups} of {groups}"),
+        (_, false) => format!("none of these nodes leads {}", some(&lacking)),
+    };
+    let next = "name all nodes with --at; a group without a majority of its nodes takes no writes";
+    Check { what: "groups are led", is_well: groups > 0 && lacking.is_empty(), found, next }
+}
+
+/// Every node has a replica of every group. Who does not answer at all is not told of twice.
+fn holds_all(at: &[SocketAddr], all: &[Seen]) -> Check {
+    let groups = groups(all);
+    let lacks = |(at, seen): (&SocketAddr, &Seen)| {
+        let held = seen.applied.len();
+        (seen.who.is_some() && held < groups).then(|| format!("{at} told of {held} of {groups}"))
+    };
+    let lacking: Vec<String> = at.iter().zip(all).filter_map(lacks).collect();
+    let found = if lacking.is_empty() { "all do".to_owned() } else { some(&lacking) };
+    let next = "ask again with a larger --within-ms; see that node's log";
+    Check { what: "nodes hold all groups", is_well: lacking.is_empty(), found, next }
+}
+
+/// A replica has by now what another one had before.
+fn keeps_up(at: &[SocketAddr], before: &[Seen], all: &[Seen]) -> Check {
+    let most = |group| before.iter().filter_map(|seen| seen.applied.get(group)).max().copied();
+    let late = |(at, seen): (&SocketAddr, &Seen)| {
+        let lacks = |(group, applied): (usize, &u64)| {
+            (most(group).unwrap_or(0).saturating_sub(*applied), group + 1)
+        };
+        let (worst, group) = seen.applied.iter().enumerate().map(lacks).max()?;
+        (worst > LATE).then(|| format!("{at} lacks {worst} entries of group {group}"))
+    };
+    let late: Vec<String> = at.iter().zip(all).filter_map(late).collect();
+    let found = if late.is_empty() { "all do".to_owned() } else { some(&late) };
+    let next =
+        "ask again: a smaller number is a replica that catches up; else see its disk and its log";
+    Check { what: "replicas keep up", is_well: late.is_empty(), found, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use trilith_engine::types::{NodeId, Uuid};
+    use trilith_net::peer::hello::Identity;
+
+    fn seen(node: u64, leads: &[u32], applied: &[u64]) -> Seen {
+        let (cluster, directory) = (Uuid::default(), Uuid::default());
+        let who = Some(Identity { cluster, node: NodeId(node), directory });
+        Seen { who, leads: leads.to_vec(), applied: applied.to_vec(), trouble: None }
+    }
+
+    /// What is not well.
+    fn ill(all: &[Seen]) -> Vec<(&'static str, String)> {
+        let at: Vec<SocketAddr> =
+            (1..=all.len() as u16).map(|port| ([127, 0, 0, 1], port).into()).collect();
+        let ill = checks(&at, all, all).into_iter().filter(|check| !check.is_well);
+        ill.map(|check| (check.what, check.found)).collect()
+    }
+
+    #[test]
+    fn what_is_not_well_is_named() {
+        assert_eq!(ill(&[seen(1, &[1], &[5, 9]), seen(2, &[2], &[5, 8])]), []);
+        let lacks = [seen(1, &[1], &[5, 9, 1, 1, 1, 1]), seen(2, &[], &[5, 8, 1, 1, 1, 1])];
+        let found = "none of these nodes leads 2, 3, 4 and 2 more".to_owned();
+        assert_eq!(ill(&lacks), [("groups are led", found)]);
+        let late = [seen(1, &[1], &[20_000]), seen(2, &[], &[9_999])];
+        let found = "127.0.0.1:2 lacks 10001 entries of group 1".to_owned();
+        assert_eq!(ill(&late), [("replicas keep up", found)]);
+        let (late, now) = ([seen(2, &[1], &[20_000])], [seen(2, &[1], &[9_999])]);
+        let at = ["127.0.0.1:2".parse().expect("an address")];
+        assert!(!keeps_up(&at, &late, &now).is_well, "it has not what it had");
+        assert!(keeps_up(&at, &now, &late).is_well, "it has more than anybody had");
+        let fewer = [seen(1, &[1, 2], &[5, 9]), seen(2, &[], &[5])];
+        let found = "127.0.0.1:2 told of 1 of 2".to_owned();
+        assert_eq!(ill(&fewer), [("nodes hold all groups", found)]);
+        let twice = [seen(1, &[1], &[1]), seen(1, &[], &[1])];
+        let found = "node 1 is at 127.0.0.1:1, 127.0.0.1:2".to_owned();
+        assert_eq!(ill(&twice), [("each node once", found)]);
+        let silent = Seen { trouble: Some("connection refused".into()), ..Seen::default() };
+        let found = "127.0.0.1:2: connection refused".to_owned();
+        assert_eq!(ill(&[seen(1, &[1], &[1]), silent]), [("nodes answer", found)]);
+        assert_eq!(ill(&[]).len(), 2, "nobody is of no cluster, and leads nothing");
+    }
+}
