@@ -23,6 +23,7 @@
 //! Not here: any judgement (`check`), and how load is made (`load`).
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -137,6 +138,8 @@ impl Operation {
 pub struct History {
     /// The operations.
     pub operations: Vec<Operation>,
+    /// Why an operation was not done, in its client's words, where he knows.
+    pub whys: BTreeMap<OpId, String>,
     next: u64,
 }
 
@@ -145,7 +148,7 @@ impl History {
     #[must_use]
     pub fn of(operations: Vec<Operation>) -> Self {
         let next = operations.len() as u64 * 2;
-        Self { operations, next }
+        Self { operations, whys: BTreeMap::new(), next }
     }
 
     fn moment(&mut self, at_ns: u64) -> Moment {
@@ -199,6 +202,11 @@ impl Recorder {
     /// An operation ends.
     pub fn end(&self, at_ns: u64, id: OpId, outcome: Outcome) {
         self.with(|history| history.end(at_ns, id, outcome));
+    }
+
+    /// Why it was not done.
+    pub fn because(&self, id: OpId, why: String) {
+        self.with(|history| history.whys.insert(id, why));
     }
 
     /// What was recorded so far.

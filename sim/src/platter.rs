@@ -397,6 +397,12 @@ impl Platter {
         }
     }
 
+    /// The name a file was opened by; none once its handle is let go.
+    #[must_use]
+    pub fn name_of(&self, file: FileId) -> Option<&str> {
+        self.handles.get(&file.0).map(|handle| &*handle.name)
+    }
+
     /// Makes a directory.
     ///
     /// # Errors

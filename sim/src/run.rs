@@ -35,8 +35,9 @@ use crate::{
     plan::{self, Weather},
     scenario::{Draw, Scenario, Subject, family_name},
     subject::{cluster, damage, journal, links, still_store, store, toy_run},
+    tape::Tape,
     trace::{Keep, Line},
-    world::{Latency, NetOptions, Schedule, World, WorldOptions},
+    world::{Latency, NetOptions, NodeId, Schedule, World, WorldOptions},
 };
 
 const NANOS_PER_MS: u64 = 1_000_000;
@@ -48,6 +49,8 @@ pub struct Request {
     pub seed: u64,
     /// Which lines of the trace are kept.
     pub keep: Keep,
+    /// Whether a tape is made.
+    pub tape: bool,
     /// A planted bug.
     pub mutant: Option<String>,
     /// This plan of faults and no other.
@@ -114,6 +117,7 @@ impl Drawn {
             timer_slack: self.timer_slack,
             net: self.net.clone(),
             trace: request.keep,
+            tape: request.tape,
             planted: request.mutant.iter().cloned().collect(),
             ..WorldOptions::default()
         };
@@ -382,15 +386,21 @@ pub struct Report {
     pub violation: Option<Violation>,
     /// Verdicts that ran out of their budget.
     pub unknown: Vec<String>,
+    /// What each judge said, in the order in which they were asked; after a refusal nobody is.
+    pub judged: Vec<(String, Verdict)>,
     /// The kept lines of the trace.
     pub trace: Vec<Line>,
+    /// The tape, if one was asked for.
+    pub tape: Option<Tape>,
+    /// What the world's nodes are called.
+    pub names: Vec<String>,
 }
 
 /// Runs a scenario once.
 #[must_use]
 pub fn run(scenario: &Scenario, request: &Request) -> Report {
     let drawn = draw(scenario, request);
-    let (world, mut evidence) = match scenario.subject {
+    let (mut world, mut evidence) = match scenario.subject {
         Subject::Toy => toy_run::run(scenario, request, &drawn),
         Subject::Cluster => cluster::run(scenario, request, &drawn),
         Subject::Journal => journal::run(scenario, request, &drawn),
@@ -404,13 +414,14 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
     for operation in &evidence.history.operations {
         digest.text(&operation.to_string());
     }
-    let (mut violation, mut unknown) = (None, Vec::new());
+    let (mut violation, mut unknown, mut judged) = (None, Vec::new(), Vec::new());
     let first = [("beliefs", beliefs::check(&evidence.broken))];
     let asked = scenario
         .judges
         .iter()
         .map(|judge| (judge.as_str(), ask(judge, scenario, &drawn, &evidence)));
-    for (_, verdict) in first.into_iter().chain(asked) {
+    for (judge, verdict) in first.into_iter().chain(asked) {
+        judged.push((judge.to_string(), verdict.clone()));
         match verdict {
             Verdict::Holds => {}
             Verdict::Unknown(why) => unknown.push(why),
@@ -430,7 +441,10 @@ pub fn run(scenario: &Scenario, request: &Request) -> Report {
         history: evidence.history,
         violation,
         unknown,
+        judged,
         trace: world.trace(),
+        tape: world.take_tape(),
+        names: (0..world.nodes()).map(|node| world.name(NodeId(node))).collect(),
         drawn,
     }
 }

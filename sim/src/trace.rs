@@ -13,6 +13,8 @@
 
 use std::{collections::VecDeque, fmt};
 
+use crate::tape::Tape;
+
 /// Which lines are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Keep {
@@ -54,13 +56,44 @@ pub struct Trace {
     keep: Keep,
     lines: VecDeque<Line>,
     dropped: u64,
+    tape: Option<Box<Tape>>,
 }
 
 impl Trace {
     /// Keeps what it is told.
     #[must_use]
     pub const fn new(keep: Keep) -> Self {
-        Self { keep, lines: VecDeque::new(), dropped: 0 }
+        Self { keep, lines: VecDeque::new(), dropped: 0, tape: None }
+    }
+
+    /// The same, with a tape beside the lines.
+    #[must_use]
+    pub fn with_tape(mut self) -> Self {
+        self.tape = Some(Box::default());
+        self
+    }
+
+    /// The tape, if there is one.
+    #[inline]
+    pub fn tape(&mut self) -> Option<&mut Tape> {
+        self.tape.as_deref_mut()
+    }
+
+    /// Whether there is one.
+    #[must_use]
+    pub const fn is_taped(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// Takes the tape away.
+    pub fn take_tape(&mut self) -> Option<Tape> {
+        self.tape.take().map(|tape| *tape)
+    }
+
+    /// Whether anybody wants to know what programs say.
+    #[must_use]
+    pub const fn hears(&self) -> bool {
+        self.is_on() || self.is_taped()
     }
 
     /// Whether anybody would see a line.

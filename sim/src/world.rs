@@ -83,6 +83,7 @@ use crate::{
     luck::{Domain, Luck},
     os::SimRuntime,
     platter::Platter,
+    tape::Tape,
     trace::{Keep, Line, Trace},
 };
 use clocks::NodeClock;
@@ -118,6 +119,8 @@ pub struct WorldOptions {
     pub net: NetOptions,
     /// Which lines of the trace are kept.
     pub trace: Keep,
+    /// Whether there is a tape.
+    pub tape: bool,
     /// Planted bugs that are switched on, by name; heard only in a build with the feature
     /// `mutants`.
     pub planted: Vec<String>,
@@ -131,6 +134,7 @@ impl Default for WorldOptions {
             timer_slack: Duration::ZERO,
             net: NetOptions::default(),
             trace: Keep::Nothing,
+            tape: false,
             planted: Vec::new(),
         }
     }
@@ -175,7 +179,8 @@ impl World {
     /// A world without nodes.
     #[must_use]
     pub fn new(seed: u64, options: WorldOptions) -> Self {
-        let WorldOptions { schedule, poll_cost, timer_slack, net, trace, planted } = options;
+        let WorldOptions { schedule, poll_cost, timer_slack, net, trace, tape, planted } = options;
+        let trace = Trace::new(trace);
         let ledger = Ledger::new(planted.clone());
         let shared = Arc::new_cyclic(|shared| {
             let state = State {
@@ -185,7 +190,7 @@ impl World {
                 poll_cost_ns: nanos(poll_cost),
                 timer_slack_ns: nanos(timer_slack),
                 pane: Arc::default(),
-                trace: Trace::new(trace),
+                trace: if tape { trace.with_tape() } else { trace },
                 timeline: Timeline::default(),
                 tasks: Tasks::default(),
                 ready: Ready::new(schedule, Luck::new(seed, Domain::Schedule)),
@@ -363,6 +368,7 @@ impl World {
         self.shared.act(|state| {
             state.power_loss(node.0);
             state.nodes[node.0 as usize].drive.wipe();
+            state.weigh(node.0);
         });
     }
 
@@ -521,6 +527,11 @@ impl World {
     #[must_use]
     pub fn trace(&self) -> Vec<Line> {
         self.shared.lock().trace.lines().cloned().collect()
+    }
+
+    /// Takes the tape, if there is one.
+    pub fn take_tape(&mut self) -> Option<Tape> {
+        self.shared.lock().trace.take_tape()
     }
 
     /// Adds a line to the trace.

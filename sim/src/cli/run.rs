@@ -2,8 +2,11 @@
 //!
 //! Not here: what a run is (`trilith_sim::run`).
 
+use std::path::PathBuf;
+
 use clap::Args;
 use trilith_sim::{
+    play::Play,
     run::{self, Request},
     swarm::timed,
     trace::Keep,
@@ -17,6 +20,7 @@ use super::{Done, House, parse_seed};
 Examples:
   trilith-sim run --seed 42                       the default scenario
   trilith-sim run everything_goes_wrong_at_once --seed 0x2a --trace
+  trilith-sim run --seed 42 --html run.html       a page to look at it
   trilith-sim run scenarios/found/some_bug.toml   exactly the run in the file")]
 pub(crate) struct Arguments {
     /// A scenario's name, or a file; `default` when not given.
@@ -27,6 +31,9 @@ pub(crate) struct Arguments {
     /// Print everything that happened, line by line.
     #[arg(long)]
     trace: bool,
+    /// Write a page that plays the run: one file that any browser opens, without a network.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     /// Print what the clients saw.
     #[arg(long)]
     history: bool,
@@ -41,7 +48,8 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     let seed = arguments.seed.or(scenario.fixed.seed).unwrap_or(1);
     let keep = if arguments.trace { Keep::Everything } else { Keep::Nothing };
     let mutant = arguments.mutant.clone();
-    let request = Request { keep, mutant, ..Request::of(seed) };
+    let tape = arguments.html.is_some();
+    let request = Request { keep, tape, mutant, ..Request::of(seed) };
     let (report, took) = timed(|| run::run(&scenario, &request));
     for line in &report.trace {
         println!("{line}");
@@ -82,5 +90,13 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
         (None, None) => {}
     }
     println!("{}", report.line());
+    if let Some(file) = &arguments.html {
+        let play = Play::of(&scenario, &report);
+        let page = play.page()?;
+        std::fs::write(file, &page).map_err(|why| format!("{}: {why}", file.display()))?;
+        let (lanes, moments) = (play.lanes.len(), play.moments());
+        let size = page.len() / 1024;
+        println!("{}: {size} KiB, {lanes} lanes, {moments} moments", file.display());
+    }
     Ok(holds)
 }

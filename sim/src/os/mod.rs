@@ -27,9 +27,12 @@ pub use net::{SimListener, SimNet, SimReader, SimStream, SimWriter};
 pub use rng::SimRng;
 pub use task::{SimHandle, SimTask};
 
-use crate::world::{
-    NodeId,
-    state::{Shared, State},
+use crate::{
+    tape::Tape,
+    world::{
+        NodeId,
+        state::{Shared, State},
+    },
 };
 use std::net::{IpAddr, SocketAddr};
 
@@ -137,6 +140,18 @@ impl SimRuntime {
             let text = text();
             state = seat.shared.lock();
             state.trace.line(now, Some(who), || text);
+        }
+    }
+
+    /// Puts something on the tape, if there is one: what, when and on which node.
+    pub fn tape(&self, put: impl FnOnce(&mut Tape, u64, u32)) {
+        let seat = &self.0.seat;
+        if seat.shared.is_taped {
+            let mut state = seat.shared.lock();
+            let now = state.now;
+            if let Some(tape) = state.trace.tape() {
+                put(tape, now, seat.node);
+            }
         }
     }
 

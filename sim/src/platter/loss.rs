@@ -8,7 +8,7 @@ use std::{
 use trilith_engine::runtime::Rng as _;
 
 use super::{
-    Content, Garbage, Happened, Inode, Node, Platter, Probes, SECTOR_BYTES,
+    Content, Garbage, Happened, Inode, Node, PAGE_BYTES, Platter, Probes, SECTOR_BYTES,
     content::{SECTOR, is_zero},
 };
 use crate::luck::Luck;
@@ -207,6 +207,18 @@ impl Platter {
         self.locks.clear();
         self.largest_read = 0;
         self.collect_all();
+    }
+
+    /// The bytes that were written and not synced, in whole sectors, and those that have blocks
+    /// whatever happens, in whole pages.
+    #[must_use]
+    pub fn at_stake(&self) -> (u64, u64) {
+        let (mut pending, mut durable) = (0, 0);
+        for inode in self.inodes.values() {
+            pending += inode.dirty.len() as u64 * SECTOR_BYTES;
+            durable += inode.backed_kept.count() * PAGE_BYTES;
+        }
+        (pending, durable)
     }
 
     /// Every disk that a power loss now could leave, as long as there are at most `bound`: each

@@ -37,7 +37,7 @@ use super::{
     cluster_client::{self, Looked},
     cluster_dealer, cluster_governor, cluster_guest, cluster_http, cluster_mortal,
     cluster_operator::{self, Desk, wipe},
-    cluster_reader, cluster_redis, cluster_text,
+    cluster_reader, cluster_redis, cluster_tape, cluster_text,
     toy_run::settle,
 };
 use crate::{
@@ -157,6 +157,10 @@ struct Shown {
 
 impl Watch for Shown {
     fn saw_packet(&mut self, envelope: &Envelope) {
+        self.rt.tape(|tape, now, node| {
+            let to = envelope.to.0.saturating_sub(1) as u32;
+            tape.says(now, node, to, cluster_tape::packet(&envelope.packet));
+        });
         match &envelope.packet {
             Packet::Raft { group, message, .. } => self.glass.behind().notes.said(*group, message),
             Packet::Beats(beats) => {
@@ -178,6 +182,7 @@ impl Watch for Shown {
     }
 
     fn saw_step(&mut self, group: GroupId, raft: &Raft) {
+        self.rt.tape(|tape, now, node| tape.believes(cluster_tape::belief(now, node, group, raft)));
         let mut behind = self.glass.behind();
         behind.notes.stepped(self.node, self.life, group, raft);
         if raft.role() == Role::Leader {

@@ -145,8 +145,12 @@ async fn operation<R: Runtime>(
     let response = client.call(op, wish).await;
     let (outcome, version) = match response.outcome {
         Told::Ok(reply) => answer(call, &reply),
-        Told::Refused(_) => (Outcome::Failed, None),
+        Told::Refused(refusal) => {
+            setup.recorder.because(id, refusal.to_string());
+            (Outcome::Failed, None)
+        }
         Told::Unknown => {
+            setup.recorder.because(id, "it was sent, and no answer came in time".into());
             mark!("cluster: an outcome is unknown");
             (Outcome::Unknown, None)
         }

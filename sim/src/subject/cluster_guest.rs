@@ -65,6 +65,14 @@ pub(super) enum Lost {
 }
 
 impl Lost {
+    /// In words.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Unsaid => "the request was never whole",
+            Self::Unheard => "it was said, and no answer was heard",
+        }
+    }
+
     /// What is known of an operation; of one that only looks, nothing is in doubt.
     pub(super) const fn outcome(self, is_look: bool) -> Outcome {
         match self {

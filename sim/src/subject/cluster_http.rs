@@ -166,10 +166,23 @@ impl Http {
         self.guest.end(id, outcome);
     }
 
+    /// Notes why something was not done.
+    fn because(&self, id: OpId, told: &Told) {
+        let why = match told {
+            Ok(heard) if heard.is_excused() => {
+                format!("{} {}", heard.status, String::from_utf8_lossy(&heard.body))
+            }
+            Err(lost) => lost.text().to_owned(),
+            Ok(_) => return,
+        };
+        self.guest.setup.recorder.because(id, why);
+    }
+
     /// A change that is one request.
     async fn plain(&mut self, key: Key, call: Call, question: Question, until: Instant) {
         let id = self.guest.begin(key, call);
         let told = self.ask(&question, until).await;
+        self.because(id, &told);
         self.end(id, outcome(call, told));
     }
 
@@ -186,6 +199,7 @@ impl Http {
         }
         let told = self.ask(&question, until).await;
         let tag = told.as_ref().ok().and_then(|heard| heard.headers.get("etag").cloned());
+        self.because(id, &told);
         let outcome = outcome(Call::Get, told);
         self.end(id, outcome);
         match outcome {
@@ -206,6 +220,7 @@ impl Http {
         let call = Call::Cas { from, to };
         let id = self.guest.begin(key, call);
         let told = self.ask(&question, until).await;
+        self.because(id, &told);
         self.end(id, outcome(call, told));
     }
 

@@ -126,6 +126,16 @@ impl Redis {
         self.guest.end(id, outcome);
     }
 
+    /// Notes why something was not done.
+    fn because(&self, id: OpId, told: &Told) {
+        let why = match told {
+            Ok(Heard::Error(text)) => text.as_str(),
+            Err(lost) => lost.text(),
+            Ok(_) => return,
+        };
+        self.guest.setup.recorder.because(id, why.to_owned());
+    }
+
     /// One operation of one key, or of several at once.
     async fn several(&mut self, key: Key, call: impl Fn(u64) -> Call, until: Instant) {
         let mut keys = vec![key];
@@ -149,6 +159,7 @@ impl Redis {
                 Ok(Heard::Many(Some(all))) => all.get(at).cloned().ok_or(Lost::Unheard),
                 told => told.clone(),
             };
+            self.because(id, &told);
             self.end(id, outcome(call, told));
         }
     }
@@ -186,6 +197,7 @@ impl Redis {
                 always!(last < Some(sum), "what was asked first was done first");
                 last = Some(sum);
             }
+            self.because(id, &told);
             self.end(id, outcome(Call::Incr(by), told));
         }
     }
@@ -251,6 +263,7 @@ impl Redis {
             }
             told => told,
         };
+        self.because(id, &told);
         self.end(id, outcome(Call::Incr(by), told));
     }
 
@@ -269,6 +282,7 @@ impl Redis {
         let id = self.guest.begin(key, Call::Get);
         let told = self.ask_all(&[get.to_vec(), watch.to_vec(), get.to_vec()], until).await;
         let [before, watched, after] = &told[..] else { return };
+        self.because(id, after);
         self.end(id, outcome(Call::Get, after.clone()));
         if self.guest.line.is_none() {
             // What was watched is forgotten with its connection.

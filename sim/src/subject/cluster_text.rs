@@ -68,7 +68,13 @@ impl Text {
             Ask::Get | Ask::Incr(_) | Ask::Cas(_) => (Call::Get, line("GET", key)),
         };
         let id = self.guest.begin(key, call);
-        let outcome = match self.ask(&said, until).await {
+        let told = self.ask(&said, until).await;
+        match &told {
+            Ok(Heard::Refused(why)) => self.guest.setup.recorder.because(id, why.clone()),
+            Err(lost) => self.guest.setup.recorder.because(id, lost.text().to_owned()),
+            Ok(_) => {}
+        }
+        let outcome = match told {
             Ok(heard) => outcome(call, heard),
             Err(lost) => lost.outcome(call == Call::Get),
         };

@@ -23,6 +23,7 @@ pub mod cluster_mortal;
 pub mod cluster_operator;
 pub mod cluster_reader;
 mod cluster_redis;
+mod cluster_tape;
 mod cluster_text;
 pub mod damage;
 pub mod journal;

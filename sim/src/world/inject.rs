@@ -125,6 +125,7 @@ impl State {
             FaultKind::Replace { node, down_ms } => {
                 self.power_loss(node);
                 self.nodes[node as usize].drive.wipe();
+                self.weigh(node);
                 self.later(down_ms, what, 0);
             }
             FaultKind::SwapDisks { one, other, down_ms } => {
@@ -232,6 +233,8 @@ impl State {
         let (low, high) = (one.min(other) as usize, one.max(other) as usize);
         let (left, right) = self.nodes.split_at_mut(high);
         left[low].drive.swap(&mut right[0].drive);
+        self.weigh(one);
+        self.weigh(other);
     }
 
     /// The ordered pairs that a cut of some shape cuts.
@@ -265,6 +268,10 @@ impl State {
         let what = &relief.what;
         self.pane.digest.text(what.name());
         self.world_line(|| format!("over: {what}"));
+        let now = self.now;
+        if let Some(tape) = self.trace.tape() {
+            tape.over(now, what);
+        }
         match *what {
             FaultKind::PowerLoss { ref nodes, .. } => {
                 nodes.iter().for_each(|node| self.start(*node))
@@ -313,6 +320,10 @@ impl State {
     /// processes go on, machines are back. What was damaged stays damaged.
     pub(crate) fn calm(&mut self) {
         self.world_line(|| "calm: every fault ends".to_string());
+        let now = self.now;
+        if let Some(tape) = self.trace.tape() {
+            tape.calm(now);
+        }
         self.script.muted = self.script.entries.len();
         self.script.disk_ops.clear();
         self.script.messages.clear();

@@ -29,7 +29,11 @@ use super::{
     storage::Drive,
     tasks::{BoxFuture, TaskKey},
 };
-use crate::{luck::Luck, os::SimRuntime};
+use crate::{
+    luck::Luck,
+    os::SimRuntime,
+    tape::{Change, Life},
+};
 
 /// What a node runs in each of its lives.
 pub(crate) type Boot = Arc<dyn Fn(SimRuntime) -> BoxFuture + Send + Sync>;
@@ -94,6 +98,15 @@ impl Node {
 }
 
 impl State {
+    /// Something becomes of a node.
+    fn lives(&mut self, at: u32, change: Change) {
+        self.line(at, || change.text().to_string());
+        let (at_ns, life) = (self.now, self.nodes[at as usize].life);
+        if let Some(tape) = self.trace.tape() {
+            tape.lives.push(Life { at_ns, node: at, life, change });
+        }
+    }
+
     /// Gives the machine power and starts its process; nothing when it runs.
     pub(crate) fn start(&mut self, at: u32) {
         let now = self.now;
@@ -112,7 +125,7 @@ impl State {
             self.sends_again_to(at);
         }
         self.pane.digest.word(u64::from(at) << 32 | u64::from(life));
-        self.line(at, || "boots".to_string());
+        self.lives(at, Change::Boots);
         let runtime = SimRuntime::new(self, at, life);
         let main = async move { boot(runtime).await };
         let main = self.spawn((at, life), "main", Box::pin(main));
@@ -133,7 +146,7 @@ impl State {
     /// The process ends by itself.
     pub(crate) fn exit(&mut self, at: u32) {
         self.probe("process.exit");
-        self.line(at, || "exits".to_string());
+        self.lives(at, Change::Exits);
         self.sockets_close(at);
         self.process_ends(at);
         self.disk_process_death(at);
@@ -145,7 +158,7 @@ impl State {
             return;
         }
         self.probe("process.kill");
-        self.line(at, || "is killed".to_string());
+        self.lives(at, Change::Killed);
         self.sockets_reset(at);
         self.process_ends(at);
         self.disk_process_death(at);
@@ -157,7 +170,7 @@ impl State {
             return;
         }
         self.probe("process.power_loss");
-        self.line(at, || "loses its power".to_string());
+        self.lives(at, Change::Dark);
         self.nodes[at as usize].machine = false;
         self.sockets_fall_silent(at);
         self.process_ends(at);
@@ -177,7 +190,7 @@ impl State {
             waiter.wake();
         }
         self.probe("process.stop");
-        self.line(at, || "is asked to stop".to_string());
+        self.lives(at, Change::Stops);
         self.timeline.push(grace, Event::Grace { node: at, life });
     }
 
@@ -187,7 +200,7 @@ impl State {
         if node.process {
             node.pauses += 1;
             self.probe("process.pause");
-            self.line(at, || "is held".to_string());
+            self.lives(at, Change::Held);
         }
     }
 
@@ -202,7 +215,7 @@ impl State {
             for key in std::mem::take(&mut node.held) {
                 self.ready.push(key);
             }
-            self.line(at, || "goes on".to_string());
+            self.lives(at, Change::GoesOn);
         }
     }
 }

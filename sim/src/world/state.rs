@@ -178,6 +178,14 @@ impl State {
         self.trace.line(self.now, None, text);
     }
 
+    /// Words about a node, or about the world.
+    pub(crate) fn word(&mut self, node: Option<u32>, text: &str) {
+        let now = self.now;
+        if let Some(tape) = self.trace.tape() {
+            tape.word(now, node, text);
+        }
+    }
+
     /// Starts a task.
     pub(crate) fn spawn(
         &mut self,
@@ -263,6 +271,7 @@ impl State {
         let (at_ns, node, life) = (self.now, task.node, task.life);
         self.pane.digest.text(&message);
         self.line(node, || format!("task {} panics: {message}", task.name));
+        self.word(Some(node), &format!("task {} panics: {message}", task.name));
         self.panics.push(Panicked { at_ns, node, life, task: task.name, message });
         if self.nodes[node as usize].main == Some(key) {
             self.kill(node);
@@ -323,6 +332,10 @@ impl State {
     /// Applies a fault now, whatever the plan says.
     pub(crate) fn strike(&mut self, fault: &FaultKind) {
         self.world_line(|| format!("fault: {fault}"));
+        let now = self.now;
+        if let Some(tape) = self.trace.tape() {
+            tape.strikes(now, fault);
+        }
         self.apply(fault);
     }
 }
@@ -362,11 +375,14 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     pub(crate) pane: Arc<Pane>,
     pub(crate) ledger: Ledger,
+    /// Whether there is a tape: asked often, and outside of the lock.
+    pub(crate) is_taped: bool,
 }
 
 impl Shared {
     pub(crate) fn new(state: State, ledger: Ledger) -> Self {
-        Self { pane: Arc::clone(&state.pane), state: Mutex::new(state), ledger }
+        let (pane, is_taped) = (Arc::clone(&state.pane), state.trace.is_taped());
+        Self { pane, state: Mutex::new(state), ledger, is_taped }
     }
 
     #[inline]
@@ -403,7 +419,7 @@ impl Shared {
     pub(crate) fn run(&self, until: u64, or_idle: bool) -> Ran {
         let _entered = self.ledger.enter();
         let mut state = self.lock();
-        let _listens = state.trace.is_on().then(logs::listen);
+        let _listens = state.trace.hears().then(logs::listen);
         state.halt = false;
         loop {
             if !state.graves.is_empty() {
@@ -448,10 +464,13 @@ impl Shared {
         future: Option<BoxFuture>,
     ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
-        if state.trace.is_on()
+        if state.trace.hears()
             && let Some(node) = state.tasks.get(key).map(|task| task.node)
         {
-            logs::said().into_iter().for_each(|said| state.line(node, || said));
+            for said in logs::said() {
+                state.word(Some(node), &said);
+                state.line(node, || said);
+            }
         }
         state.current = None;
         let after = state.now + state.poll_cost_ns;

@@ -17,7 +17,7 @@ use std::task::{Poll, Waker};
 use bytes::Bytes;
 use trilith_engine::{
     planted,
-    runtime::{DiskResult, Entry, Open, ReadMode, Space},
+    runtime::{DiskErrorKind, DiskResult, Entry, Open, ReadMode, Space},
 };
 
 use super::{
@@ -305,8 +305,9 @@ impl Request {
         }
     }
 
-    fn text(&self) -> String {
+    fn text(&self, platter: &Platter) -> String {
         let word = self.word().1;
+        let name = |file: &FileId| platter.name_of(*file).unwrap_or("a closed file").to_owned();
         match self {
             Self::Open(name, how) => format!("{word} {name} {how:?}"),
             Self::Rename(from, to) => format!("{word} {from} -> {to}"),
@@ -314,16 +315,18 @@ impl Request {
             | Self::Lock(name)
             | Self::List(name)
             | Self::Remove(name)
-            | Self::SyncDir(name) => format!("{word} {name:?}"),
+            | Self::SyncDir(name) => format!("{word} {}", if name.is_empty() { "." } else { name }),
             Self::Space => word.to_string(),
             Self::Read { file, offset, buffer, mode } => {
-                format!("{word} {file:?} {offset}+{} {mode:?}", buffer.len())
+                format!("{word} {} {offset}+{} {mode:?}", name(file), buffer.len())
             }
             Self::Write { file, offset, bytes } => {
-                format!("{word} {file:?} {offset}+{}", bytes.len())
+                format!("{word} {} {offset}+{}", name(file), bytes.len())
             }
-            Self::Allocate(file, len) | Self::SetLen(file, len) => format!("{word} {file:?} {len}"),
-            Self::Len(file) | Self::Sync(file) => format!("{word} {file:?}"),
+            Self::Allocate(file, len) | Self::SetLen(file, len) => {
+                format!("{word} {} {len}", name(file))
+            }
+            Self::Len(file) | Self::Sync(file) => format!("{word} {}", name(file)),
         }
     }
 }
@@ -422,8 +425,14 @@ impl State {
             self.pane.digest.word(*offset);
             self.pane.digest.bytes(bytes);
         }
-        self.line(node, || format!("disk {}", request.text()));
         let changes = request.changes();
+        if self.trace.hears() {
+            let text = request.text(&self.nodes[node as usize].drive.platter);
+            if let Some(tape) = self.trace.tape().filter(|_| changes) {
+                tape.disk(now, node, text.clone(), false);
+            }
+            self.line(node, || format!("disk {text}"));
+        }
         let drive = &mut self.nodes[node as usize].drive;
         let delay = drive.takes(now, &request);
         let early = changes && drive.luck.coin();
@@ -459,6 +468,7 @@ impl State {
                 }
                 _ => {}
             }
+            self.weigh(node);
             self.strike(&what);
         }
         request.filter(|_| self.alive(node, life))
@@ -477,6 +487,9 @@ impl State {
             true => (None, Some(drive.perform(request))),
             false => (Some(request), None),
         };
+        if early {
+            self.weigh(node);
+        }
         let waker = Some(waker.clone());
         let op = self.ops.add(Op { node, request, answer, ripe: false, waker, abandoned: false });
         self.timeline.push(self.now + delay, Event::Disk { op });
@@ -494,8 +507,10 @@ impl State {
             return self.probe("disk.stalled");
         }
         let mut let_go = None;
+        let mut changes = false;
         if let Some(request) = op.request.take() {
             let_go = request.file().filter(|file| drive.closing.contains(file));
+            changes = request.changes();
             op.answer = Some(drive.perform(request));
         }
         op.ripe = true;
@@ -505,6 +520,9 @@ impl State {
             self.disk_forget(key);
         }
         self.pane.digest.word(u64::from(failed));
+        if changes {
+            self.weigh(node);
+        }
         if let Some(file) = let_go {
             self.disk_close(node, file);
         }
@@ -531,6 +549,12 @@ impl State {
             Err(error) => {
                 self.pane.digest.word(error.kind as u64 + 1);
                 self.line(node, || format!("disk error: {error}"));
+                let now = self.now;
+                // Who asks for a file that is not there is told so; no disk failed.
+                let failed = error.kind != DiskErrorKind::NotFound;
+                if let Some(tape) = self.trace.tape() {
+                    tape.disk(now, node, error.to_string(), failed);
+                }
             }
         }
         Poll::Ready(answer)
@@ -571,6 +595,14 @@ impl State {
         }
     }
 
+    /// Notes what a disk would lose now.
+    pub(crate) fn weigh(&mut self, node: u32) {
+        let now = self.now;
+        if let Some(tape) = self.trace.tape() {
+            tape.stake(now, node, self.nodes[node as usize].drive.platter.at_stake());
+        }
+    }
+
     /// What was asked and not yet done happens, or not.
     fn disk_last_wishes(&mut self, node: u32) {
         self.nodes[node as usize].drive.closing.clear();
@@ -592,6 +624,7 @@ impl State {
         }
         self.disk_last_wishes(node);
         self.nodes[node as usize].drive.platter.process_death();
+        self.weigh(node);
     }
 
     pub(crate) fn disk_power_loss(&mut self, node: u32) {
@@ -603,5 +636,6 @@ impl State {
         drive.platter.power_loss(&mut drive.luck);
         let left = drive.platter.fingerprint();
         self.pane.digest.word(left);
+        self.weigh(node);
     }
 }

@@ -38,7 +38,10 @@ use super::{
     pipe::Pipe,
     state::{Event, State},
 };
-use crate::luck::Luck;
+use crate::{
+    luck::Luck,
+    tape::{Fate, Link, Message},
+};
 
 /// Names a connection; names nothing once both ends are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,6 +312,7 @@ impl State {
             let peer = conn.ends[0].addr;
             self.pane.digest.word(key.number());
             self.line(at, || format!("accepts c{} from {peer}", key.slot));
+            self.tape_link(key, 1, "accepts");
             return Poll::Ready(Ok((key, peer)));
         }
     }
@@ -326,6 +330,7 @@ impl State {
         let conn = self.wire.add([client, server]);
         self.pane.digest.word(u64::from(at) << 32 | u64::from(target));
         self.line(at, || format!("connects to {to} as c{}", conn.slot));
+        self.tape_link(conn, 0, "asks");
         self.send_syn(conn, 0);
         Ok(Some(conn))
     }
@@ -435,6 +440,7 @@ impl State {
             conn.ends[0].error = Some(NetErrorKind::Refused);
             conn.ends[0].wake();
             self.probe("net.refused");
+            self.tape_link(key, 0, "is refused");
         }
     }
 
@@ -566,9 +572,11 @@ impl State {
                 conn.pipes[at].flip(len, bit);
                 self.pane.digest.word(bit as u64);
                 self.probe("net.bit_flip");
-                self.world_line(|| {
-                    format!("fault: bit {bit} of {len} bytes on c{} flips", key.slot)
-                });
+                let flips = || format!("fault: bit {bit} of {len} bytes on c{} flips", key.slot);
+                self.world_line(flips);
+                if self.trace.is_taped() {
+                    self.word(None, &flips());
+                }
             }
         }
         Poll::Ready(Ok(len))
@@ -598,6 +606,21 @@ impl State {
         if pipe.ticket.is_none() && pipe.stalled.is_none() {
             let event = Event::Deliver { conn: key, dir: at as u8 };
             pipe.ticket = Some(self.timeline.push(arrives, event));
+        }
+        if let Some(tape) = self.trace.tape() {
+            let (at_ns, bytes, is_end) = (self.now, size as u32, bytes.is_none());
+            let fate = Fate::UnderWay;
+            tape.sent(at, Message { at_ns, from, to, conn: key.slot, bytes, is_end, fate });
+        }
+    }
+
+    /// Something about a connection, for the tape.
+    fn tape_link(&mut self, key: ConnKey, end: usize, what: &'static str) {
+        if self.trace.is_taped()
+            && let Some((node, peer)) = self.nodes_of(key, end)
+            && let Some(tape) = self.trace.tape()
+        {
+            tape.link(Link { at_ns: self.now, node, peer, conn: key.slot, what });
         }
     }
 
@@ -642,7 +665,10 @@ impl State {
         }
         let Some(conn) = self.wire.conn(key) else { return };
         let pipe = &mut conn.pipes[at];
-        pipe.arrive(now);
+        let arrived = pipe.arrive(now);
+        if let Some(tape) = self.trace.tape() {
+            tape.arrived((key.slot, at), arrived, now);
+        }
         if let Some(next) = pipe.next_at() {
             pipe.ticket = Some(self.timeline.push(next, Event::Deliver { conn: key, dir }));
         }
@@ -653,6 +679,9 @@ impl State {
         let Some(conn) = self.wire.conn(key) else { return };
         let pipe = &mut conn.pipes[at];
         pipe.clear();
+        if let Some(tape) = self.trace.tape() {
+            tape.lost((key.slot, at), self.now);
+        }
         for ticket in [pipe.ticket.take(), pipe.credit.take()].into_iter().flatten() {
             self.timeline.cancel(ticket);
         }
@@ -691,6 +720,7 @@ impl State {
         self.pane.digest.word(key.number() << 8 | 4);
         self.probe("net.reset");
         self.line(node, || format!("c{} is reset", key.slot));
+        self.tape_link(key, end, "is reset");
     }
 
     /// One half of an end is dropped by its process.
@@ -794,6 +824,9 @@ impl State {
             let keep = state.wire.luck.range(0..keep + 1) as usize;
             let Some(conn) = state.wire.conn(key) else { return };
             conn.pipes[at].truncate(keep);
+            if let Some(tape) = state.trace.tape() {
+                tape.cut_off((key.slot, at), keep, now);
+            }
             // What travels towards it is sent again until the machine answers.
             let pipe = &mut conn.pipes[1 - at];
             if let Some(ticket) = pipe.ticket.take() {
