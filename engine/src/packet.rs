@@ -77,6 +77,11 @@ pub enum Packet {
         micros: u64,
         /// Milliseconds since 1970.
         wall_ms: u64,
+        /// The sender's monotonic clock, in milliseconds: whoever hears it says it back.
+        mark_ms: u64,
+        /// The mark that the sender heard last from whom this is for; 0 when none. It says how old
+        /// this is at most.
+        heard_ms: u64,
     },
     /// The sender cannot read this value on its own disk. Whoever has it at that version sends it.
     ValueAsk {

@@ -551,9 +551,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Packet::Digest { group, replica, at, digest } => {
                 self.take_digest(from, group, (replica, at, digest));
             }
-            Packet::Pace { micros, wall_ms } => {
+            Packet::Pace { micros, wall_ms, mark_ms, heard_ms } => {
                 self.take_pace(from, micros);
-                self.take_clock(from, wall_ms);
+                self.take_clock(from, wall_ms, mark_ms, heard_ms);
             }
             Packet::ValueAsk { group, version, key } => {
                 self.take_value_ask(from, group, version, key);

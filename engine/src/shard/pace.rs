@@ -296,7 +296,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let said = self.pace.said.get(&to).copied();
         if said.is_none_or(|at| now >= at + self.options.raft.heartbeat) {
             self.pace.said.insert(to, now);
-            let packet = Packet::Pace { micros: self.pace.own(now), wall_ms: self.wall_ms() };
+            let (wall_ms, heard_ms) = (self.wall_ms(), self.clocks.mark_of(to));
+            let (micros, mark_ms) = (self.pace.own(now), now.0 / 1_000_000);
+            let packet = Packet::Pace { micros, wall_ms, mark_ms, heard_ms };
             self.outbox.send(Envelope { to, packet });
         }
     }

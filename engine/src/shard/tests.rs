@@ -8,6 +8,7 @@ use core::{
     future::Future,
     pin::pin,
     task::{Context, Waker},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +20,7 @@ use super::{
     members::Seat,
     offer::{OfferError, take_apart},
     peers::Peers,
+    time::Clocks,
     window::{Extent, Window},
 };
 use crate::{
@@ -44,6 +46,7 @@ pub const STORIES: &[(&str, fn())] = &[
     ("chunks of another stream", chunks_of_another_stream_are_refused),
     ("records that no snapshot has", records_that_no_snapshot_has_are_refused),
     ("a commit that was named", a_commit_that_was_named_stays_while_its_log_is_mended),
+    ("word of a clock that lay about", word_of_a_clock_that_lay_about_is_not_taken),
     ("replicas that sit nowhere", strangers_are_bounded),
     ("members that come again and again", greetings_are_bounded),
     ("groups that a neighbour names", groups_that_are_named_are_bounded),
@@ -190,6 +193,25 @@ fn group() -> Group {
     let hard = HardState { term: Term(1), ..HardState::default() };
     let raft = boot(&[1, 2, 3].map(ReplicaId), hard, &[], &[]);
     Group::new(raft, hard, Window::new(Index(1)), State::behind(Index(1), Term(1)))
+}
+
+/// A node was held for two seconds and became the leader: what the others had said before, it took for
+/// what their clocks said now. What it stamped was behind by that, and was over too early.
+#[cfg_attr(test, test)]
+fn word_of_a_clock_that_lay_about_is_not_taken() {
+    let at = |ms: u64| Moment(ms * 1_000_000);
+    let (node, lately) = (NodeId(2), Duration::from_millis(300));
+    let mut clocks = Clocks::new(0, at(0));
+    clocks.hear(node, (50_000, 0), at(100), lately);
+    assert_eq!(clocks.word_of(node, at(100)), None, "it answers nothing");
+    clocks.hear(node, (50_000, 1000), at(3000), lately);
+    assert_eq!(clocks.word_of(node, at(3000)), None, "it may be two seconds old");
+    clocks.hear(node, (50_000, 4000), at(3000), lately);
+    assert_eq!(clocks.word_of(node, at(3000)), None, "it answers a mark that is still to come");
+    clocks.hear(node, (52_000, 2700), at(3000), lately);
+    assert_eq!(clocks.word_of(node, at(3500)), Some(52_500));
+    clocks.hear(node, (52_100, 3000), at(5000), lately);
+    assert_eq!(clocks.word_of(node, at(5000)), Some(54_000), "better word is kept");
 }
 
 /// A neighbour with broken memory speaks for one replica after the other, and all of them were

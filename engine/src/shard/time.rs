@@ -14,6 +14,11 @@
 //! ahead and is put right, the last stamp is ahead of all clocks: then time goes on at half speed
 //! until they have caught up. It never stops, and never goes back.
 //!
+//! Word of a clock takes its time, and counts when it was said within an election's timeout: each node
+//! says back the last mark that it has heard of the other's monotonic clock, and what answers a mark
+//! is not older than the mark. Otherwise word that was held up would be a clock that is behind, and
+//! what a leader stamps by it would be over too early as soon as better word is there.
+//!
 //! A node believes its own wall clock as far as it goes on as the monotonic clock does: what leaps is
 //! a mistake, until it has stayed for a while.
 //!
@@ -59,6 +64,8 @@ pub(super) struct Clocks {
     looks_at: Moment,
     /// What other nodes said that theirs say, and when that was heard.
     heard: BTreeMap<NodeId, (u64, Moment)>,
+    /// The last mark of each node's monotonic clock: it is said back.
+    marks: BTreeMap<NodeId, u64>,
 }
 
 /// What a clock says that said this then.
@@ -67,8 +74,38 @@ const fn later(then: (u64, Moment), now: Moment) -> u64 {
 }
 
 impl Clocks {
-    pub(super) const fn new(wall_ms: u64, now: Moment) -> Self {
-        Self { since: (wall_ms, now), doubted: None, looks_at: now, heard: BTreeMap::new() }
+    pub(super) fn new(wall_ms: u64, now: Moment) -> Self {
+        let (heard, marks) = (BTreeMap::new(), BTreeMap::new());
+        Self { since: (wall_ms, now), doubted: None, looks_at: now, heard, marks }
+    }
+
+    /// The last mark that was heard from a node; 0 when none.
+    pub(super) fn mark_of(&self, node: NodeId) -> u64 {
+        self.marks.get(&node).copied().unwrap_or_default()
+    }
+
+    /// A node says what its clock says, having heard this mark. What cannot be shown to be said just
+    /// now is worth nothing: a word that lay about for two seconds would be a clock that is two
+    /// seconds behind.
+    pub(super) fn hear(
+        &mut self,
+        from: NodeId,
+        (wall_ms, heard_ms): (u64, u64),
+        now: Moment,
+        lately: Duration,
+    ) {
+        let age_ms = (now.0 / 1_000_000).checked_sub(heard_ms);
+        let is_fresh = age_ms.is_some_and(|age| u128::from(age) <= lately.as_millis());
+        if is_fresh && heard_ms > 0 || planted!("shard_old_word_of_a_clock_counts") {
+            self.heard.insert(from, (wall_ms, now));
+        } else {
+            mark!("shard_old_word_of_a_clock");
+        }
+    }
+
+    /// What a node's clock says, if it has been heard.
+    pub(super) fn word_of(&self, node: NodeId, now: Moment) -> Option<u64> {
+        self.heard.get(&node).map(|then| later(*then, now))
     }
 
     /// What the own clock says, as far as it is believed.
@@ -146,10 +183,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// A node says what its clock says.
-    pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64) {
+    /// A node says what its clocks say, and what this one's said when it heard it last.
+    pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64, mark_ms: u64, heard_ms: u64) {
         let now = self.now();
-        self.clocks.heard.insert(from, (wall_ms, now));
+        self.clocks.marks.insert(from, mark_ms);
+        self.clocks.hear(from, (wall_ms, heard_ms), now, self.options.raft.election);
     }
 
     /// How much further than this node's the clocks of others are that it has heard of lately.
@@ -167,11 +205,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if planted!("shard_own_clock_is_the_time") {
             return Some(own);
         }
-        let heard = |node: NodeId| self.clocks.heard.get(&node).map(|then| later(*then, now));
         let reached = group.raft.membership().reached(|voter| match group.node_of(voter) {
             _ if voter == id => own,
             Some(node) if node == self.node => own,
-            Some(node) => heard(node).unwrap_or_default(),
+            Some(node) => self.clocks.word_of(node, now).unwrap_or_default(),
             None => 0,
         });
         // Without members everybody has reached everything.

@@ -200,9 +200,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             index = index.next();
         }
-        if matches!(message.body, raft::Body::VoteReply { .. }) {
-            // Whoever is made a leader needs to know what time it is: it was told within a heartbeat,
-            // or is told now. Should that be lost, it refuses commands until it hears again.
+        use raft::Body::{PreVote, PreVoteReply, Vote, VoteReply};
+        let body = &message.body;
+        if matches!(body, PreVote { .. } | PreVoteReply { .. } | Vote { .. } | VoteReply { .. }) {
+            // Whoever is made a leader needs to know what time it is, and that it was said just now:
+            // so both say something. Should that be lost, it refuses commands until it hears again.
             self.say_pace(to);
         }
         let packet = Packet::Raft { group: id, message, entries };

@@ -175,10 +175,12 @@ pub fn encode(packet: &Packet, out: &mut BytesMut) -> Result<(), TooLong> {
             [replica.0, at.0].into_iter().for_each(|number| put_number(out, number));
             out.put_u64_le(*digest);
         }),
-        Packet::Pace { micros, wall_ms } => frame::encode(out, Kind::Pace, |out| {
-            put_number(out, *micros);
-            put_number(out, *wall_ms);
-        }),
+        Packet::Pace { micros, wall_ms, mark_ms, heard_ms } => {
+            frame::encode(out, Kind::Pace, |out| {
+                let numbers = [micros, wall_ms, mark_ms, heard_ms];
+                numbers.into_iter().for_each(|number| put_number(out, *number));
+            })
+        }
         Packet::ValueAsk { group, version, key } => frame::encode(out, Kind::ValueAsk, |out| {
             out.put_u32_le(group.0);
             out.put_u32_le(0);
@@ -406,10 +408,11 @@ fn take_digest(body: &[u8]) -> Result<Packet, BadFrame> {
 fn take_pace(body: &[u8]) -> Result<Packet, BadFrame> {
     let mut reader = Reader::new(body);
     let (micros, wall_ms) = (number(&mut reader)?, number(&mut reader)?);
+    let (mark_ms, heard_ms) = (number(&mut reader)?, number(&mut reader)?);
     if !reader.rest().is_empty() {
         return Err(BadFrame::Body("something follows a pace"));
     }
-    Ok(Packet::Pace { micros, wall_ms })
+    Ok(Packet::Pace { micros, wall_ms, mark_ms, heard_ms })
 }
 
 fn take_value_ask(mut body: Bytes) -> Result<Packet, BadFrame> {
@@ -513,8 +516,13 @@ mod tests {
             at: Index(replica / 2),
             digest,
         });
-        let pace =
-            (numbers(), numbers()).prop_map(|(micros, wall_ms)| Packet::Pace { micros, wall_ms });
+        let pace = (numbers(), numbers(), numbers(), numbers());
+        let pace = pace.prop_map(|(micros, wall_ms, mark_ms, heard_ms)| Packet::Pace {
+            micros,
+            wall_ms,
+            mark_ms,
+            heard_ms,
+        });
         let ask = (any::<u32>(), numbers(), vec(any::<u8>(), 0..40));
         let ask = ask.prop_map(|(group, version, key)| Packet::ValueAsk {
             group: GroupId(group),
@@ -626,6 +634,6 @@ mod tests {
     #[test]
     #[should_panic(expected = "a node tells only numbers that nodes take")]
     fn what_others_refuse_is_not_sent() {
-        framed(&Packet::Pace { micros: u64::MAX, wall_ms: 0 });
+        framed(&Packet::Pace { micros: u64::MAX, wall_ms: 0, mark_ms: 0, heard_ms: 0 });
     }
 }

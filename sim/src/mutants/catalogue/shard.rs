@@ -79,6 +79,11 @@ pub(super) const SHARD: &[Planted] = &[
         .by(AGEING),
     planted("shard_time_waits_for_writes", "nothing expires in a group that nobody writes")
         .by(AGEING),
+    planted(
+        "shard_old_word_of_a_clock_counts",
+        "what a clock said two seconds ago is taken for what it says now",
+    )
+    .by(ROOM),
     planted("shard_slow_without_patience", "a node is slow as soon as one moment is").by(PACING),
     planted(
         "shard_founds_unwelcomed",
