@@ -98,6 +98,7 @@ pub struct FrameBuilder {
     only_deletes: bool,
     is_scar: bool,
     is_promised: bool,
+    is_relief: bool,
 }
 
 /// A frame's place and what it must say about its surroundings.
@@ -134,6 +135,7 @@ impl FrameBuilder {
             only_deletes: true,
             is_scar: false,
             is_promised: false,
+            is_relief: false,
         }
     }
 
@@ -286,10 +288,15 @@ impl FrameBuilder {
         self.is_promised = true;
     }
 
+    /// More goes for what it holds than that takes.
+    pub const fn relieve(&mut self) {
+        self.is_relief = true;
+    }
+
     /// What room it may ask for.
     #[must_use]
     pub const fn claim(&self) -> Claim {
-        match (self.only_deletes, self.is_promised) {
+        match (self.only_deletes || self.is_relief, self.is_promised) {
             (true, _) => Claim::Relief,
             (false, true) => Claim::Promised,
             (false, false) => Claim::New,

@@ -122,6 +122,12 @@ impl<R: Runtime> Journal<R> {
         self.tail.iter().copied().filter(|id| !self.settled.contains_key(id)).collect()
     }
 
+    /// The oldest of them.
+    #[must_use]
+    pub fn oldest_unsettled(&self) -> Option<SegmentId> {
+        self.tail.iter().copied().find(|id| !self.settled.contains_key(id))
+    }
+
     /// What `segments` answers has changed.
     pub(super) fn listing_changed(&mut self) {
         self.listing += 1;

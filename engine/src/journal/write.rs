@@ -613,10 +613,17 @@ impl<R: Runtime> Journal<R> {
     }
 
     /// Prepares a segment because the next frame needs it now: an ordinary one, or when that would
-    /// touch the reserve the smallest that does, if the frame may have that much of it.
+    /// touch the reserve the smallest that does, if the frame may have that much of it. What makes room
+    /// takes no more than it needs: others would use up what it left.
     async fn prepare_now(&mut self, needed: u64, claim: Claim) -> Result<(), JournalError> {
         let ordinary = self.next_bytes();
-        let least = needed.max(self.options.first_segment_bytes).next_multiple_of(4096);
+        let least = match claim {
+            Claim::Relief => needed,
+            Claim::New | Claim::Promised | Claim::Moving => {
+                needed.max(self.options.first_segment_bytes)
+            }
+        };
+        let least = least.next_multiple_of(4096);
         let usual = if needed > ordinary { least } else { ordinary };
         let disk = self.rt.disk().clone();
         let bytes = if has_room(&disk, usual, self.leaves(Claim::New)).await {

@@ -116,7 +116,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let groups = core::mem::take(&mut self.committed);
         for id in groups {
             let is_held = |group: &Group| group.held.is_some();
-            let waits = self.snapshots.installing.contains_key(&id);
+            let waits = self.snapshots.installing.contains_key(&id) || self.is_moving(id);
             if waits || self.is_held_up(id) || self.groups.get(&id).is_none_or(is_held) {
                 continue;
             }
@@ -205,7 +205,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     /// An entry's bytes, and where they lie.
-    async fn entry(&mut self, id: GroupId, index: Index) -> Option<(Bytes, Extent)> {
+    pub(super) async fn entry(&mut self, id: GroupId, index: Index) -> Option<(Bytes, Extent)> {
         let slot = self.groups.get(&id)?.window.slot(index)?;
         let (extent, term) = (slot.extent()?, slot.term);
         if let Some(bytes) = slot.bytes() {

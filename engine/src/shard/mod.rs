@@ -22,7 +22,8 @@
 //! Entries and hard states go to the journal in the order in which the core wants them. The state
 //! is never written for itself: a *checkpoint* says what cannot be derived from the segments, and
 //! everything after it is applied again when the group says that it is committed. When a segment
-//! may be *settled*, so that opening reads its hints instead of its entries: `settle.rs`.
+//! may be *settled*, so that opening reads its hints instead of its entries: `settle.rs`. What is open for long
+//! moves forward and lets the others settle: `forward.rs`.
 //!
 //! # The life of a write
 //! | station | where |
@@ -58,6 +59,7 @@ mod compaction;
 mod compare;
 mod counts;
 mod cut;
+mod forward;
 mod found;
 mod fresh;
 mod group;
@@ -331,6 +333,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     scrubbing: scrub::Scrubbing,
     clocks: time::Clocks,
     room: room::Room,
+    forward: forward::Forward,
     counts: Counts,
     /// What the journal held when it had changed last, and which change that was.
     holdings: (u64, journal::Holdings),
@@ -378,6 +381,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.compact();
             self.scrub();
             self.mend().await;
+            self.look_forward().await;
             self.propose();
             self.send_beats();
             self.write();

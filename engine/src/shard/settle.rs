@@ -8,13 +8,16 @@
 //!
 //! What a group may have forgotten, as the tail says, its newer hard state says too.
 //!
+//! An entry that stays open keeps its segment from being settled, and all behind it, so it moves
+//! forward (`forward.rs`).
+//!
 //! Segments settle oldest first. So at any moment the segments that are not settled, the *tail*,
 //! hold each group's newest hard state and checkpoint and every entry behind it, and opening needs
 //! nothing else to know the groups.
 //!
 //! *Dead* records, which hints leave out: entries that were replaced, and entries without effect.
 //!
-//! Not here: hints and footers (`journal`), reading the tail (`recover.rs`).
+//! Not here: hints and footers (`journal`), reading the tail (`recover.rs`), moving (`forward.rs`).
 
 use alloc::{
     collections::{BTreeMap, BTreeSet},
@@ -104,6 +107,11 @@ impl Settling {
         })
     }
 
+    /// How many segments were written to behind that one.
+    pub(super) fn behind(&self, segment: SegmentId) -> u64 {
+        self.segments.get(&segment).map_or(0, |segment| self.sequence.0 - segment.at.0)
+    }
+
     /// Segments that are not settled, and dead stretches in them.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.segments.len(), self.segments.values().map(|segment| segment.dead.len()).sum())
@@ -126,7 +134,7 @@ impl Settling {
 impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Settles the oldest segment of the tail, if it may be; or asks for what is missing.
     pub(super) fn settle(&mut self) {
-        let oldest = self.journal.as_ref().and_then(|journal| journal.unsettled().first().copied());
+        let oldest = self.journal.as_ref().and_then(Journal::oldest_unsettled);
         let Some(id) = oldest else { return };
         let at = self.settling.enter(id);
         let Some(segment) = self.settling.segments.get(&id) else { return };

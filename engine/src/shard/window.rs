@@ -21,6 +21,7 @@
 use alloc::{collections::VecDeque, vec::Vec};
 use bytes::Bytes;
 
+use super::forward::Open;
 use crate::{
     always, mark, planted,
     types::{Index, Loc, SegmentId, Term},
@@ -211,19 +212,37 @@ impl Window {
         }
     }
 
-    /// An entry's bytes lie here now. False when that entry was replaced meanwhile.
-    pub(super) fn landed(&mut self, index: Index, term: Term, extent: Extent) -> bool {
-        let Some(nth) = self.nth(index) else { return false };
-        match self.slots.get_mut(nth) {
-            // One that was cut and came back is not the one that was sent off: what lies there is
-            // void by a cut that is still to be written.
-            Some(slot) if slot.term == term && slot.is_flying => {
-                slot.extent = Some(extent);
-                slot.is_flying = false;
-                true
-            }
-            Some(_) | None => false,
+    /// These entries, all from the first one on that are on the disk, are on their way to another
+    /// place there. False when they are not as they were.
+    pub(super) fn moves(&mut self, open: &[Open]) -> bool {
+        let is_so = |open: &Open| {
+            let is_it = |slot: &Slot| slot.term == open.term && slot.extent == Some(open.extent);
+            self.slot(open.index).is_some_and(|slot| is_it(slot) && !slot.is_flying)
+        };
+        let behind = open.last().and_then(|last| self.slot(last.index.next()));
+        let are_all = behind.is_none_or(|slot| slot.extent.is_none());
+        let may = are_all && open.iter().all(is_so);
+        for open in open.iter().filter(|_| may) {
+            let slot = self.nth(open.index).and_then(|nth| self.slots.get_mut(nth));
+            slot.into_iter().for_each(|slot| slot.is_flying = true);
         }
+        may
+    }
+
+    /// An entry's bytes lie here now. Answers where they lay before, or nothing at all when that entry
+    /// was replaced meanwhile.
+    pub(super) fn landed(
+        &mut self,
+        index: Index,
+        term: Term,
+        extent: Extent,
+    ) -> Option<Option<Extent>> {
+        let nth = self.nth(index)?;
+        // One that was cut and came back is not the one that was sent off: what lies there is void by
+        // a cut that is still to be written.
+        let slot = self.slots.get_mut(nth).filter(|slot| slot.term == term && slot.is_flying)?;
+        slot.is_flying = false;
+        Some(slot.extent.replace(extent))
     }
 
     /// The bytes of an entry were read from the disk: they are held again, if the budget allows it.
@@ -308,11 +327,11 @@ mod tests {
         assert_eq!(window.put(Index(5), Term(1), entry(1)), None);
         assert_eq!(window.put(Index(6), Term(1), entry(2)), None);
         assert_eq!(window.launch(Index(0)).count(), 2);
-        assert!(window.landed(Index(5), Term(1), extent(8)));
+        assert_eq!(window.landed(Index(5), Term(1), extent(8)), Some(None));
         assert_eq!(window.cut(Index(5)), [extent(8)], "6 is nowhere yet");
         assert_eq!(window.put(Index(5), Term(2), entry(3)), None);
-        assert!(!window.landed(Index(6), Term(1), extent(10)));
-        assert!(!window.landed(Index(5), Term(1), extent(10)));
+        assert_eq!(window.landed(Index(6), Term(1), extent(10)), None);
+        assert_eq!(window.landed(Index(5), Term(1), extent(10)), None);
         assert_eq!((window.last(), window.held_bytes()), (Index(5), 16));
     }
 
@@ -325,7 +344,8 @@ mod tests {
         window.put(Index(7), Term(2), entry(2));
         window.cut(Index(7));
         window.put(Index(7), Term(1), entry(1));
-        assert!(!window.landed(Index(7), Term(1), extent(8)), "a cut that is to come voids it");
+        let landed = window.landed(Index(7), Term(1), extent(8));
+        assert_eq!(landed, None, "a cut that is to come voids it");
         assert_eq!(window.launch(Index(7)).count(), 1, "it is written again, behind the cut");
     }
 
@@ -336,7 +356,7 @@ mod tests {
         window.found(Index(2), Term(1), extent(10));
         assert_eq!(window.put(Index(1), Term(1), entry(1)), Some(extent(8)));
         assert_eq!(window.launch(Index(1)).count(), 1);
-        assert!(window.landed(Index(1), Term(1), extent(20)));
+        assert_eq!(window.landed(Index(1), Term(1), extent(20)), Some(None));
         assert_eq!(window.slot(Index(2)).and_then(Slot::extent), Some(extent(10)));
     }
 
@@ -347,8 +367,8 @@ mod tests {
             window.put(Index(index), Term(1), entry(index as u8));
         }
         assert_eq!(window.launch(Index(1)).count(), 4);
-        assert!(window.landed(Index(1), Term(1), extent(8)));
-        assert!(window.landed(Index(2), Term(1), extent(10)));
+        assert_eq!(window.landed(Index(1), Term(1), extent(8)), Some(None));
+        assert_eq!(window.landed(Index(2), Term(1), extent(10)), Some(None));
         window.trim(0, Index(9));
         assert_eq!(window.held_bytes(), 32, "3 and 4 are nowhere else");
         assert!(window.slot(Index(1)).is_some_and(|slot| slot.bytes().is_none()));

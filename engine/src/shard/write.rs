@@ -42,6 +42,8 @@ pub(super) struct Flight {
     entries: Vec<Flying>,
     /// What the cores wanted written: their tokens, and what comes back when nothing was written.
     groups: Vec<(GroupId, Unsaved)>,
+    /// Groups whose open entries moved into it, from which index on.
+    moved: Vec<(GroupId, Index)>,
     /// Hard states and checkpoints of these groups, and how far these go.
     anchors: Vec<(GroupId, Anchor)>,
     /// Groups whose held apply has its derived records in it, from which record on.
@@ -67,6 +69,31 @@ struct Flying {
     term: Term,
     bytes: u32,
     record: usize,
+}
+
+impl Flight {
+    /// An entry goes into the frame.
+    pub(super) fn carries(
+        &mut self,
+        frame: &mut Load,
+        (group, index, term): (GroupId, Index, Term),
+        bytes: &Bytes,
+    ) {
+        let record = frame.len();
+        frame.push_entry(bytes);
+        let bytes = bytes.len() as u32;
+        self.entries.push(Flying { group, index, term, bytes, record });
+    }
+
+    /// Whether open entries of a group are in it.
+    pub(super) fn has_moved(&self, group: GroupId) -> bool {
+        self.moved.iter().any(|(moved, _)| *moved == group)
+    }
+
+    /// A group's open entries from there on are in it once more.
+    pub(super) fn moves(&mut self, group: GroupId, first: Index) {
+        self.moved.push((group, first));
+    }
 }
 
 /// A frame, and what each of its records is.
@@ -244,6 +271,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let wants =
             !self.unsaved.is_empty() || self.settling.wants_frame() || self.snapshots.wants_frame();
         let wants = wants || self.mending.wants_frame() || self.scrubbing.wants_frame();
+        let wants = wants || self.forward.wants_frame();
         if !wants {
             return;
         }
@@ -272,12 +300,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if frame.frame.is_empty() {
             self.push_all(&mut frame, &mut flight);
         }
+        if is_relief && !flight.moved.is_empty() {
+            frame.frame.relieve();
+        }
         (flight.lines, flight.hards) = (frame.lines, frame.hards);
         self.flight = flight;
         frame.frame
     }
 
     fn push_all(&mut self, frame: &mut Load, flight: &mut Flight) {
+        self.push_forward(frame, flight);
         self.push_unsaved(frame, flight);
         if !flight.is_relief {
             self.push_derived(frame, &mut flight.derived);
@@ -326,13 +358,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             let first = unsaved.first.unwrap_or(Index(u64::MAX));
             for (index, term, bytes) in group.window.launch(first) {
-                let record = frame.len();
-                frame.push_entry(&bytes);
+                flight.carries(frame, (id, index, term), &bytes);
                 if group.void_again.get(&index) == Some(&true) {
                     push_deletions(frame, &bytes);
                 }
-                let bytes = bytes.len() as u32;
-                flight.entries.push(Flying { group: id, index, term, bytes, record });
             }
             flight.groups.push((id, unsaved));
         }
@@ -400,12 +429,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for (id, unsaved) in &flight.groups {
             unsaved.cut.into_iter().for_each(|from| self.settling.cut(*id, from));
         }
+        for (id, from) in flight.moved {
+            self.settling.cut(id, from);
+            self.committed.insert(id);
+        }
         for flying in flight.entries {
             let Flying { group: id, index, term, bytes, record } = flying;
             let loc = persisted.loc(record);
             let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            if !group.window.landed(index, term, extent) {
+            let Some(before) = group.window.landed(index, term, extent) else {
                 mark!("shard_replaced_while_being_written");
                 self.settling.died(extent);
                 if group.window.slot(index).is_none() {
@@ -416,7 +449,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     }
                 }
                 continue;
-            }
+            };
+            before.into_iter().for_each(|before| _ = self.settling.died(before));
             self.settling.wrote(id, index, extent);
             if let Some(old) = group.mended.remove(&index) {
                 self.counts.entries_mended += 1;
@@ -487,6 +521,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             group.window.recall();
             group.unsaved.add_older(older);
             self.unsaved.insert(id);
+        }
+        for (id, _) in flight.moved {
+            let group = self.groups.get_mut(&id);
+            group.into_iter().for_each(|group| group.window.recall());
+            self.committed.insert(id);
         }
         self.settling.anchor(flight.anchors.into_iter().map(|(id, _)| id));
         for (id, _) in flight.derived {

@@ -314,3 +314,37 @@ fn a_compaction_that_gave_up_begins_again_by_itself() {
 fn a_compaction_that_waits_to_be_woken_is_noticed() {
     assert!(!a_compaction_gives_up(&["shard_held_compaction_sleeps"]));
 }
+
+/// A leader that is cut off has a log that nobody can commit, in two segments, and its disk becomes
+/// full. What is open moves forward, so that the first of them may go, and then the power goes.
+/// Whether the node came back with its log.
+fn open_entries_move(committed: usize, bugs: &[&str]) -> bool {
+    let mut stage = Stage::with(3, &small(), planted(bugs));
+    let leader = stage.leader();
+    let others: Vec<u32> = (0..3).filter(|node| *node != leader).collect();
+    assert!(stage.ask(&[leader], churn(committed, KIB / 2), 10 * SECOND).iter().all(is_done));
+    stage.part(leader);
+    // What is left is kept for what makes room.
+    stage.fill(&[leader], 60 << 10);
+    let open = (0..10).map(|nth| set(format!("open{nth}"), Bytes::from(vec![b'x'; KIB / 2])));
+    assert!(!stage.ask(&[leader], open.collect(), SECOND).iter().any(is_done));
+    stage.world.run_for(5 * SECOND);
+    stage.blink(leader, SECOND);
+    stage.join(leader);
+    let written = stage.ask(&others, churn(4, KIB), 20 * SECOND);
+    stage.world.run_for(5 * SECOND);
+    let is_back = stage.world.panics().is_empty() && stage.glance(leader, "key0") == Some(KIB);
+    is_back && written.iter().all(is_done)
+}
+
+#[test]
+fn what_is_open_moves_forward_on_a_full_disk() {
+    assert!((30..50).all(|committed| open_entries_move(committed, &[])));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn open_entries_that_move_one_by_one_are_noticed() {
+    let bugs = ["shard_moved_entries_void_nothing"];
+    assert!(!(30..50).all(|committed| open_entries_move(committed, &bugs)));
+}

@@ -16,6 +16,21 @@ pub(super) const SHARD: &[Planted] = &[
         "a leader leads on that a member does not know which was away when it was seated",
     )
     .by(scenarios(&["a_member_that_was_away_hears_of_a_new_leaders_seat"])),
+    planted(
+        "shard_open_entries_stay",
+        "a group that stands still keeps the journal of all others from being settled",
+    )
+    .by(scenarios(&["a_group_that_stands_still_does_not_fill_the_disk"])),
+    planted(
+        "shard_moving_entries_are_applied",
+        "an entry is applied while it moves, and found where it lay",
+    )
+    .by(scenarios(&["an_entry_that_moves_is_not_applied_meanwhile"])),
+    planted(
+        "shard_moved_entries_void_nothing",
+        "what moves forward does not void the log that it was, and lies behind a part of it",
+    )
+    .by(groups("full::open_entries_that_move_one_by_one_are_noticed")),
     planted("shard_mended_entry_held_for_good", "an entry that was mended stays in memory")
         .by(scenarios(&["a_mended_entry_is_let_go_of"])),
     planted(
