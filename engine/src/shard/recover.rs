@@ -67,6 +67,8 @@ pub(super) struct Found {
     /// Values behind the checkpoint that are in no entry of the log: of which entries, and their
     /// keys.
     pub(super) uncounted: BTreeSet<(Index, Vec<u8>)>,
+    /// Where derived records behind the checkpoint lie.
+    ahead: Vec<(Index, Extent)>,
     /// What is damaged.
     lost: Lost,
     /// What the journal's end may have promised, before lives that know of it.
@@ -124,6 +126,7 @@ impl Default for Found {
             log: Vec::new(),
             past: BTreeMap::new(),
             uncounted: BTreeSet::new(),
+            ahead: Vec::new(),
             lost: Lost::default(),
             forgot: None,
         }
@@ -163,6 +166,7 @@ pub(super) fn scan(
     for (id, group) in &groups {
         let covered = group.checkpoint.as_ref().map_or(Index(0), |checkpoint| checkpoint.at.index);
         settling.cut(*id, group.last().max(covered).next());
+        group.end_derived(settling);
     }
     Ok(groups)
 }
@@ -207,6 +211,7 @@ impl Found {
                 self.lost.checkpoint = false;
                 self.stand_behind(read.at, settling);
                 self.uncounted.retain(|(index, _)| *index > read.at.index);
+                self.ahead.retain(|(index, _)| *index > read.at.index);
                 self.checkpoint = Some(read);
             }
             (RecordKind::Checkpoint, _) => self.lost.checkpoint = true,
@@ -217,12 +222,7 @@ impl Found {
                     _ if !is_readable => (Kind::Change, Stamp::default()),
                     _ => return Err(Unreadable("an entry's section is unreadable")),
                 };
-                let loc = relic.loc();
-                let extent = Extent {
-                    segment: loc.segment,
-                    offset_words: loc.offset_words,
-                    bytes: loc.padded_len() as u32,
-                };
+                let extent = extent_of(relic);
                 return Ok(Some(Line { term: record.term, kind, stamp, extent, is_faulty }));
             }
             (_, Origin::State) => {
@@ -231,12 +231,26 @@ impl Found {
                     self.lost.derived = Some(self.lost.derived.map_or(index, |low| low.min(index)));
                 }
                 if is_readable {
+                    self.ahead.push((index, extent_of(relic)));
                     self.uncounted.insert((index, record.key.to_vec()));
                 }
             }
             _ => {}
         }
         Ok(None)
+    }
+
+    /// Derived records behind the checkpoint do not count: they are derived again. Their entries may
+    /// move forward, so their segments may settle before that, and hints know only the newest record
+    /// of a key: these would hide what counts.
+    fn end_derived(&self, settling: &mut Settling) {
+        if planted!("shard_derived_ahead_hides_what_counts") {
+            return;
+        }
+        for (_, extent) in &self.ahead {
+            mark!("shard_derived_record_ahead_of_the_checkpoint");
+            settling.died(*extent);
+        }
     }
 
     /// Values of settled segments that the checkpoint does not cover: of a snapshot that was listed
@@ -458,6 +472,12 @@ impl Found {
         let void = checkpoint.void.iter().filter_map(extent).collect();
         Some(Recovered { base, heads, faulty, window, stamp, void })
     }
+}
+
+/// Where a record lies, without the parts that follow it.
+fn extent_of(relic: &Relic<'_>) -> Extent {
+    let loc = relic.loc();
+    Extent { segment: loc.segment, offset_words: loc.offset_words, bytes: loc.padded_len() as u32 }
 }
 
 impl Line {
