@@ -21,8 +21,11 @@ use bytes::Bytes;
 use core::num::NonZeroU64;
 
 use super::{
-    Outbox, Shard, Stopped, compare, group::Group, members::ChangeOfMembers, window::Extent,
-    write::Load,
+    Outbox, Shard, Stopped, compare,
+    group::Group,
+    members::ChangeOfMembers,
+    window::Extent,
+    write::{Flight, Load},
 };
 use crate::{
     command::{Body, Entry, Outcome, Told},
@@ -33,7 +36,7 @@ use crate::{
     raft::{EntryId, Input, Message},
     runtime::Runtime,
     store::{Derived, Effect, Seen, Sight, needs},
-    types::{GroupId, Index, Loc, NodeId, Version},
+    types::{GroupId, Index, Loc, NodeId, Stamp, Version},
     value::{self, Change, Engine, Found, Tree, View},
 };
 
@@ -46,6 +49,8 @@ pub(super) struct Held {
     /// The last entry, if it changes the membership; and how.
     members: Option<Option<ChangeOfMembers>>,
     last: EntryId,
+    /// What time it was before the first of the edits.
+    pub(super) since: Stamp,
     /// What the edits make of the keys they touch.
     seen: BTreeMap<Vec<u8>, Option<Fresh>>,
 }
@@ -57,6 +62,16 @@ struct Edit {
     version: Version,
     expires_ms: Option<NonZeroU64>,
     to: To,
+}
+
+impl Edit {
+    /// How long the record is that it needs, without its head.
+    fn bytes(&self) -> usize {
+        match &self.to {
+            To::Derived(value) => self.key.len() + value.as_ref().map_or(0, Bytes::len),
+            To::At(_) | To::Gone => 0,
+        }
+    }
 }
 
 /// Where the value lies.
@@ -107,6 +122,16 @@ impl Sight for Glance<'_> {
 
     fn value(&self, key: &[u8]) -> Option<&[u8]> {
         self.known(key)
+    }
+}
+
+impl Group {
+    /// What time it is for what the index holds: the state is ahead of it while a batch is held.
+    pub(super) fn indexed_stamp(&self) -> Stamp {
+        match &self.held {
+            Some(held) if !planted!("shard_reads_expire_by_what_is_held") => held.since,
+            _ => self.state.stamp(),
+        }
     }
 }
 
@@ -176,8 +201,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let bytes: usize = looked.map(|found| found.value.len()).sum();
             let computed: usize = effect.derived.iter().map(Derived::bytes).sum();
             bytes_left = bytes_left.saturating_sub((bytes + computed) as u64);
+            let was_free = batch.edits.is_empty();
             if batch.take(&entry, effect, extent) {
                 self.edit_by(id, &entry, extent);
+            }
+            if was_free {
+                batch.since = before;
             }
             index = index.next();
         }
@@ -238,11 +267,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
     }
 
-    /// Puts derived records into a frame.
-    pub(super) fn push_derived(&mut self, frame: &mut Load, flying: &mut Vec<(GroupId, usize)>) {
-        let began = frame.bytes();
+    /// Puts derived records into a frame. Where only what gives room back is written, those are that a
+    /// checkpoint waits for, if they are small.
+    pub(super) fn push_derived(&mut self, frame: &mut Load, flight: &mut Flight) {
+        let (began, flying) = (frame.bytes(), &mut flight.derived);
+        let small = (self.options.journal.first_segment_bytes / 2) as usize;
         for id in core::mem::take(&mut self.settling.wants_derived) {
-            if !frame.has_room(began) {
+            let held = self.groups.get(&id).and_then(|group| group.held.as_ref());
+            let bytes: usize = held.map_or(0, |held| held.edits.iter().map(Edit::bytes).sum());
+            let gives_back = frame.bytes() - began + bytes <= small
+                && self.settling.wants_anchor(id)
+                && !planted!("shard_full_disk_keeps_derived_back");
+            if !frame.has_room(began) || flight.is_relief && !gives_back {
                 self.settling.wants_derived.insert(id);
                 continue;
             }

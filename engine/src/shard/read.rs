@@ -107,7 +107,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = self.groups.get_mut(&id) else {
             return Ok(Some((Told::default(), Outcome::Refused(Refusal::NoGroup))));
         };
-        let stamp = group.state.stamp();
+        let stamp = group.indexed_stamp();
         let now_ms = stamp.ms().max(time_ms);
         let applied = Version(group.raft.applied().0);
         let level = reading.asked.level;

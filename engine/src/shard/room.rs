@@ -8,14 +8,14 @@
 //!                         └─ looked at again and again ──► a spare segment ──► as before
 //!
 //!   a frame is refused ──► for a while only frames that give room back:
-//!                          deletions, terms, checkpoints
+//!                          deletions, terms, checkpoints, what these wait for
 //!   an edit is refused ──► for a while no other edit of the manifest; frames go on
 //! ```
 //! What was proposed cannot be called refused any more, so new writes are refused before: as soon as
 //! no other segment can be prepared, while the one in use has room for what is under way. When even
 //! that is used up, the group's entries wait, and with them everything behind them. But terms and
-//! checkpoints do not, and nothing else is needed to settle segments: what is dead in them goes, and
-//! makes room for the entries.
+//! checkpoints do not, nor do computed values that a checkpoint waits for, and nothing else is needed
+//! to settle segments: what is dead in them goes, and makes room for the entries.
 //!
 //! A checkpoint of a group whose entries wait speaks of what is durable, and its hard state of no
 //! commit beyond that: a life that began from it has the log that it speaks of.

@@ -122,6 +122,11 @@ impl Settling {
         !self.anchors.is_empty() || !self.wants_derived.is_empty()
     }
 
+    /// Whether a group's hard state and checkpoint are to be written.
+    pub(super) fn wants_anchor(&self, group: GroupId) -> bool {
+        self.anchors.contains(&group)
+    }
+
     pub(super) fn take_anchors(&mut self) -> BTreeSet<GroupId> {
         core::mem::take(&mut self.anchors)
     }

@@ -15,6 +15,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Admission, Greeting,
+    apply::Held,
     group::Group,
     intake::{is_next, verify},
     members::Seat,
@@ -25,7 +26,7 @@ use super::{
 };
 use crate::{
     codec,
-    command::{Body, Place, encode},
+    command::{Body, Entry, Place, encode},
     journal::{Origin, Record, RecordKind},
     limits,
     packet::{Chunk, SnapshotId},
@@ -34,7 +35,7 @@ use crate::{
         Raft,
     },
     runtime::{Receiver, queue},
-    store::State,
+    store::{Seen, Sight, State},
     types::{GroupId, Index, Loc, NodeId, ReplicaId, SegmentId, Stamp, Term, Uuid, Version},
     value::{self, Builder},
 };
@@ -47,6 +48,7 @@ pub const STORIES: &[(&str, fn())] = &[
     ("records that no snapshot has", records_that_no_snapshot_has_are_refused),
     ("a commit that was named", a_commit_that_was_named_stays_while_its_log_is_mended),
     ("word of a clock that lay about", word_of_a_clock_that_lay_about_is_not_taken),
+    ("the time of what the index holds", reads_go_by_the_time_of_the_index),
     ("replicas that sit nowhere", strangers_are_bounded),
     ("members that come again and again", greetings_are_bounded),
     ("groups that a neighbour names", groups_that_are_named_are_bounded),
@@ -212,6 +214,39 @@ fn word_of_a_clock_that_lay_about_is_not_taken() {
     assert_eq!(clocks.word_of(node, at(3500)), Some(52_500));
     clocks.hear(node, (52_100, 3000), at(5000), lately);
     assert_eq!(clocks.word_of(node, at(5000)), Some(54_000), "better word is kept");
+}
+
+/// Sees no key.
+struct Nothing;
+
+impl Sight for Nothing {
+    fn place(&self, _: &[u8]) -> Option<Seen> {
+        None
+    }
+
+    fn value(&self, _: &[u8]) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// A batch is judged, and held until what it has computed is written: the state has its time, and the
+/// index has not its writes. A key was read as over though a write in that batch had renewed it.
+#[cfg_attr(test, test)]
+fn reads_go_by_the_time_of_the_index() {
+    let mut group = group();
+    let mut out = BytesMut::new();
+    let place = Place { group: GROUP, term: Term(1), index: Index(2), stamp: Stamp(5000) };
+    encode::<Bytes>(&mut out, place, &Body::Noop);
+    let entry = Entry::parse(&out).expect("an entry");
+    let since = group.state.stamp();
+    group.state.apply(&entry, &Nothing);
+    assert!(group.state.stamp() > since);
+    let mut held = Held::default();
+    held.since = since;
+    group.held = Some(held);
+    assert_eq!(group.indexed_stamp(), since);
+    group.held = None;
+    assert_eq!(group.indexed_stamp(), group.state.stamp());
 }
 
 /// A neighbour with broken memory speaks for one replica after the other, and all of them were

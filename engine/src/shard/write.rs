@@ -47,7 +47,7 @@ pub(super) struct Flight {
     /// Hard states and checkpoints of these groups, and how far these go.
     anchors: Vec<(GroupId, Anchor)>,
     /// Groups whose held apply has its derived records in it, from which record on.
-    derived: Vec<(GroupId, usize)>,
+    pub(super) derived: Vec<(GroupId, usize)>,
     /// Groups whose snapshot counts with it, and those of whose it only has deletions.
     installs: Vec<GroupId>,
     swept: Vec<GroupId>,
@@ -59,7 +59,7 @@ pub(super) struct Flight {
     lines: Vec<(RecordKind, Version)>,
     hards: Vec<(GroupId, HardState)>,
     /// Whether all of it gives room back.
-    is_relief: bool,
+    pub(super) is_relief: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -300,7 +300,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if frame.frame.is_empty() {
             self.push_all(&mut frame, &mut flight);
         }
-        if is_relief && !flight.moved.is_empty() {
+        if is_relief && !(flight.moved.is_empty() && flight.derived.is_empty()) {
             frame.frame.relieve();
         }
         (flight.lines, flight.hards) = (frame.lines, frame.hards);
@@ -311,8 +311,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn push_all(&mut self, frame: &mut Load, flight: &mut Flight) {
         self.push_forward(frame, flight);
         self.push_unsaved(frame, flight);
+        self.push_derived(frame, flight);
         if !flight.is_relief {
-            self.push_derived(frame, &mut flight.derived);
             self.push_values(frame, &mut flight.values);
         }
         self.push_lost_deletions(frame, &mut flight.deletions);

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use trilith_engine::{
-    command::{Op, Outcome},
+    command::{Command, Op, Outcome},
     shard::ShardOptions,
 };
 use trilith_sim::world::{NodeId, WorldOptions};
@@ -347,4 +347,34 @@ fn what_is_open_moves_forward_on_a_full_disk() {
 fn open_entries_that_move_one_by_one_are_noticed() {
     let bugs = ["shard_moved_entries_void_nothing"];
     assert!(!(30..50).all(|committed| open_entries_move(committed, &bugs)));
+}
+
+/// The same as with more under way than there is room for, but each other write adds to a number: a
+/// batch is held for the sums when the frame is refused.
+fn sums_under_way(left_kib: u64, bugs: &[&str]) -> bool {
+    let mut shard = small();
+    shard.raft.uncommitted_bytes_max = 56 << 10;
+    let mut stage = Stage::with(1, &shard, planted(bugs));
+    stage.fill(&[0], left_kib << 10);
+    let sum = || Op::Write(Command::Increment { key: Bytes::from_static(b"sum"), by: 1 });
+    for _ in 0..4 {
+        let writes = churn(200, KIB).into_iter().flat_map(|write| [write, sum()]).collect();
+        stage.ask(&[0], writes, 2 * SECOND);
+    }
+    stage.world.run_for(10 * SECOND);
+    let answers = stage.ask(&[0], churn(4, KIB), 10 * SECOND);
+    stage.assert_no_panic();
+    answers.iter().all(is_done)
+}
+
+#[test]
+fn what_checkpoints_wait_for_is_written_on_a_full_disk() {
+    assert!((140..200).step_by(4).all(|left_kib| sums_under_way(left_kib, &[])));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_full_disk_that_keeps_sums_back_is_noticed() {
+    let bugs = ["shard_full_disk_keeps_derived_back"];
+    assert!(!(140..200).step_by(4).all(|left_kib| sums_under_way(left_kib, &bugs)));
 }

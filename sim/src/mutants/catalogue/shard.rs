@@ -84,6 +84,16 @@ pub(super) const SHARD: &[Planted] = &[
         .by(groups("cuts::a_full_disk_that_holds_cuts_is_noticed")),
     planted("shard_cut_passes_over_damage", "a damaged value is in a backup as an empty one")
         .by(groups("cuts::a_cut_that_passes_over_damage_is_noticed")),
+    planted(
+        "shard_reads_expire_by_what_is_held",
+        "a key is over for readers by the time of a write that they cannot see yet",
+    )
+    .by(ROOM),
+    planted(
+        "shard_full_disk_keeps_derived_back",
+        "on a full disk sums wait for room, and the checkpoints that make it for the sums",
+    )
+    .by(groups("full::a_full_disk_that_keeps_sums_back_is_noticed")),
     planted("shard_commit_goes_back", "a hard state names less than one before it").by(ROOM),
     planted("shard_full_disk_is_not_looked_at", "nobody sees that a full disk has room again")
         .by(FILLING),
