@@ -73,15 +73,15 @@ pub enum Packet {
     /// How long writes take at the sender and what its clock says: said with signs of life, and to
     /// whom it votes for.
     Pace {
-        /// So many microseconds.
-        micros: u64,
+        /// So many microseconds; the highest number is for ever.
+        micros: u32,
         /// Milliseconds since 1970.
         wall_ms: u64,
-        /// The sender's monotonic clock, in milliseconds: whoever hears it says it back.
-        mark_ms: u64,
+        /// The sender's monotonic clock, in milliseconds that wrap: whoever hears it says it back.
+        mark_ms: u32,
         /// The mark that the sender heard last from whom this is for; 0 when none. It says how old
         /// this is at most.
-        heard_ms: u64,
+        heard_ms: u32,
     },
     /// The sender cannot read this value on its own disk. Whoever has it at that version sends it.
     ValueAsk {

@@ -556,7 +556,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 self.take_digest(from, group, (replica, at, digest));
             }
             Packet::Pace { micros, wall_ms, mark_ms, heard_ms } => {
-                self.take_pace(from, micros);
+                self.take_pace(from, u64::from(micros));
                 self.take_clock(from, wall_ms, mark_ms, heard_ms);
             }
             Packet::ValueAsk { group, version, key } => {

@@ -36,11 +36,10 @@ use alloc::{
 };
 use core::time::Duration;
 
-use super::{Outbox, Shard, group::Group, stop};
+use super::{Outbox, Shard, group::Group, stop, time};
 use crate::{
     limits::{
-        PACKET_NUMBER_MAX, SHARD_PACE_FIT_TIMES, SHARD_PACE_SAMPLES, SHARD_PACE_SLOW_PRIORITY,
-        SHARD_PACE_SLOW_TIMES,
+        SHARD_PACE_FIT_TIMES, SHARD_PACE_SAMPLES, SHARD_PACE_SLOW_PRIORITY, SHARD_PACE_SLOW_TIMES,
     },
     mark,
     packet::{Envelope, Packet},
@@ -96,7 +95,7 @@ impl Recent {
 }
 
 /// What a node says whose disk is full: a write would take for ever. As long as can be told.
-const FOR_EVER: u64 = PACKET_NUMBER_MAX;
+const FOR_EVER: u64 = u32::MAX as u64;
 
 /// How fast this node is, and how fast the others are.
 #[derive(Debug)]
@@ -252,11 +251,12 @@ impl Pace {
         known.filter(|(micros, _)| self.is_fit(*micros, best)).min().map(|(_, id)| id)
     }
 
-    /// Whether a node that is heard of is slower than who should lead.
-    pub(super) fn is_behind(&self, now: Moment, node: Option<NodeId>) -> bool {
-        let Some(best) = self.best_other(now) else { return false };
-        let mut others = self.others(now);
-        others.any(|(other, micros)| Some(other) == node && !self.is_fit(micros, best))
+    /// Whether a node is slower than who should lead, by what each said last. That may be long ago:
+    /// groups that nobody uses say nothing, and who is preferred for want of news was slow then.
+    pub(super) fn is_behind(&self, node: NodeId) -> bool {
+        let all = self.heard.values().map(|(micros, _)| *micros);
+        let Some(best) = all.filter(|micros| *micros < FOR_EVER).min() else { return false };
+        self.heard.get(&node).is_some_and(|(micros, _)| !self.is_fit(*micros, best))
     }
 
     /// How eagerly replicas here campaign whose usual priority is this.
@@ -297,7 +297,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if said.is_none_or(|at| now >= at + self.options.raft.heartbeat) {
             self.pace.said.insert(to, now);
             let (wall_ms, heard_ms) = (self.wall_ms(), self.clocks.mark_of(to));
-            let (micros, mark_ms) = (self.pace.own(now), now.0 / 1_000_000);
+            let micros = u32::try_from(self.pace.own(now)).unwrap_or(u32::MAX);
+            let mark_ms = time::mark_at(now);
             let packet = Packet::Pace { micros, wall_ms, mark_ms, heard_ms };
             self.outbox.send(Envelope { to, packet });
         }
@@ -471,7 +472,8 @@ mod tests {
         let all = || (2..=4).map(|id| (ReplicaId(id), NodeId(id)));
         assert_eq!(pace.successor(now, all()), Some(ReplicaId(3)));
         assert_eq!(pace.successor(now, all().filter(|(id, _)| id.0 != 3)), None);
-        let behind = |node| pace.is_behind(now, Some(NodeId(node)));
-        assert_eq!([2, 3, 4, 5].map(behind), [true, false, false, false]);
+        pace.heard.insert(NodeId(5), (300_000, Moment(0)));
+        let behind = |node| pace.is_behind(NodeId(node));
+        assert_eq!([2, 3, 4, 5, 6].map(behind), [true, false, false, true, false]);
     }
 }

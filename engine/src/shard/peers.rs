@@ -318,13 +318,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if planted!("shard_unknown_leader_leads_on") {
             return;
         }
-        let now = self.now();
         let lead = |(id, group): (&GroupId, &Group)| {
             let members = group.raft.membership().members();
             let sits = members.into_iter().any(|replica| group.node_of(replica) == Some(by));
             let known = pace::successors(group).filter(|(_, node)| *node != by);
             let reached = known.filter(|(_, node)| self.peers.is_up(*node));
-            let fit = reached.min_by_key(|(_, node)| self.pace.is_behind(now, Some(*node)));
+            let fit = reached.min_by_key(|(_, node)| self.pace.is_behind(*node));
             fit.filter(|_| sits).map(|(to, _)| (*id, to))
         };
         let moves: Vec<(GroupId, ReplicaId)> = self.groups.iter().filter_map(lead).collect();

@@ -94,7 +94,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let group = self.groups.get(&id)?;
         let away = [Some(self.node), group.node_of(to)];
         let is_fit = |node: NodeId| {
-            let is_slow = self.pace.is_full(now, node) || self.pace.is_behind(now, Some(node));
+            let is_slow = self.pace.is_full(now, node) || self.pace.is_behind(node);
             !away.contains(&Some(node)) && self.peers.is_up(node) && !is_slow
         };
         let peers = group.raft.peers().iter();

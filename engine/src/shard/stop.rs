@@ -74,7 +74,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .iter()
             .filter_map(|(id, group)| {
                 let mut fit = successors(group);
-                fit.sort_by_key(|id| self.pace.is_behind(now, group.node_of(*id)));
+                fit.sort_by_key(|id| group.node_of(*id).is_some_and(|to| self.pace.is_behind(to)));
                 fit.get(tries % fit.len().max(1)).map(|to| (*id, *to))
             })
             .collect();

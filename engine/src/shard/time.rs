@@ -65,7 +65,13 @@ pub(super) struct Clocks {
     /// What other nodes said that theirs say, and when that was heard.
     heard: BTreeMap<NodeId, (u64, Moment)>,
     /// The last mark of each node's monotonic clock: it is said back.
-    marks: BTreeMap<NodeId, u64>,
+    marks: BTreeMap<NodeId, u32>,
+}
+
+/// What the monotonic clock says then, for others to say back. It wraps after 49 days, and is not 0.
+pub(super) const fn mark_at(now: Moment) -> u32 {
+    let mark = (now.0 / 1_000_000) as u32;
+    if mark == 0 { 1 } else { mark }
 }
 
 /// What a clock says that said this then.
@@ -80,7 +86,7 @@ impl Clocks {
     }
 
     /// The last mark that was heard from a node; 0 when none.
-    pub(super) fn mark_of(&self, node: NodeId) -> u64 {
+    pub(super) fn mark_of(&self, node: NodeId) -> u32 {
         self.marks.get(&node).copied().unwrap_or_default()
     }
 
@@ -90,13 +96,13 @@ impl Clocks {
     pub(super) fn hear(
         &mut self,
         from: NodeId,
-        (wall_ms, heard_ms): (u64, u64),
+        (wall_ms, heard_ms): (u64, u32),
         now: Moment,
         lately: Duration,
     ) {
-        let age_ms = (now.0 / 1_000_000).checked_sub(heard_ms);
-        let is_fresh = age_ms.is_some_and(|age| u128::from(age) <= lately.as_millis());
-        if is_fresh && heard_ms > 0 || planted!("shard_old_word_of_a_clock_counts") {
+        let age_ms = mark_at(now).wrapping_sub(heard_ms);
+        let is_fresh = heard_ms > 0 && u128::from(age_ms) <= lately.as_millis();
+        if is_fresh || planted!("shard_old_word_of_a_clock_counts") {
             self.heard.insert(from, (wall_ms, now));
         } else {
             mark!("shard_old_word_of_a_clock");
@@ -184,7 +190,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     }
 
     /// A node says what its clocks say, and what this one's said when it heard it last.
-    pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64, mark_ms: u64, heard_ms: u64) {
+    pub(super) fn take_clock(&mut self, from: NodeId, wall_ms: u64, mark_ms: u32, heard_ms: u32) {
         let now = self.now();
         self.clocks.marks.insert(from, mark_ms);
         self.clocks.hear(from, (wall_ms, heard_ms), now, self.options.raft.election);

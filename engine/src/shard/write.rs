@@ -227,9 +227,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             index = index.next();
         }
-        use raft::Body::{PreVote, PreVoteReply, Vote, VoteReply};
-        let body = &message.body;
-        if matches!(body, PreVote { .. } | PreVoteReply { .. } | Vote { .. } | VoteReply { .. }) {
+        if matches!(message.body, raft::Body::Vote { .. } | raft::Body::VoteReply { .. }) {
             // Whoever is made a leader needs to know what time it is, and that it was said just now:
             // so both say something. Should that be lost, it refuses commands until it hears again.
             self.say_pace(to);
