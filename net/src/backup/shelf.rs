@@ -73,10 +73,13 @@ impl<D: Disk> Shelf<D> {
         Ok(())
     }
 
-    /// Takes away what was written, as far as that can be done: nothing of it is of use.
+    /// Takes away what was written, as far as that can be done: nothing of it is of use. First what
+    /// would call the rest whole, if it has its name and that may not be durable.
     pub(super) async fn clear(&self, groups: u32) {
+        let first =
+            (!planted!("backup_failed_one_keeps_its_manifest")).then(|| MANIFEST.to_owned());
         let files = (1..=groups).map(|group| file_of(GroupId(group)));
-        for file in files.chain([MANIFEST_NEW.to_owned()]) {
+        for file in first.into_iter().chain(files).chain([MANIFEST_NEW.to_owned()]) {
             if let Err(why) = self.disk.remove(&self.name(&file)).await {
                 tracing::debug!(%why, "a file of an unfinished backup");
             }

@@ -18,7 +18,8 @@
 //! begins and ends is known only to who says its length, and a browser that some page has sent here
 //! speaks like that.
 //!
-//! Reads and writes are strong. Where there are users, AUTH comes first.
+//! Reads and writes are strong. Where there are users, AUTH comes first; a password is all that
+//! follows the name and one blank.
 //!
 //! Not here: the cluster (`client`), who may come in (`gate`).
 

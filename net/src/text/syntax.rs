@@ -127,7 +127,8 @@ enum Said {
 }
 
 fn read(line: &Bytes) -> Result<Said, Broken> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').take(4).collect();
+    let blank = |byte: &u8| *byte == b' ';
+    let words: Vec<&[u8]> = line.split(blank).take(4).collect();
     // What is kept of it shall not keep all that came with it.
     let own = |word: &[u8]| Bytes::copy_from_slice(word);
     let key = |word: &[u8]| {
@@ -135,10 +136,14 @@ fn read(line: &Bytes) -> Result<Said, Broken> {
         if is_one { Ok(own(word)) } else { Err(Broken::Key) }
     };
     let verb = words.first().map(|verb| verb.to_ascii_uppercase()).unwrap_or_default();
+    if let (b"AUTH", [_, name, _, ..]) = (&verb[..], &words[..]) {
+        // A password may hold blanks, so it is all that follows.
+        let password = &line[verb.len() + 1 + name.len() + 1..];
+        return Ok(Said::Whole(Ask::Login(own(name), own(password))));
+    }
     match (&verb[..], &words[1..]) {
         (b"GET", [word]) => Ok(Said::Whole(Ask::Get(key(word)?))),
         (b"DEL", [word]) => Ok(Said::Whole(Ask::Delete(key(word)?))),
-        (b"AUTH", [name, password]) => Ok(Said::Whole(Ask::Login(own(name), own(password)))),
         (b"SET", [word, length]) => Ok(Said::Value(key(word)?, number(length)?)),
         _ => Err(Broken::Command),
     }
@@ -225,6 +230,9 @@ mod tests {
     fn a_stranger_says_who_he_is_and_nothing_else() {
         let take = |said: &str| Cutter::default().take(&mut said.into(), true);
         assert_eq!(take("AUTH a b\n"), Ok(Some(Ask::Login(b("a"), b("b")))));
+        assert_eq!(take("auth a  b c  \r\n"), Ok(Some(Ask::Login(b("a"), b(" b c  ")))));
+        assert_eq!(take("AUTH a\n"), Err(Broken::Command), "a password may be empty, and is named");
+        assert_eq!(take("AUTH a \n"), Ok(Some(Ask::Login(b("a"), b("")))));
         for said in ["GET a\n", "DEL a\n", "SET a 3\n"] {
             assert_eq!(take(said), Err(Broken::Stranger), "{said}");
         }

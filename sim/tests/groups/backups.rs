@@ -30,6 +30,7 @@ use trilith_net::{
 };
 use trilith_sim::{
     os::SimRuntime,
+    platter::Faults,
     subject::cluster::{address, number},
     world::{NodeId, NodeOptions, World},
 };
@@ -389,6 +390,40 @@ fn an_unfinished_backup_is_refused() {
         two.assert_no_panic();
     }
     assert!(unfinished > 1 && whole > 0, "{unfinished} unfinished, {whole} whole");
+}
+
+/// Backups onto a disk whose directories often fail to sync: each is whole, or there is nothing that
+/// looks like one. How many of them were called failed, and what is wrong.
+fn backups_of_unsure_names(bugs: &[&str]) -> (u32, Option<String>) {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p"];
+    let (mut two, mut failed) = (Two::new(11, bugs), 0);
+    for name in names {
+        let unsure = Faults { sync_dir_error: 300_000, ..Faults::default() };
+        two.world.with_platter(KEEPER, |disk| disk.set_faults(unsure));
+        let made = two.backup(name);
+        two.world.with_platter(KEEPER, |disk| disk.set_faults(Faults::default()));
+        failed += u32::from(made.is_err());
+        match (made, two.verify(name)) {
+            (Ok(_), Ok(_)) | (Err(_), Err(Error::Unfinished | Error::Missing)) => {}
+            (made, found) => return (failed, Some(format!("{name}: {made:?}, then {found:?}"))),
+        }
+    }
+    two.assert_no_panic();
+    (failed, None)
+}
+
+#[test]
+fn a_backup_that_failed_looks_like_none() {
+    let (failed, wrong) = backups_of_unsure_names(&[]);
+    assert_eq!(wrong, None);
+    assert!(failed > 4, "{failed}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_failed_backup_that_keeps_its_manifest_is_noticed() {
+    let bugs = ["backup_failed_one_keeps_its_manifest"];
+    assert!(backups_of_unsure_names(&bugs).1.is_some());
 }
 
 /// Whether a byte that changed in a group's file is told, and where.

@@ -77,6 +77,11 @@ pub(super) const HTTP: &[Planted] = &[
 pub(super) const BACKUP: &[Planted] = &[
     planted("backup_files_not_synced", "a backup that was told to be whole goes with the power")
         .by(groups("backups::a_backup_that_a_power_cut_takes_is_noticed")),
+    planted(
+        "backup_failed_one_keeps_its_manifest",
+        "what is left of a backup that failed is called damaged, not unfinished",
+    )
+    .by(groups("backups::a_failed_backup_that_keeps_its_manifest_is_noticed")),
     planted("backup_bodies_are_believed", "a damaged backup is taken for what was written")
         .by(groups("backups::a_backup_whose_bytes_are_believed_is_noticed")),
     planted("restore_writes_over", "a restore writes over what somebody else has written")
