@@ -93,7 +93,7 @@ pub(super) const SHARD: &[Planted] = &[
         "shard_derived_ahead_hides_what_counts",
         "a sum that is to be derived again hides the one that counts from its segment's hints",
     )
-    .by(FILLING),
+    .by(scenarios(&["a_sum_of_an_earlier_life_hides_nothing"])),
     planted(
         "shard_full_disk_keeps_derived_back",
         "on a full disk sums wait for room, and the checkpoints that make it for the sums",
