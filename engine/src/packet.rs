@@ -70,8 +70,8 @@ pub enum Packet {
         /// The digest.
         digest: u64,
     },
-    /// How long writes take at the sender and what its clock says: said with signs of life, and to
-    /// whom it votes for.
+    /// How long writes take at the sender and what its clocks say: said with signs of life, with an
+    /// asking for a vote, and with what is answered to that.
     Pace {
         /// So many microseconds; the highest number is for ever.
         micros: u32,

@@ -270,22 +270,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Puts derived records into a frame. Where only what gives room back is written, those are that a
     /// checkpoint waits for, if they are small.
     pub(super) fn push_derived(&mut self, frame: &mut Load, flight: &mut Flight) {
-        let (began, flying) = (frame.bytes(), &mut flight.derived);
-        let small = (self.options.journal.first_segment_bytes / 2) as usize;
+        let (began, is_relief) = (frame.bytes(), flight.is_relief);
         for id in core::mem::take(&mut self.settling.wants_derived) {
-            let held = self.groups.get(&id).and_then(|group| group.held.as_ref());
-            let bytes: usize = held.map_or(0, |held| held.edits.iter().map(Edit::bytes).sum());
-            let gives_back = frame.bytes() - began + bytes <= small
-                && self.settling.wants_anchor(id)
-                && !planted!("shard_full_disk_keeps_derived_back");
-            if !frame.has_room(began) || flight.is_relief && !gives_back {
+            let waits = is_relief && !self.derived_give_back(id, frame.bytes() - began);
+            if waits || !frame.has_room(began) {
                 self.settling.wants_derived.insert(id);
                 continue;
             }
             let Some(held) = self.groups.get_mut(&id).and_then(|group| group.held.as_mut()) else {
                 continue;
             };
-            flying.push((id, frame.len()));
+            flight.derived.push((id, frame.len()));
             for edit in &held.edits {
                 let To::Derived(value) = &edit.to else { continue };
                 let kind = if value.is_some() { RecordKind::Put } else { RecordKind::Tombstone };
@@ -302,6 +297,17 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 frame.push(&record);
             }
         }
+    }
+
+    /// Whether a checkpoint waits for a group's derived records, and they are small, beside so many
+    /// bytes of others: then room comes of them.
+    fn derived_give_back(&self, id: GroupId, beside: usize) -> bool {
+        let held = self.groups.get(&id).and_then(|group| group.held.as_ref());
+        let bytes: usize = held.map_or(0, |held| held.edits.iter().map(Edit::bytes).sum());
+        let small = (self.options.journal.first_segment_bytes / 2) as usize;
+        beside + bytes <= small
+            && self.settling.wants_anchor(id)
+            && !planted!("shard_full_disk_keeps_derived_back")
     }
 
     /// A group's derived records are durable, from this record of the frame on.

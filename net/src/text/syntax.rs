@@ -127,8 +127,7 @@ enum Said {
 }
 
 fn read(line: &Bytes) -> Result<Said, Broken> {
-    let blank = |byte: &u8| *byte == b' ';
-    let words: Vec<&[u8]> = line.split(blank).take(4).collect();
+    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').take(4).collect();
     // What is kept of it shall not keep all that came with it.
     let own = |word: &[u8]| Bytes::copy_from_slice(word);
     let key = |word: &[u8]| {
@@ -136,14 +135,14 @@ fn read(line: &Bytes) -> Result<Said, Broken> {
         if is_one { Ok(own(word)) } else { Err(Broken::Key) }
     };
     let verb = words.first().map(|verb| verb.to_ascii_uppercase()).unwrap_or_default();
-    if let (b"AUTH", [_, name, _, ..]) = (&verb[..], &words[..]) {
-        // A password may hold blanks, so it is all that follows.
-        let password = &line[verb.len() + 1 + name.len() + 1..];
-        return Ok(Said::Whole(Ask::Login(own(name), own(password))));
-    }
     match (&verb[..], &words[1..]) {
         (b"GET", [word]) => Ok(Said::Whole(Ask::Get(key(word)?))),
         (b"DEL", [word]) => Ok(Said::Whole(Ask::Delete(key(word)?))),
+        (b"AUTH", [name, _, ..]) => {
+            // A password may hold blanks, so it is all that follows.
+            let password = &line[verb.len() + 1 + name.len() + 1..];
+            Ok(Said::Whole(Ask::Login(own(name), own(password))))
+        }
         (b"SET", [word, length]) => Ok(Said::Value(key(word)?, number(length)?)),
         _ => Err(Broken::Command),
     }
