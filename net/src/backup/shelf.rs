@@ -1,11 +1,13 @@
 //! The directory of a backup: filled once, in an order that leaves no doubt, and read back.
 //!
 //! ```text
-//!   empty ─► group-1 … group-N, each synced ─► MANIFEST.new, synced ─► MANIFEST ─► names synced
-//!                                               unfinished until here │ whole
+//!   empty ─► MANIFEST.new, empty ─► group-1 … group-N, each synced ─► MANIFEST.new, synced ─► MANIFEST
+//!            claims it                                      unfinished until here │ whole, when
+//!                                                                                  │ its name is synced
 //! ```
-//! A directory that holds anything is not written to. Whatever goes wrong before the manifest has its
-//! name leaves a directory that is refused as unfinished.
+//! A directory that holds anything is not written to, and of two who begin at once one is told so.
+//! Whatever goes wrong before the manifest has its name leaves a directory that is refused as
+//! unfinished.
 //!
 //! Not here: the bytes (`format.rs`), where they come from (`create.rs`) and go to (`restore.rs`).
 
@@ -41,15 +43,35 @@ impl<D: Disk> Shelf<D> {
         if self.dir.is_empty() { file.to_owned() } else { format!("{}/{file}", self.dir) }
     }
 
-    /// Makes the directory, which must be empty if it is there.
+    /// Makes the directory, which must be empty if it is there, and claims it: who fails later takes
+    /// away what he finds, and that shall be his own.
     pub(super) async fn begin(&self) -> Result<(), Error> {
         self.disk.create_dir("").await?;
         self.disk.create_dir(&self.dir).await?;
         if let Some(first) = self.disk.list(&self.dir).await?.into_iter().next() {
             return Err(Error::Taken(first.name));
         }
+        if !planted!("backup_claims_nothing") {
+            self.claim().await?;
+        }
         if !self.dir.is_empty() {
             self.disk.sync_dir("").await?;
+        }
+        Ok(())
+    }
+
+    async fn claim(&self) -> Result<(), Error> {
+        match self.disk.open(&self.name(MANIFEST_NEW), Open::Create).await {
+            Err(why) if why.kind == DiskErrorKind::Exists => {
+                return Err(Error::Taken(MANIFEST_NEW.to_owned()));
+            }
+            claimed => _ = claimed?,
+        }
+        // Somebody may have begun and ended since the directory was empty.
+        let held = self.disk.list(&self.dir).await?;
+        if let Some(other) = held.into_iter().find(|entry| entry.name != MANIFEST_NEW) {
+            self.disk.remove(&self.name(MANIFEST_NEW)).await?;
+            return Err(Error::Taken(other.name));
         }
         Ok(())
     }
@@ -63,7 +85,8 @@ impl<D: Disk> Shelf<D> {
     /// Says that the backup is whole.
     pub(super) async fn finish(&self, manifest: &Manifest) -> Result<(), Error> {
         let (new, name) = (self.name(MANIFEST_NEW), self.name(MANIFEST));
-        let file = self.disk.open(&new, Open::Create).await?;
+        let how = if planted!("backup_claims_nothing") { Open::Create } else { Open::Write };
+        let file = self.disk.open(&new, how).await?;
         file.write_at(0, manifest.encode()).await?;
         file.sync().await?;
         // Before the name is there: the groups' names must be durable with it or before it.

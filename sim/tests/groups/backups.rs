@@ -251,14 +251,15 @@ impl Two {
         result.expect("it ends")
     }
 
-    fn verify(&mut self, dir: &'static str) -> Result<BTreeMap<Bytes, (Bytes, bool)>, Error> {
+    fn verify(&mut self, dir: &str) -> Result<BTreeMap<Bytes, (Bytes, bool)>, Error> {
+        let dir = dir.to_owned();
         let result = self.world.run_on(KEEPER, 60 * SECOND, |rt| async move {
             let mut all = BTreeMap::new();
             let show = |record: &backup::format::Record| {
                 let what = (record.value.clone(), record.expires_ms.is_some());
                 all.insert(record.key.clone(), what);
             };
-            backup::read(rt.disk(), dir, |_| {}, show).await.map(|_| all)
+            backup::read(rt.disk(), &dir, |_| {}, show).await.map(|_| all)
         });
         result.expect("it ends")
     }
@@ -424,6 +425,37 @@ fn a_backup_that_failed_looks_like_none() {
 fn a_failed_backup_that_keeps_its_manifest_is_noticed() {
     let bugs = ["backup_failed_one_keeps_its_manifest"];
     assert!(backups_of_unsure_names(&bugs).1.is_some());
+}
+
+/// Again and again two backups into one directory, begun at one moment. What is wrong.
+fn backups_at_once(bugs: &[&str]) -> Option<String> {
+    let mut two = Two::new(13, bugs);
+    for dir in (0..100).map(|nth| format!("kept-{nth}")) {
+        let [first, second] = [dir.clone(), dir.clone()].map(|dir| {
+            two.keep(|rt| async move { backup::create(&rt, &dir, &options(&ONE), |_| {}).await })
+        });
+        two.world.run_for(5 * SECOND);
+        let [first, second] = [first, second]
+            .map(|one| one.lock().expect("nobody panics with it").take().expect("it ends"));
+        let found = two.verify(&dir);
+        match (&first, &second, &found) {
+            (Ok(_), Err(Error::Taken(_)), Ok(_)) | (Err(Error::Taken(_)), Ok(_), Ok(_)) => {}
+            _ => return Some(format!("{dir}: {first:?} and {second:?}, then {found:?}")),
+        }
+    }
+    two.assert_no_panic();
+    None
+}
+
+#[test]
+fn of_two_backups_at_once_one_is_made() {
+    assert_eq!(backups_at_once(&[]), None);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn two_backups_at_once_are_noticed() {
+    assert!(backups_at_once(&["backup_claims_nothing"]).is_some());
 }
 
 /// Whether a byte that changed in a group's file is told, and where.

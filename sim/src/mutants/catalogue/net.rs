@@ -82,6 +82,8 @@ pub(super) const BACKUP: &[Planted] = &[
         "what is left of a backup that failed is called damaged, not unfinished",
     )
     .by(groups("backups::a_failed_backup_that_keeps_its_manifest_is_noticed")),
+    planted("backup_claims_nothing", "two backups at once take away each other's files")
+        .by(groups("backups::two_backups_at_once_are_noticed")),
     planted("backup_bodies_are_believed", "a damaged backup is taken for what was written")
         .by(groups("backups::a_backup_whose_bytes_are_believed_is_noticed")),
     planted("restore_writes_over", "a restore writes over what somebody else has written")
