@@ -51,6 +51,15 @@ const TOP: &[&str] = &[
     "sim",
 ];
 
+/// What the README's commands leave there, and git does not look at.
+fn is_ignored(tree: &Tree, name: &str) -> bool {
+    let ignored = tree.get(".gitignore").map_or("", String::as_str).lines();
+    ignored.filter_map(|line| line.strip_prefix('/')).any(|line| match line.split_once('*') {
+        Some((begins, ends)) => name.starts_with(begins) && name.ends_with(ends),
+        None => name == line,
+    })
+}
+
 fn top(tree: &Tree) -> Vec<String> {
     let names: BTreeSet<&str> = tree
         .keys()
@@ -58,7 +67,7 @@ fn top(tree: &Tree) -> Vec<String> {
         .collect();
     names
         .into_iter()
-        .filter(|name| !name.starts_with('.') && !TOP.contains(name))
+        .filter(|name| !name.starts_with('.') && !TOP.contains(name) && !is_ignored(tree, name))
         .map(|name| format!("{name}: not a name of the top level; put it into one of {TOP:?}"))
         .collect()
 }
@@ -724,6 +733,17 @@ fn each_rule_finds_its_planted_violation() {
         tree.insert(format!("engine/docs/adr/{name}"), record.to_owned());
     }
     assert!(self::decisions(&tree).concat().contains("take the next number"), "two of one number");
+}
+
+#[test]
+fn what_git_ignores_may_lie_around() {
+    let mut tree = small_house();
+    tree.insert(".gitignore".to_owned(), "/target\n/a*.log\n".to_owned());
+    for path in ["target/a", "a1.log", "b1.log"] {
+        tree.insert(path.to_owned(), String::new());
+    }
+    let complaints = self::top(&tree);
+    assert!(complaints.len() == 1 && complaints[0].starts_with("b1.log"), "{complaints:?}");
 }
 
 #[test]
