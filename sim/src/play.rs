@@ -243,7 +243,7 @@ impl Run {
         let chaos = time.chaos_ms * NANOS_PER_MILLI;
         let settled = chaos + time.settle_ms * NANOS_PER_MILLI;
         let calm = settled + time.calm_ms * NANOS_PER_MILLI;
-        let sim = "cargo run --release -p trilith-sim --";
+        let sim = "cargo run --release --bin trilith-sim --";
         let mut replay = vec![format!("{sim} run {name} --seed 0x{seed:x} --html run.html")];
         if report.violation.is_some() {
             replay.push(format!("{sim} shrink {name} --seed 0x{seed:x}"));

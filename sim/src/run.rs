@@ -499,7 +499,7 @@ impl Report {
             plan = "  none\n".into();
         }
         format!(
-            "{violation}\n\nscenario {}, seed 0x{:x}, commit {}\n{}\nfaults:\n{plan}\nreplay:\n  cargo run --release -p trilith-sim -- run {} --seed 0x{:x} --trace\n  TRILITH_SEED=0x{:x} cargo test -p trilith-sim --test scenarios {}\nshrink:\n  cargo run --release -p trilith-sim -- shrink {} --seed 0x{:x}\n{}",
+            "{violation}\n\nscenario {}, seed 0x{:x}, commit {}\n{}\nfaults:\n{plan}\nreplay:\n  cargo run --release --bin trilith-sim -- run {} --seed 0x{:x} --trace\n  TRILITH_SEED=0x{:x} cargo test -p trilith-sim --test scenarios {}\nshrink:\n  cargo run --release --bin trilith-sim -- shrink {} --seed 0x{:x}\n{}",
             self.scenario,
             self.seed,
             commit(),
