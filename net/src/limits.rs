@@ -200,6 +200,20 @@ pub const HTTP_BODY_BYTES_MAX: usize = 12 << 20;
 /// The line before a chunk of a body, and each of those behind the last one.
 pub const HTTP_CHUNK_LINE_BYTES_MAX: usize = 1 << 10;
 
+/// All lines behind the last chunk of a body: nobody reads them, and without an end they would keep
+/// a connection busy for ever.
+pub const HTTP_TRAILER_BYTES_MAX: usize = 16 << 10;
+
+/// What a header that is kept costs beside its bytes.
+pub const HTTP_HEADER_COST_BYTES: usize = 64;
+
+/// Words of one query: each is compared with those before it, and no path knows half as many.
+pub const HTTP_QUERY_WORDS_MAX: usize = 16;
+
+/// What is said of a problem: some of it may be the words of who asked, and those can be as long as
+/// a body.
+pub const PROBLEM_WORDS_BYTES_MAX: usize = 512;
+
 /// Requests and answers of all connections of an HTTP or text port together that may be in memory:
 /// some twenty of the largest.
 pub const PORT_BYTES_MAX: usize = 256 << 20;

@@ -20,6 +20,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use argon2::{Algorithm, Argon2, Params, Version};
 use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD};
 use ctutils::CtEq;
+use trilith_engine::planted;
 
 use crate::limits::{
     ARGON_KIB_MAX, ARGON_KIB_PASSES_MAX, ARGON_LANES_MAX, PASSWORD_BYTES_MAX, USER_NAME_BYTES_MAX,
@@ -162,7 +163,9 @@ impl Kept {
             return Err(BadHash::Form);
         }
         let cost = Cost { memory_kib, passes, lanes };
-        cost.check()?;
+        if !planted!("auth_any_cost_taken") {
+            cost.check()?;
+        }
         Ok(Self { cost, salt, hash })
     }
 

@@ -8,11 +8,19 @@
 //!
 //! A seed is an input: a failure is replayed by its number.
 //!
-//! Not here: coverage guidance. Inputs are made from our own formats instead.
+//! What comes to a port is read twice, at once and in pieces, and must be the same; what was
+//! understood is written and must be read as the same.
+//!
+//! Not here: coverage guidance. Inputs are made from our own formats instead. Settings, which are read
+//! by the program that ships (`bin/src/config`).
 
+mod doors;
 mod forge;
 mod journal;
+mod keep;
 mod recovery;
+mod texts;
+mod wire;
 
 use trilith_engine::runtime::Rng;
 
@@ -48,6 +56,19 @@ pub const fn targets() -> &'static [Target] {
         Target { name: "footers", cost: 1, feed: journal::footers },
         Target { name: "edits", cost: 1, feed: journal::edits },
         Target { name: "first_log", cost: 1, feed: journal::first_log },
+        Target { name: "resp", cost: 2, feed: doors::resp },
+        Target { name: "resp_answers", cost: 2, feed: doors::answers },
+        Target { name: "http", cost: 2, feed: doors::http },
+        Target { name: "http_questions", cost: 2, feed: doors::questions },
+        Target { name: "http_batches", cost: 2, feed: doors::batches },
+        Target { name: "text", cost: 2, feed: doors::typed },
+        Target { name: "peer_frames", cost: 1, feed: wire::frames },
+        Target { name: "peer_packets", cost: 1, feed: wire::packets },
+        Target { name: "peer_handshakes", cost: 1, feed: wire::handshakes },
+        Target { name: "peer_calls", cost: 1, feed: wire::calls },
+        Target { name: "backups", cost: 4, feed: keep::backups },
+        Target { name: "users", cost: 1, feed: keep::users },
+        Target { name: "secrets", cost: 1, feed: keep::secrets },
         Target { name: "recovery", cost: 10, feed: recovery::directory },
     ]
 }

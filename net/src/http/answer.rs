@@ -9,10 +9,11 @@ use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 use trilith_engine::{
     command::{Failure, Refusal},
-    mark,
+    mark, planted,
 };
 
 use super::cut::{Broken, Method};
+use crate::limits::PROBLEM_WORDS_BYTES_MAX;
 
 /// What a request is answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +164,15 @@ pub struct Problem {
     pub headers: Vec<(&'static str, String)>,
 }
 
+/// What people read of it: whoever sends a long word is not sent all of it back.
+fn short(words: Cow<'static, str>) -> Cow<'static, str> {
+    if words.len() <= PROBLEM_WORDS_BYTES_MAX || planted!("http_problems_repeat_everything") {
+        return words;
+    }
+    let end = words.floor_char_boundary(PROBLEM_WORDS_BYTES_MAX - '…'.len_utf8());
+    format!("{}…", &words[..end]).into()
+}
+
 impl Problem {
     /// Nothing happened, for that reason.
     pub fn new(
@@ -171,7 +181,7 @@ impl Problem {
         what: impl Into<Cow<'static, str>>,
         hint: impl Into<Cow<'static, str>>,
     ) -> Self {
-        let (what, hint) = (what.into(), hint.into());
+        let (what, hint) = (short(what.into()), hint.into());
         let (happened, headers) = (Certainty::Nothing, Vec::new());
         Self { status, code, what, hint, happened, version: None, headers }
     }
@@ -291,6 +301,17 @@ mod tests {
         assert_eq!(bytes(&answer, Method::Head, false), closes, "HEAD has no body");
         let unchanged = Answer { status: 304, ..answer };
         assert!(!bytes(&unchanged, Method::Get, true).contains("content-length"));
+    }
+
+    #[test]
+    fn a_problem_repeats_no_more_than_people_read() {
+        for words in ["x".repeat(1 << 20), "é".repeat(1000), "\u{1}".repeat(600)] {
+            let told = Problem::bad(format!("{words} means nothing"), "say less").what;
+            assert!(told.len() <= PROBLEM_WORDS_BYTES_MAX && told.ends_with('…'), "{told}");
+            assert!(told.len() > PROBLEM_WORDS_BYTES_MAX - 8 && words.starts_with(&told[..100]));
+        }
+        let short = "w".repeat(PROBLEM_WORDS_BYTES_MAX);
+        assert_eq!(Problem::bad(short.clone(), "say less").what, short);
     }
 
     #[test]

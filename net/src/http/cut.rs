@@ -17,7 +17,8 @@ use trilith_engine::{mark, planted};
 
 use super::answer::Problem;
 use crate::limits::{
-    HTTP_BODY_BYTES_MAX, HTTP_CHUNK_LINE_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADERS_MAX,
+    HTTP_BODY_BYTES_MAX, HTTP_CHUNK_LINE_BYTES_MAX, HTTP_HEAD_BYTES_MAX, HTTP_HEADER_COST_BYTES,
+    HTTP_HEADERS_MAX, HTTP_TRAILER_BYTES_MAX,
 };
 
 /// What is to be done with what a path names.
@@ -98,6 +99,13 @@ impl Request {
         self.headers.iter().map(|(name, _)| name.as_str())
     }
 
+    /// What is kept of its head.
+    pub(super) fn head_bytes(&self) -> usize {
+        let header =
+            |(name, value): &(String, Bytes)| name.len() + value.len() + HTTP_HEADER_COST_BYTES;
+        self.target.len() + self.headers.iter().map(header).sum::<usize>()
+    }
+
     /// Whether a header is there that lists words, this one among them.
     fn lists(&self, name: &str, word: &str) -> bool {
         let texts = self.all(name).filter_map(|value| std::str::from_utf8(value).ok());
@@ -155,8 +163,9 @@ pub enum Cut {
 enum Framing {
     Length(usize),
     Chunks(BytesMut),
-    /// Chunks, and the last one was there: headers behind it, which nobody reads.
-    Trailer(BytesMut),
+    /// Chunks, and the last one was there: headers behind it, which nobody reads, and how many bytes
+    /// of them have come.
+    Trailer(BytesMut, usize),
 }
 
 /// Cuts.
@@ -181,10 +190,12 @@ impl Cutter {
     /// How much it has taken of a request that is not whole.
     #[must_use]
     pub fn held(&self) -> usize {
-        match &self.pending {
-            Some((_, Framing::Chunks(body) | Framing::Trailer(body))) => body.len(),
-            Some((_, Framing::Length(_))) | None => 0,
-        }
+        let Some((request, framing)) = &self.pending else { return 0 };
+        let body = match framing {
+            Framing::Chunks(body) | Framing::Trailer(body, _) => body.len(),
+            Framing::Length(_) => 0,
+        };
+        request.head_bytes() + body
     }
 
     /// The next request, if it is whole.
@@ -323,7 +334,7 @@ fn whole(framing: &mut Framing, bytes: &mut BytesMut) -> Result<Option<Bytes>, B
                 let Some((line, size)) = chunk_line(bytes)? else { return Ok(None) };
                 if size == 0 {
                     bytes.advance(line);
-                    *framing = Framing::Trailer(std::mem::take(body));
+                    *framing = Framing::Trailer(std::mem::take(body), 0);
                     continue;
                 }
                 if size > HTTP_BODY_BYTES_MAX - body.len() {
@@ -339,10 +350,15 @@ fn whole(framing: &mut Framing, bytes: &mut BytesMut) -> Result<Option<Bytes>, B
                 body.extend_from_slice(&bytes[line..end]);
                 bytes.advance(end + 2);
             }
-            Framing::Trailer(body) => {
+            Framing::Trailer(body, came) => {
                 let Some(line) = line(bytes)? else { return Ok(None) };
                 let is_last = line.is_empty();
                 let length = line.len() + 2;
+                *came += length;
+                if *came > HTTP_TRAILER_BYTES_MAX {
+                    mark!("http: a trailer was too long");
+                    return Err(Broken::Chunk);
+                }
                 bytes.advance(length);
                 if is_last {
                     return Ok(Some(std::mem::take(body).freeze()));
@@ -461,7 +477,34 @@ mod tests {
         );
         assert_eq!(cutter.take(&mut buffer), Ok(Cut::Head));
         assert_eq!(cutter.take(&mut buffer), Ok(Cut::More));
-        assert_eq!((cutter.held(), buffer.len()), (3, 4));
+        let head = "/".len() + "transfer-encoding".len() + "chunked".len() + HTTP_HEADER_COST_BYTES;
+        assert_eq!((cutter.held(), buffer.len()), (head + 3, 4));
+    }
+
+    /// Many connections could each leave the largest head behind and send no body.
+    #[test]
+    fn a_head_whose_body_does_not_come_is_counted() {
+        let long = "v".repeat(HTTP_HEAD_BYTES_MAX - 100);
+        let head = format!("PUT /a HTTP/1.1\r\nContent-Length: 3\r\nX: {long}\r\n\r\n");
+        let (mut cutter, mut buffer) = (Cutter::default(), BytesMut::from(head.as_bytes()));
+        assert_eq!((cutter.held(), cutter.take(&mut buffer)), (0, Ok(Cut::Head)));
+        assert!(buffer.is_empty() && cutter.held() > long.len(), "{}", cutter.held());
+        buffer.extend_from_slice(b"abc");
+        let Ok(Cut::Request(request)) = cutter.take(&mut buffer) else { panic!("it is whole") };
+        assert_eq!(cutter.held(), 0);
+        assert!(request.head_bytes() > long.len());
+    }
+
+    #[test]
+    fn a_trailer_has_an_end() {
+        let head = b"PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n";
+        let trailer = |bytes: usize| {
+            let line = format!("{}\r\n", "t".repeat(126));
+            let lines = line.repeat(bytes / line.len());
+            cut(&[&head[..], lines.as_bytes(), b"\r\n"].concat(), 1000)
+        };
+        assert!(matches!(trailer(HTTP_TRAILER_BYTES_MAX / 2).unwrap()[..], [Cut::Request(_)]));
+        assert_eq!(trailer(HTTP_TRAILER_BYTES_MAX), Err(Broken::Chunk));
     }
 
     #[test]

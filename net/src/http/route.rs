@@ -17,7 +17,10 @@ use super::{
     cut::{Method, Request},
     percent::decode,
 };
-use crate::{client::Wish, limits::HTTP_PAGE_KEYS_MAX};
+use crate::{
+    client::Wish,
+    limits::{HTTP_PAGE_KEYS_MAX, HTTP_QUERY_WORDS_MAX},
+};
 
 /// What there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -311,6 +314,10 @@ impl Query {
     fn read(text: &str) -> Result<Self, Problem> {
         let mut query = Self::default();
         for word in text.split('&').filter(|word| !word.is_empty()) {
+            if query.0.len() == HTTP_QUERY_WORDS_MAX {
+                let what = format!("more than {HTTP_QUERY_WORDS_MAX} words behind the question mark");
+                return Err(Problem::bad(what, "what can be asked: GET /v1/openapi.json"));
+            }
             let (name, value) = word.split_once('=').unwrap_or((word, ""));
             if query.0.iter().any(|(known, _)| known == name) {
                 return Err(Problem::bad(format!("{name:?} is said twice"), "say it once"));
@@ -508,6 +515,18 @@ mod tests {
             let refused = refused(&format!("GET /v1/kv/default?{query} HTTP/1.1"));
             assert_eq!(refused, (400, "BAD_REQUEST"), "{query}");
         }
+    }
+
+    /// A head has room for a hundred thousand words, and each was compared with all before it.
+    #[test]
+    fn a_query_has_few_words() {
+        let asked = |count: usize| {
+            let words: Vec<String> = (0..count).map(|nth| format!("w{nth}=1")).collect();
+            asked(&format!("GET /v1/kv/default?{} HTTP/1.1", words.join("&"))).unwrap_err().what
+        };
+        assert_eq!(asked(HTTP_QUERY_WORDS_MAX), "\"w0\" means nothing here");
+        let many = "more than 16 words behind the question mark";
+        assert_eq!((asked(HTTP_QUERY_WORDS_MAX + 1), asked(20_000)), (many.into(), many.into()));
     }
 
     #[test]

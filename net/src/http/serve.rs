@@ -156,7 +156,7 @@ impl<R: Runtime> Visit<R> {
         request: Request,
         writer: &mut S,
     ) -> Next {
-        let beside = request.body.len() + talk.bytes.len();
+        let beside = request.head_bytes() + request.body.len() + talk.bytes.len();
         let is_read = matches!(request.method, Method::Get | Method::Head);
         let mut room = Room::new(&mut talk.held, beside, is_read);
         let said = (&mut room, &mut talk.guesses);

@@ -9,6 +9,7 @@
 
 use bytes::Bytes;
 use std::{fmt, str};
+use trilith_engine::planted;
 
 /// No command of ours answers with more levels than half of that.
 const DEPTH_MAX: usize = 8;
@@ -155,7 +156,7 @@ impl<'a> Reader<'a> {
     }
 
     fn several(&mut self, count: usize, depth: usize) -> Result<Option<Vec<Heard>>, NoAnswer> {
-        if depth == DEPTH_MAX {
+        if depth >= DEPTH_MAX && !planted!("resp_answers_nest_for_ever") {
             return Err(NoAnswer);
         }
         // No memory for what is only announced.

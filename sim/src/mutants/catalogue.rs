@@ -46,6 +46,11 @@ const fn groups(name: &'static str) -> Hunters {
     story("groups", name)
 }
 
+/// A target of the fuzzer.
+const fn fed(name: &'static str) -> Hunters {
+    story("fuzz", name)
+}
+
 /// The laws of the world.
 const LAWS: Hunters = Hunters::Laws;
 

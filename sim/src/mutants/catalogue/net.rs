@@ -1,6 +1,8 @@
 //! The bugs planted in how nodes and clients speak.
 
-use super::{BROWSING, LINKING, PACING, Planted, SPEAKING, STRANGERS, TYPING, groups, planted};
+use super::{
+    BROWSING, LINKING, PACING, Planted, SPEAKING, STRANGERS, TYPING, fed, groups, planted,
+};
 
 /// Of the links between nodes.
 pub(super) const PEER: &[Planted] = &[
@@ -34,6 +36,12 @@ pub(super) const PEER: &[Planted] = &[
         "who listens answers with its first secret, whatever was shown",
     )
     .by(groups("secrets::an_answer_by_another_secret_is_noticed")),
+    planted("peer_any_secret_taken", "a word that can be guessed is taken for a secret")
+        .by(fed("secrets_that_can_be_guessed_are_noticed")),
+    planted("peer_any_greeting_taken", "whatever has the form of a greeting is one of ours")
+        .by(fed("greetings_of_anybody_are_noticed")),
+    planted("peer_meaningless_flag_taken", "a flag is taken where it means nothing")
+        .by(fed("flags_that_mean_nothing_are_noticed")),
     planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
     planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
 ];
@@ -54,6 +62,14 @@ pub(super) const RESP: &[Planted] = &[
     planted("resp_command_before_auth", "a command is done for a stranger").by(SPEAKING),
     planted("resp_reset_keeps_the_user", "RESET does not forget who one is").by(SPEAKING),
     planted("auth_any_password", "any password is the right one").by(SPEAKING),
+    planted("auth_any_cost_taken", "a hash may cost a node as much as it says")
+        .by(fed("logins_at_any_cost_are_noticed")),
+    planted("resp_announced_words_take_memory", "memory is taken for words that are only announced")
+        .by(fed("words_that_are_only_announced_and_take_memory_are_noticed")),
+    planted("resp_answers_nest_for_ever", "an answer is read however deep it nests")
+        .by(fed("answers_that_nest_for_ever_are_noticed")),
+    planted("resp_strange_message_taken", "what another node publishes is not looked at whole")
+        .by(fed("messages_with_bytes_that_mean_nothing_are_noticed")),
     planted("resp_message_told_twice", "a node tells another one twice what is published")
         .by(SPEAKING),
 ];
@@ -69,6 +85,8 @@ pub(super) const HTTP: &[Planted] = &[
         .by(BROWSING),
     planted("http_no_auth_asked", "HTTP clients are not asked who they are").by(BROWSING),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
+    planted("http_problems_repeat_everything", "what somebody sent is sent back to him whole")
+        .by(fed("problems_that_repeat_everything_are_noticed")),
     planted("http_condition_is_forgotten", "a write is done whatever its condition says")
         .by(BROWSING),
 ];
