@@ -1,33 +1,39 @@
 //! What the connections of a port hold of the node's memory, each by itself and all together
-//! ([`PORT_BYTES_MAX`]).
+//! ([`PORT_BYTES_MAX`](crate::limits::PORT_BYTES_MAX), [`RESP_BYTES_MAX`](crate::limits::RESP_BYTES_MAX)).
 //!
-//! Not here: what they hold it for (`http`, `text`).
+//! Not here: what they hold it for (`http`, `resp`, `text`).
 
 use std::sync::{
     Arc,
     atomic::{AtomicU64, Ordering},
 };
 
-use crate::limits::{PORT_BYTES_FREE, PORT_BYTES_MAX};
+use crate::limits::PORT_BYTES_FREE;
 
 /// A part of what all connections may hold.
 pub(crate) struct Held {
     of: Arc<AtomicU64>,
+    /// So much may all of them hold.
+    most: u64,
     bytes: u64,
 }
 
 impl Held {
-    /// Nothing yet, of what all of them hold.
-    pub(crate) const fn new(of: Arc<AtomicU64>) -> Self {
-        Self { of, bytes: 0 }
+    /// Nothing yet, of what all of them hold, which may be so much.
+    pub(crate) const fn new(of: Arc<AtomicU64>, most: usize) -> Self {
+        Self { of, most: most as u64, bytes: 0 }
     }
 
     /// So many bytes are held now. Whether there is room for them.
     pub(crate) fn hold(&mut self, bytes: usize) -> bool {
         let wanted = bytes.saturating_sub(PORT_BYTES_FREE) as u64;
+        if wanted == self.bytes {
+            // Mostly it is nothing, and nobody else has to hear of that.
+            return true;
+        }
         let more = wanted.saturating_sub(self.bytes);
         let before = self.of.fetch_add(more, Ordering::Relaxed);
-        let is_over = before + more > PORT_BYTES_MAX as u64;
+        let is_over = before + more > self.most;
         if more > 0 && is_over {
             self.of.fetch_sub(more, Ordering::Relaxed);
             return false;
@@ -68,11 +74,12 @@ impl<'a> Room<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::PORT_BYTES_MAX;
 
     #[test]
     fn what_connections_hold_together_is_bounded() {
         let of = Arc::new(AtomicU64::new(0));
-        let held = || Held::new(Arc::clone(&of));
+        let held = || Held::new(Arc::clone(&of), PORT_BYTES_MAX);
         let (mut one, mut other) = (held(), held());
         assert!(one.hold(PORT_BYTES_FREE) && of.load(Ordering::Relaxed) == 0, "a little is free");
         assert!(one.hold(PORT_BYTES_MAX));

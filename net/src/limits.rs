@@ -113,6 +113,11 @@ pub const RESP_READ_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
 /// value, and all answers are held until the first has come.
 pub const RESP_READS_AT_ONCE: usize = 32;
 
+/// Requests, commands behind MULTI and answers of all connections together that may be in memory:
+/// some sixteen of the largest. Whoever announces a long request, and whoever does not read, would
+/// otherwise have as much of the node as he has connections.
+pub const RESP_BYTES_MAX: usize = 512 << 20;
+
 /// Commands of one connection that are done before anything is answered.
 pub const RESP_BATCH: usize = 512;
 

@@ -29,7 +29,7 @@ use crate::{
     held::{Held, Room},
     limits::{
         BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, HTTP_ARRIVES_WITHIN,
-        HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
+        HTTP_CONNECTIONS_MAX, HTTP_SILENCE, PORT_BYTES_MAX,
     },
     meters::Which,
     peer::stream::{part, write_all},
@@ -105,7 +105,7 @@ impl<R: Runtime> Visit<R> {
             cutter: Cutter::default(),
             bytes: BytesMut::new(),
             out: BytesMut::new(),
-            held: Held::new(Arc::clone(&self.house.held)),
+            held: Held::new(Arc::clone(&self.house.held), PORT_BYTES_MAX),
             guesses: Guesses::default(),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
         };

@@ -8,7 +8,9 @@
 //! Whatever has come is done as far as it goes before anything is read again, so a client that
 //! sends without end waits in its own kernel, and so does one that never reads: its answers are
 //! written before the next command is looked at. What a connection takes of the node is bounded by
-//! the largest request and the answers to one batch.
+//! the largest request and the answers to one batch; what all of them take together, too (`held.rs`).
+//! Where there is no room for a request that is not whole, its connection ends; where there is none
+//! for answers, they are to be read soon.
 //!
 //! What is published to a subscriber is written between answers, never in one.
 //!
@@ -40,14 +42,18 @@ use super::{
     slow::Asked,
 };
 use crate::{
+    held::Held,
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, RESP_ANSWER_BYTES, RESP_BATCH,
-        RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE, RESP_STRANGER_STAYS,
+        RESP_BYTES_MAX, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE, RESP_STRANGER_STAYS,
     },
     meters::Which,
     peer::stream::{part, write_all},
     port::{Plan, Port},
 };
+
+const CROWDED: &str = "UNAVAILABLE too many large requests are under way; nothing of this one \
+                       happened, try again";
 
 /// Serves whoever comes to that listener.
 #[must_use]
@@ -81,6 +87,7 @@ impl<R: Runtime> Visit<R> {
         let mut stays = None;
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
+        let mut held = Held::new(Arc::clone(self.hub.held()), RESP_BYTES_MAX);
         let mut piece = vec![0; CLIENT_READ_BYTES];
         loop {
             let done = self.work(&mut session, (&mut cutter, &mut bytes), &mut out).await;
@@ -103,19 +110,27 @@ impl<R: Runtime> Visit<R> {
             if self.read_letters(&session, &mut out).is_err() {
                 return;
             }
+            let keeps = bytes.len() + cutter.held() + session.kept();
+            if !held.hold(keeps) {
+                self.crowded(&mut session, &mut out);
+            }
             let so_long = || stays.unwrap_or_else(|| self.now() + RESP_STRANGER_STAYS);
             stays = session.is_stranger().then(so_long);
             let is_overdue = stays.is_some_and(|stays| self.now() >= stays);
             if session.ends || is_overdue || self.hub.ending().is_over(self.number) {
                 break;
             }
-            if self.write(&mut writer, &out).await.is_err() {
+            // Answers that there is no room for do not wait for who reads them.
+            let has_room = held.hold(keeps + out.len());
+            let until = (!has_room).then(|| self.now() + GUEST_PARTS_WITHIN);
+            if self.write(&mut writer, &out, until).await.is_err() {
                 return;
             }
             out.clear();
             if out.capacity() > BUFFER_KEPT_BYTES {
                 out = BytesMut::new();
             }
+            let _less_is_always_there = held.hold(keeps);
             // There may be more where that came from, whether it was answered or not.
             if done == Ok(true) {
                 continue;
@@ -135,7 +150,15 @@ impl<R: Runtime> Visit<R> {
         part(clock, GUEST_PARTS_WITHIN, streams, &mut piece, &out).await;
     }
 
-    /// A stranger goes when his time is over, everybody else stays.
+    /// There is no room for what has come of a request.
+    fn crowded(&self, session: &mut Session, out: &mut BytesMut) {
+        mark!("resp: connections held too much");
+        self.hub.meters().resp.refused.add(1);
+        Answer::new(out, session.protocol).error(CROWDED);
+        session.ends = true;
+    }
+
+    /// When that time is over, where there is one.
     async fn goes(&self, stays: Option<Instant>) {
         match stays {
             Some(stays) => self.hub.runtime().clock().sleep_until(stays).await,
@@ -151,14 +174,20 @@ impl<R: Runtime> Visit<R> {
         Ok(())
     }
 
-    /// Writes, as long as it takes: unless somebody wants the connection to end, or more waits for a
-    /// subscriber who does not read than may.
-    async fn write<W: StreamWrite>(&self, writer: &mut W, out: &BytesMut) -> Result<(), ()> {
+    /// Writes, as long as it takes or until then: unless somebody wants the connection to end, or
+    /// more waits for a subscriber who does not read than may.
+    async fn write<W: StreamWrite>(
+        &self,
+        writer: &mut W,
+        out: &BytesMut,
+        until: Option<Instant>,
+    ) -> Result<(), ()> {
         if out.is_empty() {
             return Ok(());
         }
         let (hub, number) = (&self.hub, self.number);
         let gives_up = race(hub.ending().is_killed(number), hub.post().overflows(number));
+        let gives_up = race(gives_up, self.goes(until));
         match race(write_all(writer, out), gives_up).await {
             Either::Left(Ok(())) => Ok(()),
             Either::Left(Err(_)) | Either::Right(_) => Err(()),

@@ -272,6 +272,13 @@ impl Session {
         }
     }
 
+    /// How many bytes of commands it keeps until EXEC.
+    pub(super) fn kept(&self) -> usize {
+        let gathered = self.gathered.as_ref().map_or(0, |gathered| gathered.bytes);
+        // What was refused for its length was counted, and is not kept.
+        gathered.min(RESP_QUEUE_BYTES_MAX)
+    }
+
     /// Whether the answer to the command that comes now is to be left out. Asked once for each.
     pub(super) fn skips(&mut self) -> bool {
         let skips = self.hears == Hears::SkipsOne;

@@ -65,6 +65,14 @@ impl Redis {
         self.ask(format!("{line}\r\n").as_bytes()).to_string()
     }
 
+    /// What was said by now, if anything.
+    fn said_by_now(&mut self) -> Option<String> {
+        self.0.set_read_timeout(Some(Duration::from_millis(10))).unwrap();
+        let mut said = [0; 200];
+        let read = self.0.read(&mut said).ok().filter(|read| *read > 0)?;
+        Some(String::from_utf8_lossy(&said[..read]).replace("\r\n", "|"))
+    }
+
     /// Sends bytes; what is answered until the other side ends it.
     pub(crate) fn last(mut self, bytes: &[u8]) -> String {
         self.0.write_all(bytes).unwrap();
@@ -428,6 +436,41 @@ fn a_subscriber_that_does_not_read_is_ended() {
     let message = format!("*3\r\n$7\r\nPUBLISH\r\n$1\r\na\r\n${}\r\n{text}\r\n", text.len());
     let ended = (0..200).any(|_| says.ask(message.as_bytes()) == Heard::Integer(0));
     assert!(ended, "more than that waits for him");
+}
+
+/// Each began a request of the longest kind and never ended it: one was as good as the next, and ten
+/// thousand may come.
+#[test]
+fn requests_that_are_not_whole_share_the_room_of_all() {
+    let node = Alone::start();
+    let piece = vec![b'x'; 1_000_000];
+    let mut begun: Vec<Redis> = (0..20)
+        .map(|_| {
+            let mut redis = node.connect();
+            redis.0.write_all(b"*3\r\n$3\r\nSET\r\n$1\r\na\r\n$33000000\r\n").unwrap();
+            // The other side may have heard enough.
+            let _all = (0..32).all(|_| redis.0.write_all(&piece).is_ok());
+            redis
+        })
+        .collect();
+    let told = (0..200).find_map(|_| begun.iter_mut().find_map(Redis::said_by_now));
+    let crowded = "-UNAVAILABLE too many large requests are under way; nothing of this one happened, \
+                   try again|";
+    assert_eq!(told.as_deref(), Some(crowded));
+    // Small ones are served meanwhile, and large ones when there is room again.
+    node.connect().expect("SET b 1\nGET b\n", "+OK|$1|1|");
+    drop(begun);
+    let set = format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n", piece.len());
+    let set = [set.as_bytes(), &piece, b"\r\n"].concat();
+    let is_taken = (0..500).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        let mut redis = node.connect();
+        let mut said = [0; 5];
+        redis.0.write_all(&set).is_ok()
+            && redis.0.read_exact(&mut said).is_ok()
+            && &said == b"+OK\r\n"
+    });
+    assert!(is_taken, "what was held is given back");
 }
 
 #[test]
