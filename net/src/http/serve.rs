@@ -12,7 +12,7 @@ use std::sync::{Arc, atomic::AtomicU64};
 
 use bytes::BytesMut;
 use trilith_engine::{
-    mark,
+    mark, planted,
     runtime::{
         Clock, Either, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, race, timeout,
     },
@@ -182,7 +182,11 @@ impl<R: Runtime> Visit<R> {
     /// Reads something more of a request.
     async fn more<S: StreamRead>(&self, talk: &mut Talk, reader: &mut S, piece: &mut [u8]) -> Next {
         let was_between = talk.cutter.is_between(&talk.bytes);
-        match self.read(reader, piece, talk.until).await {
+        let until = match planted!("http_slow_requests_are_waited_for") {
+            true => talk.until + HTTP_SILENCE * 10,
+            false => talk.until,
+        };
+        match self.read(reader, piece, until).await {
             Ok(read) => {
                 if was_between {
                     talk.until = self.clock().now() + HTTP_ARRIVES_WITHIN;

@@ -263,7 +263,11 @@ impl<R: Runtime> Visit<R> {
     /// Writes what is to be written, at some pace.
     async fn send<S: StreamWrite>(&self, talk: &mut Talk, writer: &mut S) -> Result<(), Over> {
         let pace = BYTE_WITHIN.saturating_mul(talk.out.len() as u32);
-        let until = self.clock().now() + TEXT_ARRIVES_WITHIN + pace;
+        let patience = match planted!("text_deaf_clients_are_waited_for") {
+            true => TEXT_SILENCE,
+            false => TEXT_ARRIVES_WITHIN,
+        };
+        let until = self.clock().now() + patience + pace;
         let written = timeout(self.clock(), until, write_all(writer, &talk.out)).await;
         talk.out.clear();
         if talk.out.capacity() > BUFFER_KEPT_BYTES {

@@ -84,6 +84,8 @@ pub(super) const HTTP: &[Planted] = &[
     planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
         .by(BROWSING),
     planted("http_no_auth_asked", "HTTP clients are not asked who they are").by(BROWSING),
+    planted("http_slow_requests_are_waited_for", "who sends a byte now and then keeps a connection")
+        .by(groups("patience::a_slow_request_that_is_waited_for_is_noticed")),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
     planted("http_problems_repeat_everything", "what somebody sent is sent back to him whole")
         .by(fed("problems_that_repeat_everything_are_noticed")),
@@ -117,6 +119,8 @@ pub(super) const TEXT: &[Planted] = &[
         "a write in doubt is told as one that did not happen",
     )
     .by(TYPING),
+    planted("text_deaf_clients_are_waited_for", "an answer waits for whoever does not read")
+        .by(groups("patience::a_deaf_client_that_is_waited_for_is_noticed")),
     planted("text_takes_half_a_value", "a value is taken before all of it has come").by(TYPING),
     planted("text_no_auth_asked", "clients of the text protocol are not asked who they are")
         .by(TYPING),

@@ -1,0 +1,236 @@
+//! Stories of clients that take long: they send a byte now and then, do not read, or come and say
+//! nothing. Each port waits for them as long as it says, and what they hold meanwhile is little.
+//!
+//! Not here: strangers (`guests.rs`), what many hold together (`net/tests/doors`).
+
+use std::{future::pending, time::Duration};
+
+use trilith_engine::{
+    runtime::{Clock, Net, Runtime, StreamRead, StreamWrite, timeout},
+    types::NodeId as Member,
+};
+use trilith_net::{
+    limits::RESP_CONNECTIONS_MAX,
+    node::{Cluster, Node, NodeOptions as Setup},
+};
+use trilith_sim::{
+    os::{SimRuntime, SimStream},
+    world::{NodeId, NodeOptions, World},
+};
+
+use super::{full::planted, stage::SECOND};
+
+const PEERS: u16 = 7381;
+const RESP: u16 = 7379;
+const HTTP: u16 = 7380;
+const TEXT: u16 = 7382;
+
+/// A node that serves everybody.
+async fn serves(rt: SimRuntime) {
+    let at = |port| rt.address(NodeId(0), port);
+    let cluster = Cluster::new("sim", vec![(Member(1), at(PEERS))], 1).expect("it can be");
+    let (resp, http, text) = (Some(at(RESP)), Some(at(HTTP)), Some(at(TEXT)));
+    let setup = Setup { resp, http, text, ..Setup::new(Member(1), cluster) };
+    let node = Node::start(&rt, setup, ()).await.expect("nothing is in its way");
+    node.run().await;
+}
+
+/// What somebody finds at such a node.
+fn found<T, F>(bugs: &[&str], looks: impl FnOnce(SimRuntime) -> F) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let mut world = World::new(1, planted(bugs));
+    world.add("node", NodeOptions::default(), serves);
+    let client = world.add("client", NodeOptions::default(), |_| pending::<()>());
+    world.start_all();
+    world.run_for(5 * SECOND);
+    let found = world.run_on(client, 3600 * SECOND, looks).expect("it has looked");
+    assert!(world.panics().is_empty(), "{:?}", world.panics());
+    found
+}
+
+async fn connect(rt: &SimRuntime, port: u16) -> SimStream {
+    let soon = rt.clock().now() + 5 * SECOND;
+    rt.net().connect(rt.address(NodeId(0), port), soon).await.expect("it serves")
+}
+
+async fn say(stream: &mut SimStream, mut bytes: &[u8]) {
+    while !bytes.is_empty() {
+        let taken = stream.write(bytes).await.expect("it listens");
+        bytes = &bytes[taken..];
+    }
+}
+
+/// What is heard until nothing comes for so long.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Heard {
+    bytes: usize,
+    /// The first of it.
+    words: String,
+    /// The connection has ended.
+    is_over: bool,
+}
+
+async fn hear(rt: &SimRuntime, stream: &mut SimStream, within: Duration) -> Heard {
+    let (mut heard, mut buffer) = (Heard::default(), vec![0; 32 << 10]);
+    loop {
+        let deadline = rt.clock().now() + within;
+        match timeout(rt.clock(), deadline, stream.read(&mut buffer)).await {
+            Ok(Ok(0) | Err(_)) => return Heard { is_over: true, ..heard },
+            Ok(Ok(read)) => {
+                heard.bytes += read;
+                if heard.words.len() < 60 {
+                    heard.words.push_str(&String::from_utf8_lossy(&buffer[..read.min(60)]));
+                }
+            }
+            Err(_) => return heard,
+        }
+    }
+}
+
+/// Says something at once, then something else a byte at a time, until it is answered or over.
+async fn dribble(
+    rt: SimRuntime,
+    port: u16,
+    (at_once, slowly): (&'static str, String),
+    every: Duration,
+) -> (Duration, Heard) {
+    let mut stream = connect(&rt, port).await;
+    say(&mut stream, at_once.as_bytes()).await;
+    let began = rt.clock().now();
+    for byte in slowly.bytes() {
+        if stream.write(&[byte]).await.is_err() {
+            break;
+        }
+        let heard = hear(&rt, &mut stream, every).await;
+        if heard.is_over || heard.bytes > 0 {
+            return (rt.clock().now().since(began), heard);
+        }
+    }
+    let heard = hear(&rt, &mut stream, SECOND).await;
+    (rt.clock().now().since(began), heard)
+}
+
+const SLOW_HEAD: &str = "GET /v1/kv/default/a HTTP/1.1\r\nX: ";
+const SLOW_BODY: &str = "PUT /v1/kv/default/a HTTP/1.1\r\nContent-Length: 5000\r\n\r\n";
+
+/// How long a request of HTTP is waited for that comes a byte a second.
+fn waits_for_http(bugs: &[&str], at_once: &'static str) -> Duration {
+    let slowly = "y".repeat(200);
+    let (took, heard) = found(bugs, |rt| dribble(rt, HTTP, (at_once, slowly), SECOND));
+    if took < 100 * SECOND {
+        assert!(heard.words.starts_with("HTTP/1.1 408 "), "{heard:?}");
+    }
+    took
+}
+
+#[test]
+fn a_request_that_comes_byte_by_byte_is_not_waited_for() {
+    for at_once in [SLOW_HEAD, SLOW_BODY, ""] {
+        let took = waits_for_http(&[], at_once);
+        assert!((29 * SECOND..35 * SECOND).contains(&took), "{took:?}");
+    }
+    for at_once in ["SET a 5000\n", "GET "] {
+        let slowly = "y".repeat(200);
+        let (took, heard) = found(&[], |rt| dribble(rt, TEXT, (at_once, slowly), SECOND));
+        assert!((29 * SECOND..35 * SECOND).contains(&took), "{took:?}");
+        assert!(heard.words.starts_with("ERROR the request did not arrive"), "{heard:?}");
+    }
+    // Who wants to be a node or a client has to say so at once.
+    let slowly = "\0".repeat(200);
+    let (took, heard) = found(&[], |rt| dribble(rt, PEERS, ("", slowly), SECOND / 2));
+    assert!(took < 5 * SECOND && (heard.is_over || heard.bytes > 0), "{took:?} {heard:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_slow_request_that_is_waited_for_is_noticed() {
+    assert!(waits_for_http(&["http_slow_requests_are_waited_for"], SLOW_HEAD) > 100 * SECOND);
+}
+
+/// A Redis client is waited for, as Redis does: it holds what it has sent, and a buffer.
+#[test]
+fn a_redis_client_may_be_slow() {
+    let slowly = "*2\r\n$3\r\nGET\r\n$1\r\na\r\n".to_owned();
+    let (took, heard) = found(&[], |rt| dribble(rt, RESP, ("", slowly), 60 * SECOND));
+    assert!(took > 600 * SECOND, "{took:?}");
+    assert_eq!(heard, Heard { bytes: 5, words: "$-1\r\n".to_owned(), is_over: false });
+}
+
+const LARGE: usize = 1 << 20;
+
+/// What is heard of a large value by one who asks and reads nothing for five minutes.
+fn deaf(bugs: &[&str], port: u16, asks: &'static str) -> Heard {
+    found(bugs, move |rt| async move {
+        let mut writer = connect(&rt, TEXT).await;
+        say(&mut writer, format!("SET large {LARGE}\n").as_bytes()).await;
+        say(&mut writer, &vec![b'v'; LARGE]).await;
+        assert_eq!(hear(&rt, &mut writer, SECOND).await.words, "OK\n");
+        let mut stream = connect(&rt, port).await;
+        say(&mut stream, asks.as_bytes()).await;
+        rt.clock().sleep_until(rt.clock().now() + 300 * SECOND).await;
+        hear(&rt, &mut stream, 5 * SECOND).await
+    })
+}
+
+/// Whoever does not take an answer of HTTP or of the text protocol has gone; Redis clients may be as
+/// slow as they like, and have one answer waiting.
+#[test]
+fn who_does_not_read_is_let_go_or_holds_one_answer() {
+    let http = deaf(&[], HTTP, "GET /v1/kv/default/large HTTP/1.1\r\n\r\n");
+    assert!(http.is_over && http.bytes < LARGE, "{http:?}");
+    let text = deaf(&[], TEXT, "GET large\n");
+    assert!(text.is_over && text.bytes < LARGE, "{text:?}");
+    let resp = deaf(&[], RESP, "GET large\r\n");
+    assert!(!resp.is_over && resp.bytes == "$1048576\r\n\r\n".len() + LARGE, "{resp:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_deaf_client_that_is_waited_for_is_noticed() {
+    let text = deaf(&["text_deaf_clients_are_waited_for"], TEXT, "GET large\n");
+    assert!(text.bytes > LARGE, "{text:?}");
+}
+
+/// Who comes and says nothing goes from where that is told in time; a Redis client stays.
+#[test]
+fn who_says_nothing_is_let_go_or_costs_a_buffer() {
+    let idle = |port| {
+        found(&[], move |rt| async move {
+            let mut stream = connect(&rt, port).await;
+            let began = rt.clock().now();
+            let heard = hear(&rt, &mut stream, 1000 * SECOND).await;
+            (heard.is_over, rt.clock().now().since(began))
+        })
+    };
+    for (port, within) in [(HTTP, 35 * SECOND), (TEXT, 35 * SECOND), (PEERS, 5 * SECOND)] {
+        let (is_over, took) = idle(port);
+        assert!(is_over && took < within, "{port}: {took:?}");
+    }
+    assert!(!idle(RESP).0);
+}
+
+/// Ten thousand connections that say nothing leave no place; who comes then waits, and is served as
+/// soon as one of them goes.
+#[test]
+fn a_port_that_is_full_serves_again_when_one_goes() {
+    let told = found(&[], |rt| async move {
+        let mut idle = Vec::new();
+        for _ in 0..RESP_CONNECTIONS_MAX {
+            idle.push(connect(&rt, RESP).await);
+        }
+        let mut told = Vec::new();
+        let first = idle.first_mut().expect("there are many");
+        say(first, b"PING\r\n").await;
+        told.push(hear(&rt, first, SECOND).await.words);
+        let mut late = connect(&rt, RESP).await;
+        say(&mut late, b"PING\r\n").await;
+        told.push(hear(&rt, &mut late, 5 * SECOND).await.words);
+        drop(idle.pop());
+        told.push(hear(&rt, &mut late, 5 * SECOND).await.words);
+        told
+    });
+    assert_eq!(told, ["+PONG\r\n", "", "+PONG\r\n"]);
+}
