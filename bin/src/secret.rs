@@ -23,7 +23,7 @@ use trilith_net::{
 };
 
 use crate::{
-    config::Settings,
+    config::{Settings, text_of},
     failure::{CONFIGURATION, FILE, Failure, Outcome},
     password::luck,
 };
@@ -31,6 +31,9 @@ use crate::{
 /// Where those who ask look for it: what nodes read, too.
 const VARIABLE: &str = "TRILITH_CLUSTER__SECRET";
 const FILE_VARIABLE: &str = "TRILITH_CLUSTER__SECRET_FILE";
+
+/// Two secrets of the longest kind, and many empty lines.
+const FILE_BYTES_MAX: u64 = 64 << 10;
 
 /// What somebody who asks at the nodes' own port must know, where the cluster has a secret.
 #[derive(Args, Debug, Default)]
@@ -82,7 +85,7 @@ fn of(text: &str, origin: &str) -> Outcome<Secrets> {
 
 fn read(path: &Path) -> Outcome<Secrets> {
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = text_of(path, FILE_BYTES_MAX).map_err(|error| {
         let next = "name a file that holds the secret and that this user may read";
         Failure::new(&FILE, format!("{name}: {error}"), next)
     })?;

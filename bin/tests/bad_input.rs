@@ -99,6 +99,7 @@ fn input_that_never_ends_is_refused() {
     let scratch = Scratch::new("input_that_never_ends_is_refused");
     let dir = scratch.path("data");
     run(&["kv", &dir, "load", "/dev/zero"]).failed(2, "TR-E202");
+    run(&["config", "check", "/dev/zero"]).failed(1, "TR-E301");
     let endless = fs::File::open("/dev/zero").expect("every machine has it");
     let mut set = trilith();
     let output = set.args(["kv", &dir, "set", "key", "-"]).stdin(endless).output();

@@ -19,7 +19,7 @@ mod forge;
 mod journal;
 mod keep;
 mod recovery;
-mod texts;
+pub mod texts;
 mod wire;
 
 use trilith_engine::runtime::Rng;

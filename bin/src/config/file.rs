@@ -2,7 +2,11 @@
 //!
 //! Not here: what the settings are (`schema.rs`).
 
-use std::{fs, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read as _},
+    path::Path,
+};
 
 use toml::{
     Spanned,
@@ -12,19 +16,35 @@ use toml::{
 use super::{Origin, Said};
 use crate::failure::{CONFIGURATION, FILE, Failure, Outcome};
 
+/// More than all settings and users take.
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// The text of a file that people write. Some never end, so no more than that is read.
+///
+/// # Errors
+/// When it cannot be read, is longer, or is no text.
+pub fn text_of(path: &Path, bytes_max: u64) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+    if read as u64 > bytes_max {
+        return Err(io::Error::other(format!("it has more than {bytes_max} bytes")));
+    }
+    Ok(text)
+}
+
 /// What a file says, in its order.
 ///
 /// # Errors
 /// When it cannot be read, is no TOML, or says what no setting can be.
 pub(super) fn read(path: &Path) -> Outcome<Vec<Said>> {
     let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = text_of(path, FILE_BYTES_MAX).map_err(|error| {
         Failure::new(&FILE, format!("{name}: {error}"), "name the file with --config")
     })?;
     parse(&name, &text)
 }
 
-fn parse(path: &str, text: &str) -> Outcome<Vec<Said>> {
+pub(super) fn parse(path: &str, text: &str) -> Outcome<Vec<Said>> {
     let wrong = |line: usize, why: &str| {
         let next = "trilith config default writes a file to begin with";
         Failure::new(&CONFIGURATION, format!("{path}:{line}: {why}"), next)
@@ -94,6 +114,21 @@ mod tests {
             .map(|(a, b, c)| ((*a).to_owned(), (*b).to_owned(), (*c).to_owned()))
             .collect();
         assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_file_that_never_ends_is_not_read_for_ever() {
+        let why = read(Path::new("/dev/zero")).unwrap_err().to_string();
+        assert!(why.contains("/dev/zero: it has more than 1048576 bytes"), "{why}");
+    }
+
+    #[test]
+    fn what_nests_is_refused_however_deep() {
+        let deep = format!("[cluster]\nmembers = {}", "[".repeat(200_000));
+        let tables = format!("[cluster]\nmembers = {}", "{a=".repeat(100_000));
+        for text in [deep, tables, "[".repeat(200_000)] {
+            assert!(parse("a.toml", &text).is_err());
+        }
     }
 
     #[test]

@@ -16,9 +16,12 @@
 mod command;
 mod file;
 mod flags;
+#[cfg(test)]
+mod garbage;
 mod schema;
 
 pub use command::{Config, run};
+pub use file::text_of;
 pub use flags::Flags;
 pub use schema::{LogFormat, SETTINGS, Setting, Settings};
 

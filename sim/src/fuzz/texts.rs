@@ -3,7 +3,7 @@
 //! What `damage` does to any bytes, and two things that only text has: numbers that nobody would say
 //! in the place of those that were said, and pieces of other texts of the kind, put anywhere.
 //!
-//! Not here: who reads them (`doors`, `keep`).
+//! Not here: who reads them (`doors`, `keep`, `bin/src/config`).
 
 use trilith_engine::runtime::Rng as _;
 
@@ -45,7 +45,7 @@ const NUMBERS: [&str; 30] = [
 ];
 
 /// Something like these: one to three of them, mostly changed; sometimes noise.
-pub(super) fn like(samples: &[&[u8]], luck: &mut Luck) -> Vec<u8> {
+pub fn like(samples: &[&[u8]], luck: &mut Luck) -> Vec<u8> {
     if luck.chance(1, 10) {
         return noise(300, luck);
     }
@@ -60,7 +60,7 @@ pub(super) fn like(samples: &[&[u8]], luck: &mut Luck) -> Vec<u8> {
 }
 
 /// Changes a text, up to four times.
-pub(super) fn twist(bytes: &mut Vec<u8>, others: &[&[u8]], luck: &mut Luck) {
+pub fn twist(bytes: &mut Vec<u8>, others: &[&[u8]], luck: &mut Luck) {
     for _ in 0..luck.range(1..5) {
         match luck.range(0..4) {
             0 => damage(bytes, luck),
@@ -90,7 +90,7 @@ fn say_another_number(bytes: &mut Vec<u8>, luck: &mut Luck) {
 }
 
 /// The same bytes as a connection may bring them.
-pub(super) fn pieces<'a>(bytes: &'a [u8], luck: &mut Luck) -> Vec<&'a [u8]> {
+pub fn pieces<'a>(bytes: &'a [u8], luck: &mut Luck) -> Vec<&'a [u8]> {
     let (most, mut pieces, mut rest) = (*luck.pick(&[1, 2, 5, 30, 400]), Vec::new(), bytes);
     while !rest.is_empty() {
         let (piece, behind) = rest.split_at(rest.len().min(1 + luck.index(most)));
