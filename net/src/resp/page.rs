@@ -27,7 +27,7 @@ const NOTES: [(&str, &str); 23] = [
         "where no users are configured any password of the user `default` will do; behind a wrong one the connection waits, longer each time",
     ),
     ("client kill", "`LADDR` is nobody's"),
-    ("client no-evict", "nothing is ever evicted"),
+    ("client no-evict", "no key is ever evicted"),
     ("cluster", "as of a Redis without cluster mode: any node serves any key"),
     ("config set", "of this node, until it ends: `slowlog-*` and `latency-monitor-threshold`"),
     ("copy", "of keys of one slot, in a cluster"),
@@ -128,6 +128,7 @@ Errors have the words of Redis where a program can tell, and these codes of our 
 
 A request that begins with `POST` or `Host:` ends its connection without a word: it comes from a web page.
 A key has at most 65,535 bytes, a value 8 MiB, a request 32 MiB.
+What all connections to a node hold beside 64 KiB each, requests that are not whole and answers that nobody reads, is at most 512 MiB: beyond that a long request is answered with `UNAVAILABLE` and ends its connection, and an answer that is not read within a second ends it too.
 
 ## Commands
 ";
