@@ -164,7 +164,7 @@ fn levels(heard: &Heard) -> usize {
     }
 }
 
-/// More levels than an answer is taken with.
+/// The most levels that an answer is taken with.
 const LEVELS_MOST: usize = 8;
 
 /// Answers, as those who ask read them.

@@ -93,7 +93,7 @@ fn seal(bytes: &mut [u8], backup: Uuid, group: u32) {
     while at + BLOCK_HEAD_BYTES <= bytes.len() {
         let place = crc(crc(0, &backup.0), &group.to_le_bytes());
         let seed = crc(place, &number.to_le_bytes());
-        let length = bytes[at + 4..].first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
+        let length = bytes[at + 4..].first_chunk::<4>().copied().map_or(0, u32::from_le_bytes);
         let body = at + BLOCK_HEAD_BYTES;
         let end = body.saturating_add(length as usize).min(bytes.len());
         let sum = crc(seed, &bytes[body..end]);
