@@ -201,7 +201,7 @@ pub(super) fn answers(seed: u64) -> Fed {
     }
 }
 
-const HTTP: [&[u8]; 12] = [
+const HTTP: [&[u8]; 13] = [
     b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n",
     b"PUT /v1/kv/default/a%20b HTTP/1.1\r\nContent-Length: 5\r\nIf-Match: \"7\"\r\n\r\nhello",
     b"POST /v1/batch HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nT: u\r\n\r\n",
@@ -211,6 +211,7 @@ const HTTP: [&[u8]; 12] = [
     b"GET /v1/kv/default?prefix=a&after=b%2B&limit=10&values=1 HTTP/1.1\r\nConnection: close\r\n\r\n",
     b"HEAD /readyz?verbose HTTP/1.1\r\nAccept: application/json\r\nCookie: a=b; c=d\r\n\r\n",
     b"\r\n\r\nGET /metrics HTTP/1.1\r\nAuthorization: Basic YTpi\r\n\r\n",
+    b"PUT /v1/kv/default/a HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"Content-Length: 7\r\n",
     b"Transfer-Encoding: chunked\r\n",
     b"0\r\n\r\n",
@@ -330,7 +331,7 @@ pub(super) fn questions(seed: u64) -> Fed {
     if names_key {
         target.push_str(&percent(&key, &mut luck));
     }
-    let mut query = Vec::new();
+    let mut query: Vec<u8> = Vec::new();
     for _ in 0..luck.range(0..4) {
         query.extend_from_slice(if query.is_empty() { b"?" } else { b"&" });
         query.extend_from_slice(luck.pick(&QUERIES));

@@ -66,14 +66,29 @@ pub fn twist(bytes: &mut Vec<u8>, others: &[&[u8]], luck: &mut Luck) {
             0 => damage(bytes, luck),
             1 | 2 => say_another_number(bytes, luck),
             _ => {
-                let other = luck.pick(others);
-                let from = luck.index(other.len() + 1);
-                let piece = other[from..from + luck.index(other.len() - from + 1)].to_vec();
-                let at = luck.index(bytes.len() + 1);
+                let (at, piece) = (place(bytes, luck), piece(luck.pick(others), luck));
                 bytes.splice(at..at, piece);
             }
         }
     }
+}
+
+/// All of a text, or a part of it.
+fn piece(text: &[u8], luck: &mut Luck) -> Vec<u8> {
+    if luck.coin() {
+        return text.to_vec();
+    }
+    let from = luck.index(text.len() + 1);
+    text[from..from + luck.index(text.len() - from + 1)].to_vec()
+}
+
+/// Where a line begins, or anywhere.
+fn place(bytes: &[u8], luck: &mut Luck) -> usize {
+    let ends: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at] == b'\n').collect();
+    if ends.is_empty() || luck.coin() {
+        return luck.index(bytes.len() + 1);
+    }
+    *luck.pick(&ends) + 1
 }
 
 /// Puts another number in the place of one.
