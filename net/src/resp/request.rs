@@ -17,7 +17,7 @@
 //! Not here: what commands there are (`commands.rs`), answers (`reply.rs`).
 
 use bytes::{Bytes, BytesMut};
-use std::{fmt, mem::size_of, ops::Range, str};
+use std::{fmt, ops::Range, str};
 use trilith_engine::planted;
 
 use crate::limits::{
