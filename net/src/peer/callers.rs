@@ -13,7 +13,8 @@
 //! other.
 //!
 //! What was asked before that is still answered, with little: reads are refused, to be asked again, and
-//! writes leave out what they found.
+//! writes leave out what they found. Who takes nothing for as long as he may be silent is gone, even
+//! if he pings.
 //!
 //! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node, and never more
 //! answers than [`CLIENT_REPLIES_BYTES_MOST`]; a request
@@ -31,8 +32,8 @@ use std::{
 use bytes::BytesMut;
 use trilith_engine::{
     command::{Old, Outcome, Refusal, Reply, Request, Response},
-    mark,
-    runtime::{Clock, Either, Runtime, StreamRead, StreamWrite, race},
+    mark, planted,
+    runtime::{Clock, Either, Runtime, StreamRead, StreamWrite, race, timeout},
     types::{ClientId, Size},
 };
 
@@ -43,8 +44,9 @@ use super::{
 use crate::{
     frame::{self, BadFrame, Kind, TooLong},
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES, CLIENT_REPLIES_BYTES_MAX,
-        CLIENT_REPLIES_BYTES_MOST, CLIENT_SILENCE, CONNECTIONS_MAX, FRAME_BODY_BYTES_MAX,
+        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES,
+        CLIENT_REPLIES_BYTES_MAX, CLIENT_REPLIES_BYTES_MOST, CLIENT_SILENCE, CONNECTIONS_MAX,
+        FRAME_BODY_BYTES_MAX,
     },
     resp::post::Message,
 };
@@ -231,13 +233,15 @@ where
             clock.sleep_until(clock.now() + CLIENT_SILENCE / 4).await;
         }
     };
-    match race(race(listen, write(&present.replies, writer)), watch).await {
+    let write = write(clock, &present.replies, writer);
+    match race(race(listen, write), watch).await {
         Either::Left(Either::Left(trouble) | Either::Right(trouble)) => trouble,
         Either::Right(()) => Trouble::Silent,
     }
 }
 
-async fn write<W: StreamWrite>(replies: &Replies, writer: &mut W) -> Trouble {
+/// Writes what is answered. Who does not take it in time is as good as silent, whatever he says.
+async fn write<C: Clock, W: StreamWrite>(clock: &C, replies: &Replies, writer: &mut W) -> Trouble {
     let mut batch = BytesMut::new();
     loop {
         batch.clear();
@@ -245,8 +249,18 @@ async fn write<W: StreamWrite>(replies: &Replies, writer: &mut W) -> Trouble {
             batch = BytesMut::new();
         }
         batch = replies.take(batch).await;
-        if let Err(trouble) = write_all(writer, &batch).await {
-            return trouble;
+        let patience = match planted!("peer_deaf_client_is_waited_for") {
+            true => CLIENT_SILENCE * 100,
+            false => CLIENT_SILENCE,
+        };
+        let until = clock.now() + patience + BYTE_WITHIN.saturating_mul(batch.len() as u32);
+        match timeout(clock, until, write_all(writer, &batch)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(trouble)) => return trouble,
+            Err(_) => {
+                mark!("client: somebody did not take what he was answered");
+                return Trouble::Silent;
+            }
         }
     }
 }

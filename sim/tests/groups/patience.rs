@@ -5,13 +5,17 @@
 
 use std::{future::pending, time::Duration};
 
+use bytes::{Bytes, BytesMut};
 use trilith_engine::{
+    command::{Level, Op, Request, Session},
     runtime::{Clock, Net, Runtime, StreamRead, StreamWrite, timeout},
-    types::NodeId as Member,
+    types::{ClientId, NodeId as Member, Sequence, Uuid},
 };
 use trilith_net::{
+    frame::{self, Decoder, Frame, Kind},
     limits::RESP_CONNECTIONS_MAX,
     node::{Cluster, Node, NodeOptions as Setup},
+    peer::hello::{Hello, Purpose, Ready, Versions, Welcome},
 };
 use trilith_sim::{
     os::{SimRuntime, SimStream},
@@ -192,6 +196,74 @@ fn who_does_not_read_is_let_go_or_holds_one_answer() {
 fn a_deaf_client_that_is_waited_for_is_noticed() {
     let text = deaf(&["text_deaf_clients_are_waited_for"], TEXT, "GET large\n");
     assert!(text.bytes > LARGE, "{text:?}");
+}
+
+/// The next frame that somebody is told.
+async fn told(stream: &mut SimStream) -> Frame {
+    let (mut decoder, mut buffer) = (Decoder::new(256), [0; 256]);
+    loop {
+        if let Some(frame) = decoder.take().expect("it speaks as we do") {
+            return frame;
+        }
+        let read = stream.read(&mut buffer).await.expect("it speaks");
+        assert!(read > 0, "it said nothing");
+        decoder.feed(&buffer[..read]);
+    }
+}
+
+/// Eight large values are asked for.
+fn eight_reads() -> BytesMut {
+    let mut out = BytesMut::new();
+    for nth in 1..=8 {
+        let session = Session { sequence: Sequence(nth), ..Session::NOBODY };
+        let (level, op) = (Level::Strong, Op::Get(Bytes::from_static(b"large")));
+        let request = Request { session, level, patience_ms: 5000, staleness_ms: 0, op };
+        frame::encode(&mut out, Kind::Request, |out| request.encode(out)).expect("it is short");
+    }
+    out
+}
+
+/// What a client of the native protocol hears who asks for much, pings for two minutes, and reads
+/// nothing meanwhile.
+fn deaf_but_there(bugs: &[&str]) -> Heard {
+    found(bugs, |rt| async move {
+        let mut writer = connect(&rt, TEXT).await;
+        say(&mut writer, format!("SET large {LARGE}\n").as_bytes()).await;
+        say(&mut writer, &vec![b'v'; LARGE]).await;
+        assert_eq!(hear(&rt, &mut writer, SECOND).await.words, "OK\n");
+        let (mut stream, mut words) = (connect(&rt, PEERS).await, BytesMut::new());
+        let purpose = Purpose::Client { client: ClientId(7), cluster: Uuid::default() };
+        Hello { versions: Versions::OURS, purpose }.put(&mut words);
+        say(&mut stream, &words).await;
+        let welcome = Welcome::take(&told(&mut stream).await).expect("it is welcome");
+        words.clear();
+        Ready { token: welcome.token }.put(&mut words);
+        words.extend_from_slice(&eight_reads());
+        say(&mut stream, &words).await;
+        words.clear();
+        frame::put_empty(&mut words, Kind::Ping);
+        for _ in 0..120 {
+            if stream.write(&words).await.is_err() {
+                break;
+            }
+            rt.clock().sleep_until(rt.clock().now() + SECOND).await;
+        }
+        hear(&rt, &mut stream, 5 * SECOND).await
+    })
+}
+
+/// His pings were heard, so he was there; what he was answered waited for as long as he liked.
+#[test]
+fn a_client_who_pings_and_never_reads_is_let_go() {
+    let heard = deaf_but_there(&[]);
+    assert!(heard.is_over && heard.bytes < 8 * LARGE, "{heard:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_client_who_pings_and_never_reads_is_noticed() {
+    let heard = deaf_but_there(&["peer_deaf_client_is_waited_for"]);
+    assert!(heard.bytes > 8 * LARGE, "{heard:?}");
 }
 
 /// Who comes and says nothing goes from where that is told in time; a Redis client stays.

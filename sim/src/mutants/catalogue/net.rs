@@ -36,6 +36,8 @@ pub(super) const PEER: &[Planted] = &[
         "who listens answers with its first secret, whatever was shown",
     )
     .by(groups("secrets::an_answer_by_another_secret_is_noticed")),
+    planted("peer_deaf_client_is_waited_for", "answers wait for a client who pings and never reads")
+        .by(groups("patience::a_client_who_pings_and_never_reads_is_noticed")),
     planted("peer_any_secret_taken", "a word that can be guessed is taken for a secret")
         .by(fed("secrets_that_can_be_guessed_are_noticed")),
     planted("peer_any_greeting_taken", "whatever has the form of a greeting is one of ours")
