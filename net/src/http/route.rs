@@ -315,7 +315,8 @@ impl Query {
         let mut query = Self::default();
         for word in text.split('&').filter(|word| !word.is_empty()) {
             if query.0.len() == HTTP_QUERY_WORDS_MAX {
-                let what = format!("more than {HTTP_QUERY_WORDS_MAX} words behind the question mark");
+                let what =
+                    format!("more than {HTTP_QUERY_WORDS_MAX} words behind the question mark");
                 return Err(Problem::bad(what, "what can be asked: GET /v1/openapi.json"));
             }
             let (name, value) = word.split_once('=').unwrap_or((word, ""));

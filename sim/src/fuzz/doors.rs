@@ -334,7 +334,7 @@ pub(super) fn questions(seed: u64) -> Fed {
     let mut query: Vec<u8> = Vec::new();
     for _ in 0..luck.range(0..4) {
         query.extend_from_slice(if query.is_empty() { b"?" } else { b"&" });
-        query.extend_from_slice(luck.pick(&QUERIES));
+        query.extend_from_slice(luck.pick::<&[u8]>(&QUERIES));
     }
     let is_plain = query.is_empty() && luck.coin();
     if !is_plain {
@@ -448,9 +448,7 @@ pub(super) fn batches(seed: u64) -> Fed {
             Err(format!("{} bytes of why", problem.what.len()))
         }
         Err(problem) if is_plain && !is_atomic => Err(format!("{problem:?} of {texts:?}")),
-        Ok(Batch::Steps(read)) if is_plain && read != ops => {
-            Err(format!("{read:?} of {texts:?}"))
-        }
+        Ok(Batch::Steps(read)) if is_plain && read != ops => Err(format!("{read:?} of {texts:?}")),
         // Each step has at least an op and a key.
         Ok(Batch::Steps(read)) if read.len() > bytes.len() / STEP_BYTES => {
             Err(format!("{} steps of {} bytes", read.len(), bytes.len()))

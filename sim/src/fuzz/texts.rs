@@ -51,7 +51,7 @@ pub fn like(samples: &[&[u8]], luck: &mut Luck) -> Vec<u8> {
     }
     let mut bytes = Vec::new();
     for _ in 0..luck.range(1..4) {
-        bytes.extend_from_slice(luck.pick(samples));
+        bytes.extend_from_slice(luck.pick::<&[u8]>(samples));
     }
     if luck.chance(7, 8) {
         twist(&mut bytes, samples, luck);
@@ -66,7 +66,7 @@ pub fn twist(bytes: &mut Vec<u8>, others: &[&[u8]], luck: &mut Luck) {
             0 => damage(bytes, luck),
             1 | 2 => say_another_number(bytes, luck),
             _ => {
-                let (at, piece) = (place(bytes, luck), piece(luck.pick(others), luck));
+                let (at, piece) = (place(bytes, luck), piece(luck.pick::<&[u8]>(others), luck));
                 bytes.splice(at..at, piece);
             }
         }

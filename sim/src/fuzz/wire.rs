@@ -65,7 +65,10 @@ fn seal(frames: &mut [u8]) {
 }
 
 /// All frames of a connection, and what is wrong behind them.
-fn cut(pieces: &[&[u8]], body_max: Option<usize>) -> Result<(Vec<Frame>, Option<BadFrame>), String> {
+fn cut(
+    pieces: &[&[u8]],
+    body_max: Option<usize>,
+) -> Result<(Vec<Frame>, Option<BadFrame>), String> {
     let (mut decoder, mut all, mut came) = (Decoder::new(64), Vec::new(), 0);
     if let Some(body_max) = body_max {
         decoder.agreed(64, body_max);

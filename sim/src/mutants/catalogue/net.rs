@@ -36,8 +36,11 @@ pub(super) const PEER: &[Planted] = &[
         "who listens answers with its first secret, whatever was shown",
     )
     .by(groups("secrets::an_answer_by_another_secret_is_noticed")),
-    planted("peer_deaf_client_is_waited_for", "answers wait for a client who pings and never reads")
-        .by(groups("patience::a_client_who_pings_and_never_reads_is_noticed")),
+    planted(
+        "peer_deaf_client_is_waited_for",
+        "answers wait for a client who pings and never reads",
+    )
+    .by(groups("patience::a_client_who_pings_and_never_reads_is_noticed")),
     planted("peer_any_secret_taken", "a word that can be guessed is taken for a secret")
         .by(fed("secrets_that_can_be_guessed_are_noticed")),
     planted("peer_any_greeting_taken", "whatever has the form of a greeting is one of ours")
@@ -66,8 +69,11 @@ pub(super) const RESP: &[Planted] = &[
     planted("auth_any_password", "any password is the right one").by(SPEAKING),
     planted("auth_any_cost_taken", "a hash may cost a node as much as it says")
         .by(fed("logins_at_any_cost_are_noticed")),
-    planted("resp_announced_words_take_memory", "memory is taken for words that are only announced")
-        .by(fed("words_that_are_only_announced_and_take_memory_are_noticed")),
+    planted(
+        "resp_announced_words_take_memory",
+        "memory is taken for words that are only announced",
+    )
+    .by(fed("words_that_are_only_announced_and_take_memory_are_noticed")),
     planted("resp_answers_nest_for_ever", "an answer is read however deep it nests")
         .by(fed("answers_that_nest_for_ever_are_noticed")),
     planted("resp_strange_message_taken", "what another node publishes is not looked at whole")
@@ -86,8 +92,11 @@ pub(super) const HTTP: &[Planted] = &[
     planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
         .by(BROWSING),
     planted("http_no_auth_asked", "HTTP clients are not asked who they are").by(BROWSING),
-    planted("http_slow_requests_are_waited_for", "who sends a byte now and then keeps a connection")
-        .by(groups("patience::a_slow_request_that_is_waited_for_is_noticed")),
+    planted(
+        "http_slow_requests_are_waited_for",
+        "who sends a byte now and then keeps a connection",
+    )
+    .by(groups("patience::a_slow_request_that_is_waited_for_is_noticed")),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
     planted("http_problems_repeat_everything", "what somebody sent is sent back to him whole")
         .by(fed("problems_that_repeat_everything_are_noticed")),
