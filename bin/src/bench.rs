@@ -4,6 +4,8 @@
 //! time between is what is counted. Loads follow one another on one store: bulk load, writes,
 //! reads, scans, reopening.
 //!
+//! With `--plot` what was measured is drawn, too (`bench/pictures.rs`).
+//!
 //! `bench values` compares the engines of the value plane, `bench scale` holds many keys to what is
 //! claimed of them, `bench cluster` measures three nodes and etcd in turn.
 //!
@@ -29,12 +31,14 @@ use crate::{
 mod cluster;
 pub mod load;
 mod meter;
+mod pictures;
 pub(crate) mod raw;
 mod scale;
 mod values;
 
 use load::{Dice, Values};
-use meter::{Times, Usage};
+use meter::{Counted, Usage};
+use pictures::Pictures;
 
 /// Keys of one batch of the bulk load.
 const LOAD_BATCH: u64 = 1_000;
@@ -86,6 +90,9 @@ pub struct Engine {
     /// Seconds of each load.
     #[arg(long, default_value_t = 2.0)]
     seconds: f64,
+    /// Draws latency and throughput, as SVG files in this directory; made when it is not there.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
 }
 
 /// Measures.
@@ -113,14 +120,23 @@ fn limit_rows(limits: &raw::Limits) -> Vec<Vec<Cell>> {
 
 type Row = Vec<Cell>;
 
+/// All that was measured of a store.
+#[derive(Default)]
+struct Measured {
+    rows: Vec<Row>,
+    /// Those of them that a picture can be made of.
+    loads: Vec<(&'static str, Counted)>,
+}
+
 impl Engine {
     fn run(&self, out: Out) -> Outcome {
+        let mut pictures = Pictures::at(self.plot.as_deref())?;
         let scratch = Scratch::new(&self.dir)?;
         let limits = raw::measure(&scratch.path, self.value_bytes, RAW_TIME)
             .map_err(|error| opening(&self.dir, &error))?;
         out.title("What this machine can do")?;
         out.table(&["limit", "value", "unit"], &limit_rows(&limits))?;
-        let rows = self.measure(&scratch.path)?;
+        let measured = self.measure(&scratch.path)?;
         out.title("What the store does with it")?;
         let columns = [
             "load",
@@ -132,7 +148,10 @@ impl Engine {
             "device_b",
             "others_cores",
         ];
-        out.table(&columns, &rows)
+        out.table(&columns, &measured.rows)?;
+        let Some(pictures) = &mut pictures else { return Ok(()) };
+        pictures::of_loads(pictures, &measured.loads)?;
+        pictures.tell(out)
     }
 
     fn open(&self, dir: &Path) -> Result<KvStore, KvError> {
@@ -143,27 +162,28 @@ impl Engine {
         KvStore::options().durability(durability).open(dir)
     }
 
-    fn measure(&self, dir: &Path) -> Outcome<Vec<Row>> {
+    fn measure(&self, dir: &Path) -> Outcome<Measured> {
         let (values, dir) = (Values::new(self.value_bytes), dir.join("store"));
         let store = self.open(&dir).map_err(failed)?;
-        let mut rows = vec![self.load(&store, &values)?];
+        let mut measured = Measured::default();
+        measured.rows.push(self.load(&store, &values)?);
         let fresh = AtomicU64::new(self.keys);
-        rows.push(self.race("writes", |_| {
+        self.race(&mut measured, "writes", |_| {
             let number = fresh.fetch_add(1, Ordering::Relaxed);
             store.set_bytes(load::key(number), values.of(number, 0))
-        })?);
-        rows.push(self.race("point reads", |dice| {
+        })?;
+        self.race(&mut measured, "point reads", |dice| {
             let found = store.get_bytes(&load::key(dice.below(self.keys)))?;
             std::hint::black_box(found.map(|value| load::touch(&value)));
             Ok(())
-        })?);
-        rows.push(self.race("scans of 100", |dice| {
+        })?;
+        self.race(&mut measured, "scans of 100", |dice| {
             let from = load::key(dice.below(self.keys));
             for pair in store.scan(Bound::Included(&from), Bound::Unbounded)?.take(SCAN_KEYS) {
                 std::hint::black_box(load::touch(&pair?.1));
             }
             Ok(())
-        })?);
+        })?;
         store.close().map_err(failed)?;
         drop(store);
         let start = Instant::now();
@@ -172,9 +192,9 @@ impl Engine {
         let mut row = vec!["reopening".into(), Cell::Measure(1.0 / took)];
         row.push(Cell::Measure(took * 1e6));
         row.resize(8, Cell::Absent);
-        rows.push(row);
+        measured.rows.push(row);
         store.close().map_err(failed)?;
-        Ok(rows)
+        Ok(measured)
     }
 
     fn load(&self, store: &KvStore, values: &Values) -> Outcome<Row> {
@@ -207,35 +227,39 @@ impl Engine {
     /// Lets the threads work until the time is over.
     fn race(
         &self,
+        measured: &mut Measured,
         name: &'static str,
         work: impl Fn(&mut Dice) -> Result<(), KvError> + Sync,
-    ) -> Outcome<Row> {
+    ) -> Outcome {
+        let time = Duration::try_from_secs_f64(self.seconds).unwrap_or_default();
+        let drawn = self.plot.is_some().then_some(time);
         let progress = Progress::new(name, 0);
         let usage = Usage::now();
         let runner = &|thread: u64| {
-            let (mut times, mut dice) = (Times::new(), Dice::new(thread + 1));
+            let (mut counted, mut dice) = (Counted::new(drawn), Dice::new(thread + 1));
             let start = Instant::now();
             while start.elapsed().as_secs_f64() < self.seconds {
                 let begin = Instant::now();
                 work(&mut dice)?;
-                times.add(begin.elapsed());
+                counted.add(begin.elapsed());
             }
-            Ok::<_, KvError>(times)
+            Ok::<_, KvError>(counted)
         };
-        let times = thread::scope(|scope| {
+        let counted = thread::scope(|scope| {
             let handles: Vec<_> =
                 (0..self.threads).map(|thread| scope.spawn(move || runner(thread))).collect();
-            let mut all = Times::new();
+            let mut all = Counted::new(drawn);
             for handle in handles {
                 let one = handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
                 all.merge(&one);
             }
             Ok(all)
         });
-        let (times, spent) = (times.map_err(failed)?, usage.spent());
+        let (counted, spent) = (counted.map_err(failed)?, usage.spent());
         progress.finish();
+        let times = &counted.times;
         let count = times.count() as f64;
-        Ok(vec![
+        measured.rows.push(vec![
             name.into(),
             Cell::Measure(count / spent.wall.as_secs_f64()),
             Cell::Measure(times.micros(0.5)),
@@ -244,7 +268,9 @@ impl Engine {
             Cell::Measure(spent.cpu.as_secs_f64() * 1e6 / count.max(1.0)),
             Cell::Measure(spent.written as f64 / count.max(1.0)),
             Cell::Measure(spent.foreign_cores),
-        ])
+        ]);
+        measured.loads.push((name, counted));
+        Ok(())
     }
 }
 

@@ -16,6 +16,7 @@ mod failure;
 mod log;
 mod out;
 mod password;
+mod plot;
 mod process;
 mod progress;
 mod secret;

@@ -131,6 +131,7 @@ fn every_command_explains_itself() {
         vec!["standalone", "--help"],
         vec!["inspect", "--help"],
         vec!["bench", "engine", "--help"],
+        vec!["bench", "values", "--help"],
         vec!["bench", "cluster", "--help"],
     ] {
         assert!(run(&arguments).ok().contains("Usage: trilith"), "{arguments:?}");
@@ -142,6 +143,35 @@ fn every_command_explains_itself() {
     }
     assert_eq!(run(&["frobnicate"]).code, Some(2));
     assert_eq!(run(&[]).code, Some(2));
+}
+
+#[test]
+fn what_is_measured_is_drawn() {
+    let scratch = Scratch::new("what_is_measured_is_drawn");
+    let (dir, plots) = (scratch.path(""), scratch.path("plots/of/today"));
+    let bench = ["bench", "engine", "--dir", &dir, "--keys", "1000", "--seconds", "0.2", "--plot"];
+    let told = run(&[&bench[..], &[&plots]].concat()).ok();
+    let mut names: Vec<String> = fs::read_dir(&plots)
+        .expect("it was made")
+        .map(|entry| entry.expect("it is there").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let expected =
+        ["latency-by-percentile.svg", "latency-over-time.svg", "throughput-over-time.svg"];
+    assert_eq!(names, expected);
+    for name in names {
+        assert!(told.contains(&format!("{plots}/{name}")), "{name} is not in {told}");
+        let picture = fs::read_to_string(format!("{plots}/{name}")).expect("it is text");
+        assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+        for load in ["writes", "point reads", "scans of 100"] {
+            assert!(picture.contains(&format!(">{load}")), "{load} is not in {picture}");
+        }
+        assert!(!picture.contains("NaN"), "{picture}");
+    }
+    // Nobody waits for a measurement that cannot be drawn.
+    let taken = scratch.path("taken");
+    fs::write(&taken, "a file").expect("scratch can be written");
+    run(&[&bench[..], &[&taken]].concat()).failed(1, "TR-E901");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use clap::{Args, ValueEnum};
 use std::{env, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
 use trilith_net::os::{Os, run_core};
 
-use super::{Scratch, load::Values};
+use super::{Scratch, load::Values, pictures::Pictures};
 use crate::{
     failure::{DISK, Failure, OPEN, Outcome},
     out::{Cell, Out},
@@ -29,6 +29,7 @@ mod grpc;
 mod limits;
 mod members;
 mod ours;
+mod pictures;
 mod race;
 
 use etcd::Etcd;
@@ -99,6 +100,9 @@ pub(crate) struct Cluster {
     /// Leave etcd out, also when it is installed.
     #[arg(long)]
     alone: bool,
+    /// Draws latency and throughput, as SVG files in this directory; made when it is not there.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
 }
 
 /// One line of the result.
@@ -144,6 +148,7 @@ impl Running {
 
 /// Measures.
 pub(super) fn run(cluster: &Cluster, out: Out) -> Outcome {
+    let mut pictures = Pictures::at(cluster.plot.as_deref())?;
     let scratch = Scratch::new(&cluster.dir)?;
     let limits = limits::measure(&scratch.path, RAW_TIME)
         .map_err(|error| super::opening(&cluster.dir, &error))?;
@@ -161,11 +166,13 @@ pub(super) fn run(cluster: &Cluster, out: Out) -> Outcome {
         out.say(&places)?;
         out.table(COLUMNS, &cases.iter().map(Case::row).collect::<Vec<_>>())?;
     }
-    if happened.is_empty() {
-        return Ok(());
+    if !happened.is_empty() {
+        out.title("What happens once in a while")?;
+        out.table(&["event", "value", "unit"], &happened)?;
     }
-    out.title("What happens once in a while")?;
-    out.table(&["event", "value", "unit"], &happened)
+    let Some(pictures) = &mut pictures else { return Ok(()) };
+    pictures::of_cases(pictures, &cases)?;
+    pictures.tell(out)
 }
 
 fn failed(why: String) -> Failure {
@@ -255,6 +262,7 @@ impl Cluster {
             keys: self.keys,
             values: Arc::clone(&case.values),
             time: Duration::from_secs_f64(self.seconds),
+            is_drawn: self.plot.is_some(),
         };
         let connections = match case.lines {
             Lines::Four => SHARED_CONNECTIONS.min(case.in_flight),
@@ -320,6 +328,24 @@ fn servers_us(lap: &Lap) -> f64 {
     lap.servers_us.iter().sum()
 }
 
+impl Ask {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Put => "put",
+            Self::Get => "get",
+        }
+    }
+}
+
+impl Lines {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Four => "4",
+            Self::Own => "own",
+        }
+    }
+}
+
 impl Case {
     fn row(&self) -> Vec<Cell> {
         let (ours, theirs) = (&self.ours, &self.theirs);
@@ -333,9 +359,9 @@ impl Case {
         }
         let micros = |laps: &[Lap], at: usize| median(laps, |lap| lap.micros[at]);
         vec![
-            if self.ask == Ask::Put { "put" } else { "get" }.into(),
+            self.ask.word().into(),
             self.value_bytes.into(),
-            if self.lines == Lines::Four { "4" } else { "own" }.into(),
+            self.lines.word().into(),
             self.in_flight.into(),
             rate(ours),
             rate(theirs),

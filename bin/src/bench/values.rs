@@ -30,10 +30,12 @@ use super::{
     LOAD_BATCH, SCAN_KEYS, Scratch,
     load::{self, Dice, Values},
     meter::Usage,
+    pictures::{Pictures, rate_by_kind},
 };
 use crate::{
     failure::{DISK, Failure, Outcome},
     out::{Cell, Out},
+    plot::Plot,
     progress::Progress,
 };
 
@@ -56,10 +58,18 @@ pub struct Plane {
     /// Seconds of each kind of read.
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
+    /// Draws what each engine did a second, as an SVG file in this directory; made when it is not
+    /// there.
+    #[arg(long, value_name = "DIR")]
+    plot: Option<PathBuf>,
 }
+
+/// What is drawn: the name of each kind, and its column.
+const DRAWN: [(&str, usize); 3] = [("load", 1), ("get", 4), ("scan of 100", 5)];
 
 /// Compares.
 pub(super) fn run(plane: &Plane, out: Out) -> Outcome {
+    let mut pictures = Pictures::at(plane.plot.as_deref())?;
     let scratch = Scratch::new(&plane.dir)?;
     let of = |name: &str| scratch.path.join(name);
     let memory = plane.measure("memory", &of("m"), |_| Memory::default(), |_, _| {}, |_| Ok(()))?;
@@ -69,7 +79,22 @@ pub(super) fn run(plane: &Plane, out: Out) -> Outcome {
     let mut rows = vec![memory, journal];
     #[cfg(feature = "rocksdb")]
     rows.push(plane.rocksdb(&scratch.path)?);
-    out.table(&COLUMNS, &rows)
+    out.table(&COLUMNS, &rows)?;
+    let Some(pictures) = &mut pictures else { return Ok(()) };
+    pictures.put("throughput", &picture(&rows))?;
+    pictures.tell(out)
+}
+
+fn picture(rows: &[Vec<Cell>]) -> Plot {
+    let lines = rows.iter().filter_map(|row| {
+        let Some(Cell::Text(name)) = row.first() else { return None };
+        let rates = DRAWN.map(|(_, column)| match row.get(column) {
+            Some(Cell::Measure(rate)) => Some(*rate),
+            _ => None,
+        });
+        Some((name.as_str(), rates.to_vec()))
+    });
+    rate_by_kind("Throughput of the value plane's engines", &DRAWN.map(|(kind, _)| kind), lines)
 }
 
 fn stopped(error: &JournalError) -> Failure {
@@ -189,4 +214,22 @@ fn feed<E: Engine>(
     let start = Instant::now();
     engine.apply(GROUP, edits).map_err(|error| refused(&error))?;
     Ok(start.elapsed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_drawn_stands_in_its_column() {
+        assert_eq!(DRAWN.map(|(_, at)| COLUMNS[at]), ["load_per_s", "get_per_s", "scan_per_s"]);
+        let number = |number: f64| Cell::Measure(number);
+        let (load, scan) = (number(100.0), number(10.0));
+        let row =
+            vec!["memory".into(), load, number(1.0), number(2.0), Cell::Absent, scan];
+        let plot = picture(&[row]);
+        assert_eq!(plot.lines.len(), 1);
+        assert_eq!(plot.lines[0].name, "memory");
+        assert_eq!(plot.lines[0].points, [(0.0, 100.0), (2.0, 10.0)], "what failed is not drawn");
+    }
 }

@@ -202,6 +202,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
         keys: MISSED,
         values: Arc::new(Values::new(100)),
         time: Duration::ZERO,
+        is_drawn: false,
     };
     race::count(os, &target, &load, MISSED).await.map_err(failed)?;
     let wrote = begin.elapsed();

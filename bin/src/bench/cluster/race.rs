@@ -20,7 +20,7 @@ use trilith_net::os::Os;
 use super::members::Members;
 use crate::bench::{
     load::{Dice, Values, key},
-    meter::{TICK_US, Times, cpu_ticks},
+    meter::{Counted, Course, TICK_US, cpu_ticks},
 };
 
 /// Before anything is counted.
@@ -57,6 +57,8 @@ pub(super) struct Load {
     pub(super) keys: u64,
     pub(super) values: Arc<Values>,
     pub(super) time: Duration,
+    /// Whether a picture is wanted of it.
+    pub(super) is_drawn: bool,
 }
 
 /// What came of it.
@@ -65,6 +67,10 @@ pub(super) struct Lap {
     pub(super) per_second: f64,
     /// In microseconds: the median, one in a hundred, one in a thousand.
     pub(super) micros: [f64; 3],
+    /// The same for other shares, where a picture is wanted.
+    pub(super) curve: Vec<(f64, f64)>,
+    /// How it went, where a picture is wanted.
+    pub(super) course: Option<Course>,
     /// Microseconds of CPU for each operation: of each server, in order.
     pub(super) servers_us: Vec<f64>,
     /// Of this process.
@@ -81,7 +87,7 @@ const OVER: u8 = 2;
 
 struct Shared {
     phase: AtomicU8,
-    times: Mutex<Times>,
+    counted: Mutex<Counted>,
     failed: AtomicU64,
     trouble: Mutex<Option<String>>,
 }
@@ -90,7 +96,7 @@ struct Shared {
 pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load: &Load) -> Lap {
     let shared = Arc::new(Shared {
         phase: AtomicU8::new(WARMING),
-        times: Mutex::new(Times::new()),
+        counted: Mutex::new(Counted::new(load.is_drawn.then_some(load.time))),
         failed: AtomicU64::new(0),
         trouble: Mutex::new(None),
     });
@@ -104,6 +110,7 @@ pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load:
     pause(WARM_UP).await;
     let (servers, client) = (members.ticks(), cpu_ticks(std::process::id()));
     let begin = Instant::now();
+    shared.counted.lock().unwrap_or_else(PoisonError::into_inner).begin();
     shared.phase.store(COUNTING, Ordering::Relaxed);
     pause(load.time).await;
     shared.phase.store(OVER, Ordering::Relaxed);
@@ -112,12 +119,15 @@ pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load:
     for worker in workers {
         worker.join().await;
     }
-    let times = shared.times.lock().unwrap_or_else(PoisonError::into_inner);
+    let counted = shared.counted.lock().unwrap_or_else(PoisonError::into_inner);
+    let times = &counted.times;
     let count = times.count() as f64;
     let micros = |from: u64, to: u64| to.saturating_sub(from) as f64 * TICK_US / count.max(1.0);
     Lap {
         per_second: count / took.as_secs_f64(),
         micros: [0.5, 0.99, 0.999].map(|share| times.micros(share)),
+        curve: if load.is_drawn { times.curve() } else { Vec::new() },
+        course: counted.course.clone(),
         servers_us: servers.iter().zip(servers_then).map(|(from, to)| micros(*from, to)).collect(),
         client_us: micros(client, client_then),
         failed: shared.failed.load(Ordering::Relaxed),
@@ -181,7 +191,7 @@ async fn work<T: Target>(worker: usize, target: T, load: Load, shared: Arc<Share
         let took = begin.elapsed();
         match asked {
             Ok(()) if shared.phase.load(Ordering::Relaxed) == COUNTING => {
-                shared.times.lock().unwrap_or_else(PoisonError::into_inner).add(took);
+                shared.counted.lock().unwrap_or_else(PoisonError::into_inner).add(took);
             }
             Ok(()) => {}
             Err(why) => {
