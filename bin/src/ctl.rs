@@ -5,6 +5,8 @@
 //!
 //! `health` judges the same: `ctl/health.rs`.
 //!
+//! `config` asks each node what it was configured with: `ctl/config.rs`.
+//!
 //! `replace` gives a node that has lost its directory new replicas: `ctl/replace.rs`.
 //!
 //! `backup` takes what a cluster holds into a directory and gives it back: `ctl/backup.rs`.
@@ -13,7 +15,9 @@
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use std::{collections::BTreeSet, env, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet, env, future::Future, net::SocketAddr, sync::Arc, time::Duration,
+};
 use trilith_engine::{
     command::{Level, Op, Outcome as Told, Refusal, Response, Scan},
     runtime::{Handle, Runtime, Task, queue},
@@ -33,6 +37,7 @@ use crate::{
 };
 
 mod backup;
+mod config;
 mod health;
 mod replace;
 
@@ -43,6 +48,8 @@ pub enum Ctl {
     Status(Status),
     /// Says whether all is well, a line for each thing that must be; ends with 3 when it is not.
     Health(Status),
+    /// Shows what each node was configured with; ends with 3 when nodes differ though they should not.
+    Config(config::Configured),
     /// Gives a node that has lost its directory new replicas in an empty one.
     Replace(replace::Replace),
     /// Makes a backup of a cluster that serves, verifies it, gives it to an empty one.
@@ -79,6 +86,7 @@ pub fn run(ctl: &Ctl, out: Out) -> Outcome {
     match ctl {
         Ctl::Status(status) => status.run(out),
         Ctl::Health(status) => status.health(out),
+        Ctl::Config(configured) => configured.run(out),
         Ctl::Replace(replace) => replace.run(out),
         Ctl::Backup(backup) => backup.run(out),
     }
@@ -96,28 +104,43 @@ impl Status {
 
     /// Asks all nodes at once.
     fn ask_all(&self) -> Outcome<Vec<Seen>> {
+        self.each(|os, at, options, within| async move { ask(&os, at, options, within).await })
+    }
+
+    /// Asks all nodes at once, and answers in their order.
+    fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+        &self,
+        ask: impl Fn(Os, SocketAddr, ClientOptions, Duration) -> F,
+    ) -> Outcome<Vec<T>> {
         let options = self.shared.client()?;
         // No file is touched: any directory will do.
         let ran = run_core(env::temp_dir(), |os| async move {
             let (said, mut heard) = queue(self.at.len().max(1));
             let within = Duration::from_millis(self.within_ms);
             let asked = self.at.iter().enumerate().map(|(number, at)| {
-                let (os, at, said) = (os.clone(), *at, said.clone());
-                os.clone().task().spawn("status", async move {
+                let (said, asked) = (said.clone(), ask(os.clone(), *at, options, within));
+                os.task().spawn("status", async move {
                     // There is room for each.
-                    let _said = said.push((number, ask(&os, at, options, within).await));
+                    let _said = said.push((number, asked.await));
                 })
             });
             let asked: Vec<_> = asked.collect();
             for one in asked {
                 one.join().await;
             }
-            let mut all: Vec<(usize, Seen)> = std::iter::from_fn(|| heard.pop()).collect();
+            let mut all: Vec<(usize, T)> = std::iter::from_fn(|| heard.pop()).collect();
             all.sort_by_key(|(number, _)| *number);
-            all.into_iter().map(|(_, seen)| seen).collect::<Vec<_>>()
+            all.into_iter().map(|(_, told)| told).collect::<Vec<_>>()
         });
         ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))
     }
+}
+
+/// The first few, and how many more.
+fn some<T: ToString>(all: &[T]) -> String {
+    let first: Vec<String> = all.iter().take(3).map(ToString::to_string).collect();
+    let more = if all.len() > 3 { format!(" and {} more", all.len() - 3) } else { String::new() };
+    first.join(", ") + &more
 }
 
 fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {

@@ -29,14 +29,16 @@ pub struct Server {
 
 /// Runs it to its end.
 pub fn run(server: &Server, level: Option<tracing::Level>, out: Out) -> Outcome {
-    let settings = server.flags.resolve()?;
-    log::begin(level.unwrap_or(settings.log_level), settings.log_format)?;
-    let Some(data) = settings.data.clone() else { return Err(unsaid(&settings)) };
-    let mut options = plan(&settings)?;
+    let resolved = server.flags.resolve_all(level)?;
+    let settings = &resolved.settings;
+    log::begin(settings.log_level, settings.log_format)?;
+    let Some(data) = settings.data.clone() else { return Err(unsaid(settings)) };
+    let mut options = plan(settings)?;
+    options.settings = Flags::<false>::told(&resolved);
     if server.tiny {
         make_tiny(&mut options.shard);
     }
-    Member { options, cluster: settings.cluster, data }.run(out)
+    Member { options, cluster: resolved.settings.cluster, data }.run(out)
 }
 
 /// The node that these settings are of.

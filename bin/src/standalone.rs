@@ -35,10 +35,11 @@ pub struct Standalone {
 
 /// Runs it to its end.
 pub fn run(standalone: &Standalone, level: Option<tracing::Level>, out: Out) -> Outcome {
-    let settings = standalone.flags.resolve()?;
-    log::begin(level.unwrap_or(settings.log_level), settings.log_format)?;
-    let options = plan(&settings)?;
-    let data = settings.data.unwrap_or_default();
+    let resolved = standalone.flags.resolve_all(level)?;
+    log::begin(resolved.settings.log_level, resolved.settings.log_format)?;
+    let mut options = plan(&resolved.settings)?;
+    options.settings = Flags::<true>::told(&resolved);
+    let data = resolved.settings.data.unwrap_or_default();
     Member { options, cluster: NAME.to_owned(), data }.run(out)
 }
 

@@ -131,6 +131,7 @@ fn every_command_explains_itself() {
         vec!["standalone", "--help"],
         vec!["inspect", "--help"],
         vec!["bench", "engine", "--help"],
+        vec!["ctl", "config", "--help"],
         vec!["bench", "values", "--help"],
         vec!["bench", "cluster", "--help"],
     ] {

@@ -206,6 +206,46 @@ fn a_cluster_with_a_secret_takes_nobody_else() {
     }
 }
 
+/// A password was changed on one node and forgotten on another.
+#[test]
+fn nodes_that_were_configured_apart_are_told_apart() {
+    let cluster = Three::new("nodes_that_were_configured_apart_are_told_apart");
+    let hash = "CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc";
+    let users = |name: &str, hash: &str| {
+        let path = cluster.scratch.path(name);
+        let text = format!("[users]\nalice = \"$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ${hash}\"\n");
+        fs::write(&path, text).expect("scratch can be written");
+        path
+    };
+    let (usual, odd) = (users("usual.toml", hash), users("odd.toml", &hash.replace("CTF", "CTG")));
+    let _first = cluster.start_with(1, &["--config", &usual]);
+    let _second = cluster.start_with(2, &["--config", &usual, "--retain-bytes", "1000000"]);
+    let third = cluster.start_with(3, &["--config", &odd]);
+    let ask = |at: &[String], more: &[&str]| {
+        run(&[&["ctl", "config", "--at", &at.join(",")], more].concat())
+    };
+    // Those two may differ in what is their own.
+    let shown = ask(&cluster.at[..2], &["--origin", "-o", "json"]).ok();
+    let election = shown.lines().find(|line| line.contains("raft.election_ms")).expect("it is told");
+    for part in ["\"value\":\"300\"", "\"differs\":false", "\"at\":\"all\"", "--election-ms"] {
+        assert!(election.contains(part), "{part} is not in {election}");
+    }
+    assert_eq!(shown.matches("storage.retain_bytes").count(), 2, "{shown}");
+    assert!(shown.contains("usual.toml:2"), "{shown}");
+    let apart = ask(&cluster.at, &["--origin"]);
+    for hidden in ["c29tZXNhbHQ", "CTFh", "CTGh"] {
+        assert!(!format!("{apart:?}").contains(hidden), "{hidden} is in {apart:?}");
+    }
+    assert!(apart.out.contains("odd.toml:2"), "{apart:?}");
+    assert_eq!(apart.out.matches("  yes  ").count(), 2, "{apart:?}");
+    assert!(apart.err.contains("users.alice"), "{apart:?}");
+    apart.failed(3, "TR-E517");
+    third.end("-KILL");
+    let silent = ask(&cluster.at, &[]);
+    assert!(silent.err.contains("refused") && silent.out.contains("users.alice"), "{silent:?}");
+    silent.failed(3, "TR-E504");
+}
+
 #[test]
 fn a_node_that_is_started_wrongly_says_so_and_touches_nothing() {
     let cluster = Three::new("a_node_that_is_started_wrongly_says_so");

@@ -48,6 +48,7 @@ fn setup(node: u64, members: &[(NodeId, std::net::SocketAddr)]) -> Setup {
         own,
         members: members.to_vec(),
         options: LinkOptions { asks_node: false, ..LinkOptions::default() },
+        settings: Bytes::new(),
     }
 }
 

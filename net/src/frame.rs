@@ -84,11 +84,15 @@ pub enum Kind {
     Response = 49,
     /// Something is published, to whoever has subscribed to it at the node that is told.
     Publish = 50,
+    /// A client asks what the node was configured with.
+    SettingsAsk = 51,
+    /// That.
+    Settings = 52,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 23] = [
         Self::Hello,
         Self::Welcome,
         Self::Ready,
@@ -110,6 +114,8 @@ impl Kind {
         Self::Request,
         Self::Response,
         Self::Publish,
+        Self::SettingsAsk,
+        Self::Settings,
     ];
 
     fn of(byte: u8) -> Option<Self> {

@@ -265,6 +265,19 @@ pub const HTTP_PAGE_BYTES: usize = 1 << 20;
 /// Steps of one batch: as many as a transaction has writes.
 pub const HTTP_BATCH_MAX: usize = 1024;
 
+/// Settings that a node tells of, users among them: there are some thirty, and a user each.
+pub const SETTINGS_MAX: usize = 512;
+
+/// A setting's name: a group, a dot and a word, or a user's.
+pub const SETTING_NAME_BYTES_MAX: usize = 256;
+
+/// What a setting says: the longest is a list of all members, some twenty bytes each.
+pub const SETTING_VALUE_BYTES_MAX: usize = 8 << 10;
+
+/// Where a setting was said: a path and a line. With these four all settings of a node are shorter
+/// than the longest response.
+pub const SETTING_ORIGIN_BYTES_MAX: usize = 4 << 10;
+
 /// Users of one cluster: they stand in a file that people write.
 pub const USERS_MAX: usize = 256;
 

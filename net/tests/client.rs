@@ -123,6 +123,7 @@ fn serve(os: &Os, node: u64, listener: OsListener, world: Shared) -> OsHandle {
         own: identity(node),
         members,
         options: LinkOptions { asks_node: false, ..LinkOptions::default() },
+        settings: Bytes::new(),
     };
     let links = Links::start(os, setup, listener, into);
     os.task().spawn("server", async move {

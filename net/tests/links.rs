@@ -17,13 +17,14 @@ use trilith_engine::{
     types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
 };
 use trilith_net::{
-    client::greet,
+    client::{greet, settings_of},
     frame::{Decoder, Frame, Kind, put_empty},
     os::{Os, OsListener, OsStream, run_core},
     peer::{
         Incoming, LinkOptions, Links, Setup, Trouble, codec,
         hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
         proof::Secret,
+        settings::{self, Setting},
     },
 };
 
@@ -35,6 +36,13 @@ const ANOTHER: &[u8] = b"what the nodes of another cluster know!";
 
 fn identity(node: u64) -> Identity {
     Identity { cluster: CLUSTER, node: NodeId(node), directory: Uuid([node as u8; 16]) }
+}
+
+/// What a node tells of its configuration.
+fn configured(node: NodeId) -> Vec<Setting> {
+    let (name, origin) = ("node.id".to_owned(), "--node".to_owned());
+    let value = Some(node.to_string());
+    vec![Setting { name, is_shared: false, value, origin, mark: 5 }]
 }
 
 fn packet(index: u64, entries: &[u8]) -> Packet {
@@ -75,7 +83,8 @@ impl Node {
             asks_node: false,
             ..LinkOptions::default()
         };
-        let setup = Setup { own, members: members.to_vec(), options };
+        let settings = settings::encode(&configured(own.node));
+        let setup = Setup { own, members: members.to_vec(), options, settings };
         Self { links: Links::start(os, setup, at, into), told }
     }
 
@@ -303,6 +312,30 @@ fn a_client_must_know_the_secret_too() {
             let told = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
             assert_eq!(told.kind, Kind::Challenge);
         }
+    });
+}
+
+#[test]
+fn a_node_tells_what_it_was_configured_with_to_who_knows_the_secret() {
+    run("settings", async |os| {
+        let listener = listen(&os).await;
+        let at = listener.local();
+        let _node = Node::knowing(Some(SECRET), &os, identity(1), &[(NodeId(1), at)], listener);
+        let ask = |text: Option<&[u8]>| {
+            let secret = text.map(|text| Secret::new(text).unwrap());
+            settings_of(&os, at, secret, Duration::from_secs(5))
+        };
+        assert_eq!(ask(Some(SECRET)).await, Ok((identity(1), configured(NodeId(1)))));
+        assert_eq!(ask(Some(ANOTHER)).await, Err(Trouble::Refused(Refusal::Unproven)));
+        assert_eq!(ask(None).await, Err(Trouble::Refusing(Refusal::NoSecret)));
+        // A node does not ask another one.
+        let (_other, at, _nobody) = alone(&os).await;
+        let mut stream = shake(&os, at, identity(2)).await;
+        let mut ask = BytesMut::new();
+        put_empty(&mut ask, Kind::SettingsAsk);
+        write(&mut stream, &ask, 64).await;
+        let refused = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+        assert_eq!(Refusal::take(&refused), Ok(Refusal::Garbage));
     });
 }
 

@@ -11,12 +11,13 @@ use trilith_engine::{
     types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
 };
 use trilith_net::{
-    frame::{Decoder, Kind, put_empty},
+    frame::{Decoder, Kind, encode, put_empty},
     limits::FRAME_BODY_BYTES_MAX,
     peer::{
         codec,
         hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
         proof::{Challenge, Proof, Says, Secret, Talk},
+        settings::{self, Setting},
     },
 };
 
@@ -45,6 +46,17 @@ fn append() -> Packet {
 fn snapshot_ask() -> Packet {
     let (from, to, at_least) = (ReplicaId(20), ReplicaId(30), Index(15));
     Packet::SnapshotAsk(SnapshotAsk { group: GroupId(9), from, to, at_least })
+}
+
+fn setting() -> Setting {
+    let (name, origin) = ("raft.election_ms".to_owned(), "node1.toml:9".to_owned());
+    let value = Some("500".to_owned());
+    Setting { name, is_shared: true, value, origin, mark: 0x0403_0201 }
+}
+
+fn settings_frame(out: &mut BytesMut) {
+    let body = settings::encode(&[setting()]);
+    encode(out, Kind::Settings, |out| out.extend_from_slice(&body)).unwrap();
 }
 
 /// What both prove: node 1 the Hello, node 2 also its Welcome.
@@ -77,6 +89,8 @@ fn written() -> Vec<(&'static str, BytesMut)> {
         ("2 to 1  Pong", frame(&|out| put_empty(out, Kind::Pong))),
         ("1 to 2  Append", frame(&|out| codec::encode(&append(), out).unwrap())),
         ("1 to 2  SnapshotAsk", frame(&|out| codec::encode(&snapshot_ask(), out).unwrap())),
+        ("a client to 2  SettingsAsk", frame(&|out| put_empty(out, Kind::SettingsAsk))),
+        ("2 to a client  Settings", frame(&|out| settings_frame(out))),
         ("2 to 3  Refusal", frame(&|out| REFUSAL.put(out))),
     ]
 }
@@ -118,6 +132,8 @@ fn the_code_reads_what_the_page_shows() {
     assert_eq!((next().kind, next().kind), (Kind::Ping, Kind::Pong));
     assert_eq!(codec::decode(next()), Ok(append()));
     assert_eq!(codec::decode(next()), Ok(snapshot_ask()));
+    assert_eq!(next().kind, Kind::SettingsAsk);
+    assert_eq!(settings::decode(&next().body), Ok(vec![setting()]));
     assert_eq!(Refusal::take(&next()), Ok(REFUSAL));
     assert_eq!(decoder.held(), 0);
 }

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
-use super::{Seen, Status};
+use super::{Seen, Status, some};
 use crate::{
     check::{Check, judge},
     failure::{Outcome, UNWELL},
@@ -30,13 +30,6 @@ impl Status {
         thread::sleep(CATCHES_UP);
         judge(&checks(&self.at, &before, &self.ask_all()?), &UNWELL, out)
     }
-}
-
-/// The first few, and how many more.
-fn some<T: ToString>(all: &[T]) -> String {
-    let first: Vec<String> = all.iter().take(3).map(ToString::to_string).collect();
-    let more = if all.len() > 3 { format!(" and {} more", all.len() - 3) } else { String::new() };
-    first.join(", ") + &more
 }
 
 fn checks(at: &[SocketAddr], before: &[Seen], all: &[Seen]) -> Vec<Check> {

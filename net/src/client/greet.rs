@@ -1,19 +1,26 @@
-//! Asking one node who it is, and nothing else: for people who want to know whom an address reaches.
+//! Asking one node who it is or what it was configured with, and nothing else: for people who want to
+//! know whom an address reaches.
 //!
 //! Not here: connections that carry calls (`line.rs`).
 
 use std::{net::SocketAddr, time::Duration};
 
+use bytes::BytesMut;
 use trilith_engine::{
-    runtime::{Clock, Net, Runtime, Stream, timeout},
+    runtime::{Clock, Net, Runtime, Stream, StreamRead, StreamWrite, timeout},
     types::{ClientId, Uuid},
 };
 
-use crate::peer::{
-    Trouble,
-    hello::{Hello, Identity, Purpose, Versions},
-    proof::{Secret, introduce},
-    stream::Inlet,
+use crate::{
+    frame::{self, BadFrame, Kind},
+    limits::{CLIENT_READ_BYTES, FRAME_BODY_BYTES_MAX},
+    peer::{
+        Trouble,
+        hello::{Hello, Identity, Purpose, Ready, Refusal, Versions, Welcome},
+        proof::{Secret, introduce},
+        settings::{self, Setting},
+        stream::{Inlet, write_all},
+    },
 };
 
 /// Who listens there; both know the secret of the cluster, if it has one.
@@ -32,11 +39,58 @@ pub async fn greet<R: Runtime>(
     let (reader, mut writer) = stream.split();
     let mut inlet = Inlet::new(reader);
     let asked = async {
-        let purpose = Purpose::Client { client: ClientId(1), cluster: Uuid::default() };
-        let hello = Hello { versions: Versions::OURS, purpose };
-        let known = secret.map(|secret| (secret, secret.nonce(&mut runtime.rng("greet"))));
-        let told = introduce(&mut inlet, &mut writer, &hello, known).await?;
-        told.map(|welcome| welcome.who).map_err(Trouble::Refused)
+        let welcome = meet(runtime, secret, &mut inlet, &mut writer).await?;
+        Ok::<_, Trouble>(welcome.who)
     };
     timeout(clock, deadline, asked).await.unwrap_or(Err(Trouble::Silent))
+}
+
+/// What the node that listens there was configured with, as far as it may be seen; nothing where whoever
+/// started it has told it nothing.
+///
+/// # Errors
+/// As [`greet`]; and the node is older than the question.
+pub async fn settings_of<R: Runtime>(
+    runtime: &R,
+    at: SocketAddr,
+    secret: Option<Secret>,
+    within: Duration,
+) -> Result<(Identity, Vec<Setting>), Trouble> {
+    let clock = runtime.clock();
+    let deadline = clock.now() + within;
+    let stream = runtime.net().connect(at, deadline).await.map_err(Trouble::Net)?;
+    let (reader, mut writer) = stream.split();
+    let mut inlet = Inlet::new(reader);
+    let asked = async {
+        let Welcome { version, who, token, .. } =
+            meet(runtime, secret, &mut inlet, &mut writer).await?;
+        if version != frame::VERSION {
+            return Err(Trouble::Refusing(Refusal::Version(Versions::OURS)));
+        }
+        let mut words = BytesMut::new();
+        Ready { token }.put(&mut words);
+        frame::put_empty(&mut words, Kind::SettingsAsk);
+        write_all(&mut writer, &words).await?;
+        inlet.agreed(CLIENT_READ_BYTES, FRAME_BODY_BYTES_MAX);
+        let told = inlet.frame().await?;
+        match told.kind {
+            Kind::Settings => Ok((who, settings::decode(&told.body)?)),
+            Kind::Refusal => Err(Trouble::Refused(Refusal::take(&told)?)),
+            kind => Err(Trouble::Garbage(BadFrame::Unexpected(kind))),
+        }
+    };
+    timeout(clock, deadline, asked).await.unwrap_or(Err(Trouble::Silent))
+}
+
+/// The greeting of a client that belongs to no cluster.
+async fn meet<R: Runtime, S: StreamRead, W: StreamWrite>(
+    runtime: &R,
+    secret: Option<Secret>,
+    inlet: &mut Inlet<S>,
+    writer: &mut W,
+) -> Result<Welcome, Trouble> {
+    let purpose = Purpose::Client { client: ClientId(1), cluster: Uuid::default() };
+    let hello = Hello { versions: Versions::OURS, purpose };
+    let known = secret.map(|secret| (secret, secret.nonce(&mut runtime.rng("greet"))));
+    introduce(inlet, writer, &hello, known).await?.map_err(Trouble::Refused)
 }

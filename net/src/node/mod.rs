@@ -57,7 +57,11 @@ use crate::{
     http::{self, desk::Desk},
     limits::NODE_INBOX,
     metrics::Source,
-    peer::{LinkOptions, Links, Setup, hello::Identity},
+    peer::{
+        LinkOptions, Links, Setup,
+        hello::Identity,
+        settings::{self, Setting},
+    },
     port::Port,
     resp::{
         front::{Front, Mood},
@@ -94,6 +98,8 @@ pub struct NodeOptions {
     pub shard: ShardOptions,
     /// The links' part.
     pub links: LinkOptions,
+    /// What it tells of all this to who asks at the nodes' port, in words; it does not read them.
+    pub settings: Vec<Setting>,
 }
 
 impl NodeOptions {
@@ -112,6 +118,7 @@ impl NodeOptions {
             guests_within: Mood::default().within,
             shard: ShardOptions::default(),
             links: LinkOptions::default(),
+            settings: Vec::new(),
         }
     }
 
@@ -291,7 +298,9 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let (mut shard, report) = opened?;
         let cluster_id = report.owner.map_or(cluster.id(), |owner| owner.cluster);
         let identity = Identity { cluster: cluster_id, node, directory: report.node };
-        let setup = Setup { own: identity, members: cluster.members().to_vec(), options: links };
+        let (members, settings) =
+            (cluster.members().to_vec(), settings::encode(&options.settings));
+        let setup = Setup { own: identity, members, options: links, settings };
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());
         let (post, view) = (links.post(), links.view());

@@ -287,12 +287,7 @@ async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
                 if session.is_kept() && session.client != client {
                     return Err(BadFrame::Body("a request of another client").into());
                 }
-                if !present.replies.has_room() {
-                    mark!("client: a connection had too much in flight");
-                    signs.deaf();
-                    present.replies.room().await;
-                    signs.seen(clock.now());
-                }
+                room(clock, present, signs).await;
                 present.replies.lock().in_flight += 1;
                 let request = Incoming::Request { caller: present.caller, request };
                 if let Err(request) = hall.give_now(request) {
@@ -309,12 +304,31 @@ async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
                 hall.post.deliver(runtime.task(), &message).await;
                 signs.seen(clock.now());
             }
+            Kind::SettingsAsk if frame.body.is_empty() => {
+                // It costs little to ask, and the answer is long.
+                room(clock, present, signs).await;
+                present.replies.put(|waiting| {
+                    let put = |out: &mut BytesMut| out.extend_from_slice(&hall.settings);
+                    let framed = frame::encode(&mut waiting.frames, Kind::Settings, put);
+                    debug_assert_eq!(framed, Ok(()), "settings fit into a frame");
+                });
+            }
             kind => return Err(BadFrame::Unexpected(kind).into()),
         }
     }
     inlet.read().await?;
     signs.seen(clock.now());
     Ok(())
+}
+
+/// Waits, and reads nothing meanwhile, while too much of a connection is on its way or waits.
+async fn room<C: Clock>(clock: &C, present: &Present, signs: &Signs) {
+    if !present.replies.has_room() {
+        mark!("client: a connection had too much in flight");
+        signs.deaf();
+        present.replies.room().await;
+        signs.seen(clock.now());
+    }
 }
 
 #[cfg(test)]

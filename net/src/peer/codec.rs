@@ -262,7 +262,9 @@ pub fn decode(frame: Frame) -> Result<Packet, BadFrame> {
         | Kind::Pong
         | Kind::Request
         | Kind::Response
-        | Kind::Publish => Err(BadFrame::Unexpected(frame.kind)),
+        | Kind::Publish
+        | Kind::SettingsAsk
+        | Kind::Settings => Err(BadFrame::Unexpected(frame.kind)),
     }
 }
 

@@ -20,12 +20,14 @@
 //! secret. `outbox`: what waits. `register`:
 //! who is connected. `stream`: reading, writing, silence. `pulse`: whether the node moves. `link`: the
 //! sending side. `accept`: the receiving side. `callers`: clients, who come to the same port.
+//! `settings`: what such a client is told of a node's configuration.
 //!
 //! Not here: what packets mean (`trilith_engine`), who is a member, encryption (there is none yet).
 
 pub mod codec;
 pub mod hello;
 pub mod proof;
+pub mod settings;
 
 mod accept;
 mod callers;
@@ -37,6 +39,7 @@ pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use trilith_engine::{
     command::{Request, Response},
     mark,
@@ -156,6 +159,8 @@ pub struct Setup {
     pub members: Vec<(NodeId, SocketAddr)>,
     /// How patient.
     pub options: LinkOptions,
+    /// What a client is told who asks how we were configured ([`settings::encode`]).
+    pub settings: Bytes,
 }
 
 /// Why there is no link, or not any more.
@@ -244,6 +249,7 @@ struct Hall<Q> {
     pulse: Arc<Pulse>,
     post: Arc<Post>,
     meters: Arc<Meters>,
+    settings: Bytes,
     into: Sender<Q>,
 }
 
@@ -349,7 +355,7 @@ impl<R: Runtime> Links<R> {
         listener: <R::Net as Net>::Listener,
         into: Sender<Q>,
     ) -> Self {
-        let Setup { own, mut members, options } = setup;
+        let Setup { own, mut members, options, settings } = setup;
         assert!(options.silence >= options.ping_every * 2, "silence is longer than two pings");
         members.sort_unstable();
         members.dedup_by_key(|(node, _)| *node);
@@ -372,6 +378,7 @@ impl<R: Runtime> Links<R> {
             pulse: Arc::clone(&pulse),
             post: Arc::clone(&post),
             meters: Arc::clone(&meters),
+            settings,
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());

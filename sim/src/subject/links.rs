@@ -336,7 +336,8 @@ impl Life {
         let listener = runtime.net().listen(at).await.ok()?;
         let (into, told) = queue(QUEUE);
         let options = LinkOptions { outbox_bytes: OUTBOX_BYTES, ..knowing(secret) };
-        let setup = Setup { own: identity(node), members: members(runtime, nodes), options };
+        let (members, settings) = (members(runtime, nodes), Bytes::new());
+        let setup = Setup { own: identity(node), members, options, settings };
         let mut bench = shared.lock();
         pairs(nodes).filter(|(from, _)| *from == node).for_each(|pair| {
             bench.up.insert(pair, false);
@@ -506,7 +507,8 @@ async fn stranger(
     let at = runtime.address(runtime.node(), PORT);
     let Ok(listener) = runtime.net().listen(at).await else { return };
     let (into, _told) = queue::<Incoming>(QUEUE);
-    let setup = Setup { own, members: members(&runtime, nodes), options: knowing(secret) };
+    let (members, options) = (members(&runtime, nodes), knowing(secret));
+    let setup = Setup { own, members, options, settings: Bytes::new() };
     let links = Links::start(&runtime, setup, listener, into);
     let mut number = 0;
     while name != "twin" || phase() == CALM {

@@ -59,7 +59,8 @@ async fn guarded(rt: SimRuntime, heard: Heard) {
     let options = LinkOptions { secrets, asks_node: false, ..LinkOptions::default() };
     let listener = rt.net().listen(at(0)).await.expect("nobody listens there");
     let (into, mut told) = queue::<Incoming>(64);
-    let _links = Links::start(&rt, Setup { own: identity(1), members, options }, listener, into);
+    let setup = Setup { own: identity(1), members, options, settings: Bytes::new() };
+    let _links = Links::start(&rt, setup, listener, into);
     while let Ok(told) = told.recv().await {
         let mut heard = heard.lock().expect("nobody panics with it");
         heard.1 |= matches!(told, Incoming::Up(_));
