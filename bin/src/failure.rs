@@ -66,6 +66,7 @@ codes! {
     DAMAGED = "TR-E303", Unhealthy, "the file was read and holds damage";
     LOST = "TR-E403", Unhealthy, "after a kill the store is not what was acknowledged";
     CLAIM = "TR-E404", Unhealthy, "a measured figure breaks what was stated of it";
+    REFUTED = "TR-E405", Unhealthy, "a judge refused what a simulated cluster did";
     CONFIGURATION = "TR-E501", Usage, "the cluster cannot be as it was configured";
     ADDRESS = "TR-E502", Failed, "the address cannot be listened at";
     IN_USE = "TR-E503", Conflict, "somebody else listens at the address";

@@ -33,6 +33,7 @@ mod kill;
 mod kv;
 mod member;
 mod server;
+mod sim;
 mod standalone;
 mod store;
 
@@ -104,6 +105,9 @@ enum Command {
     /// Runs one node of a cluster until it is told to stop.
     Server(server::Server),
 
+    /// Runs your workload against a simulated cluster, under faults, and judges what it saw.
+    Sim(sim::Sim),
+
     /// Runs one node that is a cluster by itself, for any Redis client.
     Standalone(standalone::Standalone),
 
@@ -156,6 +160,7 @@ fn run(command: Command, level: Option<tracing::Level>, out: Out) -> Outcome {
         Command::Kv(kv) => kv::run(&kv, out),
         Command::Config(config) => config::run(&config, out),
         Command::Server(server) => server::run(&server, level, out),
+        Command::Sim(sim) => sim::run(&sim, out),
         Command::Standalone(standalone) => standalone::run(&standalone, level, out),
         Command::Completion { shell } => {
             let mut script = Vec::new();

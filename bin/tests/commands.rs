@@ -129,6 +129,7 @@ fn every_command_explains_itself() {
         vec!["kv", "--help"],
         vec!["demo", "--help"],
         vec!["standalone", "--help"],
+        vec!["sim", "--help"],
         vec!["inspect", "--help"],
         vec!["bench", "engine", "--help"],
         vec!["ctl", "config", "--help"],
@@ -173,6 +174,32 @@ fn what_is_measured_is_drawn() {
     let taken = scratch.path("taken");
     fs::write(&taken, "a file").expect("scratch can be written");
     run(&[&bench[..], &[&taken]].concat()).failed(1, "TR-E901");
+}
+
+#[test]
+fn a_workload_is_simulated_and_the_same_words_are_the_same_run() {
+    let scratch = Scratch::new("a_workload_is_simulated");
+    let (load, page) = (scratch.path("shop.load"), scratch.path("run.html"));
+    let lines = "0ms c0 k1 set\n12.5ms c1 k1 get\n20ms c0 k2 incr 5\n";
+    fs::write(&load, lines).expect("scratch can be written");
+    let usual = ["-o", "json", "sim", &load, "--nodes", "3"];
+    let sim = |more: &[&str]| run(&[&usual[..], more].concat());
+    let once = sim(&["--seed", "7", "--html", &page]).ok();
+    for part in ["\"seed\":\"0x7\"", "\"refused\":null", "\"digest\":\""] {
+        assert!(once.contains(part), "{part} is not in {once}");
+    }
+    assert_eq!(sim(&["--seed", "0x7"]).ok(), once);
+    let played = fs::read_to_string(&page).expect("it was written");
+    assert!(played.contains("trilith sim") && !played.contains("cargo run"), "how to have it again");
+    let calm = sim(&["--faults", "none", "--seeds", "3", "--from", "5"]).ok();
+    assert!(calm.contains("\"seeds\":3,\"refused\":0"), "{calm}");
+    fs::write(&load, "0ms c0 k1 set\n1ms c0 k1 jump\n").expect("scratch can be written");
+    let wrong = sim(&[]);
+    assert!(wrong.err.contains("shop.load:2: "), "{wrong:?}");
+    wrong.failed(2, "TR-E203");
+    run(&["sim", &scratch.path("nowhere.load")]).failed(1, "TR-E301");
+    // Nobody can plant bugs here.
+    assert_eq!(run(&["sim", "--mutant", "journal_no_sync"]).code, Some(2));
 }
 
 #[test]

@@ -78,7 +78,8 @@ impl FromStr for Planned {
         let at = at.strip_suffix("ms").ok_or_else(bad)?;
         let (whole, part) = at.split_once('.').unwrap_or((at, "0"));
         let part = format!("{part:0<6}");
-        let at_ns = number(Some(whole))? * 1_000_000 + number(part.get(..6))?;
+        let ms_ns = number(Some(whole))?.checked_mul(1_000_000).ok_or_else(bad)?;
+        let at_ns = ms_ns.checked_add(number(part.get(..6))?).ok_or_else(bad)?;
         let value = || number(rest.first().copied());
         let ask = match *what {
             "get" => Ask::Get,
@@ -208,6 +209,8 @@ mod tests {
             assert_eq!(planned.to_string().parse(), Ok(planned));
         }
         assert!("5ms c0 k1 jump".parse::<Planned>().is_err());
+        assert!("18446744073709551615ms c0 k1 get".parse::<Planned>().is_err());
+        assert!("18446744073709.999999ms c0 k1 get".parse::<Planned>().is_err());
         assert_eq!("5.5ms c0 k1 get".parse::<Planned>().map(|one| one.at_ns), Ok(5_500_000));
     }
 
