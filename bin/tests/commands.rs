@@ -152,7 +152,7 @@ fn what_is_measured_is_drawn() {
     let scratch = Scratch::new("what_is_measured_is_drawn");
     let (dir, plots) = (scratch.path(""), scratch.path("plots/of/today"));
     let bench = ["bench", "engine", "--dir", &dir, "--keys", "1000", "--seconds", "0.2", "--plot"];
-    let told = run(&[&bench[..], &[&plots]].concat()).ok();
+    let told = run(&[&bench[..], &[plots.as_str()]].concat()).ok();
     let mut names: Vec<String> = fs::read_dir(&plots)
         .expect("it was made")
         .map(|entry| entry.expect("it is there").file_name().to_string_lossy().into_owned())
@@ -173,7 +173,7 @@ fn what_is_measured_is_drawn() {
     // Nobody waits for a measurement that cannot be drawn.
     let taken = scratch.path("taken");
     fs::write(&taken, "a file").expect("scratch can be written");
-    run(&[&bench[..], &[&taken]].concat()).failed(1, "TR-E901");
+    run(&[&bench[..], &[taken.as_str()]].concat()).failed(1, "TR-E901");
 }
 
 #[test]
