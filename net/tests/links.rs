@@ -14,11 +14,12 @@ use trilith_engine::{
     packet::{Envelope, Packet},
     raft::{Body, EntryId, Message},
     runtime::{Clock, Listener, Net, Receiver, Runtime, StreamRead, StreamWrite, queue, timeout},
-    types::{GroupId, Index, NodeId, ReplicaId, Term, Uuid},
+    types::{ClientId, GroupId, Index, NodeId, ReplicaId, Size, Term, Uuid},
 };
 use trilith_net::{
     client::{greet, settings_of},
     frame::{Decoder, Frame, Kind, put_empty},
+    limits::CLIENT_REPLIES_BYTES_MAX,
     os::{Os, OsListener, OsStream, run_core},
     peer::{
         Incoming, LinkOptions, Links, Setup, Trouble, codec,
@@ -336,6 +337,40 @@ fn a_node_tells_what_it_was_configured_with_to_who_knows_the_secret() {
         write(&mut stream, &ask, 64).await;
         let refused = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
         assert_eq!(Refusal::take(&refused), Ok(Refusal::Garbage));
+    });
+}
+
+/// It takes twelve bytes to ask and megabytes to answer: all of them waited for him in memory.
+#[test]
+fn who_asks_again_and_again_and_reads_nothing_waits() {
+    run("greedy", async |os| {
+        let listener = listen(&os).await;
+        let at = listener.local();
+        let long = Setting { value: Some("x".repeat(8 << 10)), ..configured(NodeId(1)).remove(0) };
+        let settings = settings::encode(&vec![long; 512]);
+        let (into, _told) = queue::<Incoming>(64);
+        let options = LinkOptions { asks_node: false, ..LinkOptions::default() };
+        let setup = Setup { own: identity(1), members: vec![(NodeId(1), at)], options, settings };
+        let links = Links::start(&os, setup, listener, into);
+        let mut stream = connect(&os, at).await;
+        let purpose = Purpose::Client { client: ClientId(9), cluster: Uuid::default() };
+        let mut words = BytesMut::new();
+        Hello { versions: Versions::OURS, purpose }.put(&mut words);
+        write(&mut stream, &words, 64).await;
+        let welcome = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
+        words.clear();
+        Ready { token: Welcome::take(&welcome).unwrap().token }.put(&mut words);
+        (0..20).for_each(|_| put_empty(&mut words, Kind::SettingsAsk));
+        write(&mut stream, &words, 64).await;
+        let clock = os.clock();
+        let waiting = || links.sizes().reply_bytes;
+        while waiting().now < CLIENT_REPLIES_BYTES_MAX as u64 {
+            clock.sleep_until(clock.now() + Duration::from_millis(1)).await;
+        }
+        // By now the others would wait, too.
+        clock.sleep_until(clock.now() + Duration::from_millis(100)).await;
+        let Size { now, most } = waiting();
+        assert!(now <= most, "{now} bytes wait for one client, of {most}");
     });
 }
 
