@@ -90,7 +90,7 @@ fn written() -> Vec<(&'static str, BytesMut)> {
         ("1 to 2  Append", frame(&|out| codec::encode(&append(), out).unwrap())),
         ("1 to 2  SnapshotAsk", frame(&|out| codec::encode(&snapshot_ask(), out).unwrap())),
         ("a client to 2  SettingsAsk", frame(&|out| put_empty(out, Kind::SettingsAsk))),
-        ("2 to a client  Settings", frame(&|out| settings_frame(out))),
+        ("2 to a client  Settings", frame(&settings_frame)),
         ("2 to 3  Refusal", frame(&|out| REFUSAL.put(out))),
     ]
 }
