@@ -29,6 +29,7 @@ use crate::{
 };
 
 mod cluster;
+mod course;
 pub mod load;
 mod meter;
 mod pictures;
@@ -36,8 +37,9 @@ pub(crate) mod raw;
 mod scale;
 mod values;
 
+use course::Counted;
 use load::{Dice, Values};
-use meter::{Counted, Usage};
+use meter::Usage;
 use pictures::Pictures;
 
 /// Keys of one batch of the bulk load.

@@ -15,9 +15,7 @@
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use std::{
-    collections::BTreeSet, env, future::Future, net::SocketAddr, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeSet, env, future::Future, net::SocketAddr, sync::Arc, time::Duration};
 use trilith_engine::{
     command::{Level, Op, Outcome as Told, Refusal, Response, Scan},
     runtime::{Handle, Runtime, Task, queue},

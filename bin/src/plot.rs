@@ -170,9 +170,8 @@ impl Scale {
                 let first = (least.log10() + 1e-9).floor() as i32;
                 let last = ((most.log10() - 1e-9).ceil() as i32).max(first + 1);
                 let digits: &[f64] = if last - first > 2 { &[1.0] } else { &[1.0, 2.0, 5.0] };
-                let all = (first..=last).flat_map(|power| {
-                    digits.iter().map(move |digit| digit * 10_f64.powi(power))
-                });
+                let all = (first..=last)
+                    .flat_map(|power| digits.iter().map(move |digit| digit * 10_f64.powi(power)));
                 let within = |(at, _): &(f64, String)| *at <= f64::from(last) + 1e-9;
                 let ticks = all.map(|value| (value.log10(), short(value))).filter(within);
                 ((f64::from(first), f64::from(last)), ticks.collect())
@@ -292,8 +291,7 @@ impl Plot {
         if !is_named && places.len() > 1 {
             let path: Vec<String> = places.iter().map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
             let path = path.join("L");
-            let _written =
-                writeln!(text, "<path class=\"line k{colour}{dashed}\" d=\"M{path}\"/>");
+            let _written = writeln!(text, "<path class=\"line k{colour}{dashed}\" d=\"M{path}\"/>");
         }
         if is_named || places.len() <= DOTS_MAX {
             for (x, y) in &places {

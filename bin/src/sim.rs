@@ -197,7 +197,8 @@ impl Sim {
         let (mut refused, mut told, mut undecided) = (Vec::new(), Vec::new(), 0_usize);
         let ran = results.len();
         for (seed, result) in results {
-            let (facts, unknown, violation) = result.map_err(|panic| self.panicked(seed, &panic))?;
+            let (facts, unknown, violation) =
+                result.map_err(|panic| self.panicked(seed, &panic))?;
             undecided += unknown;
             if let Some(violation) = violation {
                 refused.push((seed, facts.map(|(_, cell)| cell).to_vec()));

@@ -190,7 +190,10 @@ fn a_workload_is_simulated_and_the_same_words_are_the_same_run() {
     }
     assert_eq!(sim(&["--seed", "0x7"]).ok(), once);
     let played = fs::read_to_string(&page).expect("it was written");
-    assert!(played.contains("trilith sim") && !played.contains("cargo run"), "how to have it again");
+    assert!(
+        played.contains("trilith sim") && !played.contains("cargo run"),
+        "how to have it again"
+    );
     let calm = sim(&["--faults", "none", "--seeds", "3", "--from", "5"]).ok();
     assert!(calm.contains("\"seeds\":3,\"refused\":0"), "{calm}");
     fs::write(&load, "0ms c0 k1 set\n1ms c0 k1 jump\n").expect("scratch can be written");

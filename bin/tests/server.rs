@@ -226,7 +226,8 @@ fn nodes_that_were_configured_apart_are_told_apart() {
     };
     // Those two may differ in what is their own.
     let shown = ask(&cluster.at[..2], &["--origin", "-o", "json"]).ok();
-    let election = shown.lines().find(|line| line.contains("raft.election_ms")).expect("it is told");
+    let election =
+        shown.lines().find(|line| line.contains("raft.election_ms")).expect("it is told");
     for part in ["\"value\":\"300\"", "\"differs\":false", "\"at\":\"all\"", "--election-ms"] {
         assert!(election.contains(part), "{part} is not in {election}");
     }

@@ -4,14 +4,14 @@
 //! time of the run, where a stall shows. Throughput is drawn over the time of the run too, and
 //! against what was varied.
 //!
-//! Not here: how a picture is made (`plot.rs`), what is counted (`meter.rs`).
+//! Not here: how a picture is made (`plot.rs`), what is counted (`course.rs`).
 
 use std::{
     fs,
     path::{Path, PathBuf},
 };
 
-use super::meter::{Counted, Course};
+use super::course::{self, Counted, Course};
 use crate::{
     failure::{Failure, OUTPUT, Outcome},
     out::Out,
@@ -132,9 +132,10 @@ pub(super) fn over_time(
 pub(super) fn of_loads(pictures: &mut Pictures, loads: &[(&'static str, Counted)]) -> Outcome {
     let lines = loads.iter().map(|(name, counted)| Line {
         name: (*name).to_owned(),
-        points: counted.times.curve(),
+        points: course::curve(&counted.times),
     });
-    pictures.put("latency-by-percentile", &by_percentile("Latency by percentile", lines.collect()))?;
+    pictures
+        .put("latency-by-percentile", &by_percentile("Latency by percentile", lines.collect()))?;
     let lines = loads.iter().flat_map(|(name, counted)| {
         [("p50", 0.5), ("p99", 0.99)].map(|(word, share)| {
             let of = |course: &Course| course.micros(share);

@@ -225,8 +225,7 @@ mod tests {
         assert_eq!(DRAWN.map(|(_, at)| COLUMNS[at]), ["load_per_s", "get_per_s", "scan_per_s"]);
         let number = |number: f64| Cell::Measure(number);
         let (load, scan) = (number(100.0), number(10.0));
-        let row =
-            vec!["memory".into(), load, number(1.0), number(2.0), Cell::Absent, scan];
+        let row = vec!["memory".into(), load, number(1.0), number(2.0), Cell::Absent, scan];
         let plot = picture(&[row]);
         assert_eq!(plot.lines.len(), 1);
         assert_eq!(plot.lines[0].name, "memory");

@@ -158,7 +158,8 @@ fn judge(all: &[(SocketAddr, Told)], lines: &[Line<'_>]) -> Outcome {
     if silent.is_empty() {
         return Ok(());
     }
-    let next = "see on its machine whether it runs, and its log; ask again with a larger --within-ms";
+    let next =
+        "see on its machine whether it runs, and its log; ask again with a larger --within-ms";
     Err(Failure::new(&UNANSWERED, some(&silent), next))
 }
 

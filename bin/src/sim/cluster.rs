@@ -139,7 +139,8 @@ impl Shape {
         let said = self.seconds.map(|seconds| seconds * 1000);
         let lasts = match (needed, said) {
             (Some(needed), Some(said)) if said < needed => {
-                let why = format!("the workload lasts {needed} ms: leave out --seconds, or say more");
+                let why =
+                    format!("the workload lasts {needed} ms: leave out --seconds, or say more");
                 return Err(wrong(&why));
             }
             (needed, said) => said.or(needed),
@@ -186,8 +187,11 @@ fn is_of_a_cluster(table: &Table) -> Outcome {
 fn configure(settings: &Settings, table: &mut Table) -> Outcome {
     let cluster = section(table, "cluster")?;
     let nodes = settings.members.as_ref().map_or(1, |members| members.0.len());
-    let Some(nodes) = u32::try_from(nodes).ok().filter(|nodes| (1..=NODES_MAX).contains(nodes)) else {
-        return Err(wrong(&format!("{nodes} members: the simulator has at most {NODES_MAX} nodes")));
+    let Some(nodes) = u32::try_from(nodes).ok().filter(|nodes| (1..=NODES_MAX).contains(nodes))
+    else {
+        return Err(wrong(&format!(
+            "{nodes} members: the simulator has at most {NODES_MAX} nodes"
+        )));
     };
     cluster.insert("nodes".to_owned(), number(nodes));
     cluster.insert("groups".to_owned(), number(settings.groups.min(GROUPS_MAX)));
@@ -227,7 +231,9 @@ mod tests {
     };
 
     fn toml(text: &str) -> Workload {
-        Workload { table: text.parse().unwrap(), ..Workload::default() }
+        let mut workload = Workload::default();
+        workload.table = text.parse().unwrap();
+        workload
     }
 
     fn refusal(shape: &Shape, text: &str) -> String {

@@ -298,8 +298,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         let (mut shard, report) = opened?;
         let cluster_id = report.owner.map_or(cluster.id(), |owner| owner.cluster);
         let identity = Identity { cluster: cluster_id, node, directory: report.node };
-        let (members, settings) =
-            (cluster.members().to_vec(), settings::encode(&options.settings));
+        let (members, settings) = (cluster.members().to_vec(), settings::encode(&options.settings));
         let setup = Setup { own: identity, members, options: links, settings };
         let (into, inbox) = queue::<Inbound>(NODE_INBOX);
         let links = Links::start(rt, setup, listener, into.clone());

@@ -10,7 +10,7 @@
 use super::{Case, Lap, median};
 use crate::{
     bench::{
-        meter::Course,
+        course::Course,
         pictures::{
             Pictures, by_percentile, latency_in_flight, latency_over_time, over_time,
             rate_in_flight, rate_over_time,
@@ -21,9 +21,13 @@ use crate::{
     plot::Line,
 };
 
+/// What was measured of one cluster.
+type Laps = fn(&Case) -> &[Lap];
+/// Across and up.
+type Points = Vec<(f64, f64)>;
+
 /// The clusters, and what was measured of each.
-const WHO: [(&str, fn(&Case) -> &[Lap]); 2] =
-    [("trilith", |case| &case.ours), ("etcd", |case| &case.theirs)];
+const WHO: [(&str, Laps); 2] = [("trilith", |case| &case.ours), ("etcd", |case| &case.theirs)];
 
 /// Draws all.
 pub(super) fn of_cases(pictures: &mut Pictures, cases: &[Case]) -> Outcome {
@@ -54,14 +58,14 @@ fn of_kind(pictures: &mut Pictures, cases: &[Case]) -> Outcome {
     let plot = latency_in_flight(format!("Latency: {title}"), some(latencies));
     pictures.put(&format!("{stem}-latency"), &plot)?;
     for (who, laps) in WHO {
-        let each = |of: &dyn Fn(&[Lap]) -> Vec<(f64, f64)>| -> Vec<Line> {
+        let each = |of: &dyn Fn(&[Lap]) -> Points| -> Vec<Line> {
             let line = |case: &Case| Line {
                 name: format!("{} on their way", case.in_flight),
                 points: of(laps(case)),
             };
             some(cases.iter().map(line))
         };
-        let over = |of: fn(&Course) -> Vec<(f64, f64)>| {
+        let over = |of: fn(&Course) -> Points| {
             each(&|laps| over_time("", middle(laps).and_then(|lap| lap.course.as_ref()), of).points)
         };
         let plot = by_percentile(format!("{who}, latency: {title}"), each(&curve));
@@ -69,8 +73,10 @@ fn of_kind(pictures: &mut Pictures, cases: &[Case]) -> Outcome {
         let p99 = over(|course| course.micros(0.99));
         let plot = latency_over_time(format!("{who}, p99 over the run: {title}"), p99);
         pictures.put(&format!("{stem}-{who}-latency-over-time"), &plot)?;
-        let plot =
-            rate_over_time(format!("{who}, throughput over the run: {title}"), over(Course::per_second));
+        let plot = rate_over_time(
+            format!("{who}, throughput over the run: {title}"),
+            over(Course::per_second),
+        );
         pictures.put(&format!("{stem}-{who}-throughput-over-time"), &plot)?;
     }
     Ok(())
@@ -97,7 +103,7 @@ fn middle(laps: &[Lap]) -> Option<&Lap> {
 }
 
 /// The median of each share over the rounds, as far as all rounds have it.
-fn curve(laps: &[Lap]) -> Vec<(f64, f64)> {
+fn curve(laps: &[Lap]) -> Points {
     let known = laps.iter().map(|lap| lap.curve.len()).min().unwrap_or(0);
     let all = (0..known).filter_map(|at| {
         let (share, _) = laps.first()?.curve.get(at)?;
@@ -116,7 +122,7 @@ mod tests {
 
     /// A round in which everything took `us`.
     fn lap(per_second: f64, us: f64) -> Lap {
-        let mut course = crate::bench::meter::Course::new(Duration::from_secs(30));
+        let mut course = crate::bench::course::Course::new(Duration::from_secs(30));
         course.add(Duration::from_secs(3), Duration::from_micros(us as u64));
         Lap {
             per_second,

@@ -19,8 +19,9 @@ use trilith_net::os::Os;
 
 use super::members::Members;
 use crate::bench::{
+    course::{Counted, Course, curve},
     load::{Dice, Values, key},
-    meter::{Counted, Course, TICK_US, cpu_ticks},
+    meter::{TICK_US, cpu_ticks},
 };
 
 /// Before anything is counted.
@@ -126,7 +127,7 @@ pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load:
     Lap {
         per_second: count / took.as_secs_f64(),
         micros: [0.5, 0.99, 0.999].map(|share| times.micros(share)),
-        curve: if load.is_drawn { times.curve() } else { Vec::new() },
+        curve: if load.is_drawn { curve(times) } else { Vec::new() },
         course: counted.course.clone(),
         servers_us: servers.iter().zip(servers_then).map(|(from, to)| micros(*from, to)).collect(),
         client_us: micros(client, client_then),
