@@ -17,6 +17,7 @@ mod installs;
 mod patience;
 mod promises;
 mod secrets;
+mod settings;
 mod snapshots;
 mod stage;
 mod unknown;

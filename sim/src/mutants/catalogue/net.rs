@@ -47,6 +47,8 @@ pub(super) const PEER: &[Planted] = &[
         .by(fed("greetings_of_anybody_are_noticed")),
     planted("peer_meaningless_flag_taken", "a flag is taken where it means nothing")
         .by(fed("flags_that_mean_nothing_are_noticed")),
+    planted("peer_settings_pile_up", "answers pile up for a client who asks and does not read")
+        .by(groups("settings::answers_that_pile_up_are_noticed")),
     planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
     planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
 ];
