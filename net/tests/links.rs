@@ -360,7 +360,7 @@ fn who_asks_again_and_again_and_reads_nothing_waits() {
         let welcome = frame(&mut stream, &mut Decoder::new(100)).await.unwrap();
         words.clear();
         Ready { token: Welcome::take(&welcome).unwrap().token }.put(&mut words);
-        (0..20).for_each(|_| put_empty(&mut words, Kind::SettingsAsk));
+        (0..40).for_each(|_| put_empty(&mut words, Kind::SettingsAsk));
         write(&mut stream, &words, 64).await;
         let clock = os.clock();
         let waiting = || links.sizes().reply_bytes;

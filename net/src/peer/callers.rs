@@ -17,7 +17,7 @@
 //! if he pings.
 //!
 //! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node, and never more
-//! answers than [`CLIENT_REPLIES_BYTES_MOST`]; a request
+//! answers than [`CLIENT_REPLIES_BYTES_MOST`] that wait and as many that are being written; a request
 //! carries the client that the connection's Hello named, or nobody.
 //!
 //! Not here: the client's side (`client/`), what a request means.
@@ -58,6 +58,8 @@ struct Replies(Mutex<Waiting>);
 #[derive(Debug, Default)]
 struct Waiting {
     frames: BytesMut,
+    /// Bytes that the writer took and has not written yet.
+    flying: usize,
     in_flight: usize,
     writer: Option<Waker>,
     reader: Option<Waker>,
@@ -78,6 +80,8 @@ impl Replies {
 
     /// Everything that waits, as soon as something does.
     async fn take(&self, spare: BytesMut) -> BytesMut {
+        // What was taken before is written.
+        self.lock().flying = 0;
         let mut spare = Some(spare);
         poll_fn(|context| {
             let mut waiting = self.lock();
@@ -89,6 +93,7 @@ impl Replies {
             if let Some(reader) = waiting.reader.take() {
                 reader.wake();
             }
+            waiting.flying = waiting.frames.len();
             Poll::Ready(std::mem::replace(&mut waiting.frames, spare))
         })
         .await
@@ -152,7 +157,8 @@ impl Callers {
             let waiting = replies.lock();
             let requests = Size::of(waiting.in_flight, CLIENT_IN_FLIGHT_MAX);
             sizes.client_requests = sizes.client_requests.fuller(requests);
-            let bytes = Size::of(waiting.frames.len(), CLIENT_REPLIES_BYTES_MOST);
+            let bytes = waiting.frames.len() + waiting.flying;
+            let bytes = Size::of(bytes, 2 * CLIENT_REPLIES_BYTES_MOST);
             sizes.reply_bytes = sizes.reply_bytes.fuller(bytes);
         }
         sizes
@@ -356,7 +362,8 @@ mod tests {
             let (told, outcome) = (Told::default(), Outcome::Ok(reply));
             let response = Response { sequence: Sequence(nth as u64), told, outcome };
             assert!(callers.answer(present.caller, &response));
-            let Size { now, most } = callers.sizes().reply_bytes;
+            let now = callers.sizes().reply_bytes.now;
+            let most = CLIENT_REPLIES_BYTES_MOST as u64;
             assert!(now <= most, "{now} bytes wait after {nth} answers");
         }
         drop(present);

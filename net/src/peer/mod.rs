@@ -231,7 +231,8 @@ pub struct Sizes {
     pub clients: Size,
     /// Requests of the one that has most that were not answered.
     pub client_requests: Size,
-    /// Answers that wait for the one for which most wait, in bytes.
+    /// Answers that wait for the one for which most wait, and those that are being written to it, in
+    /// bytes.
     pub reply_bytes: Size,
     /// What waits to be sent to the node for which most waits.
     pub outbox_bytes: Size,
