@@ -26,7 +26,7 @@ const NAME_HEIGHT: f64 = 20.0;
 /// Colours that the style knows; after them they come again, dashed.
 const COLOURS: usize = 6;
 /// A line of more points than this is drawn without a dot at each.
-const DOTS_MAX: usize = 12;
+const DOTS_MAX: usize = 16;
 /// About so many steps has an axis of even ones.
 const STEPS: f64 = 5.0;
 
@@ -263,13 +263,15 @@ impl Plot {
                  <text x=\"{at:.1}\" y=\"{below}\" text-anchor=\"middle\">{name}</text>"
             );
         }
-        let (middle, below, above) = ((LEFT + RIGHT) / 2.0, BOTTOM + 40.0, TOP - 8.0);
+        let (middle, below) = ((LEFT + RIGHT) / 2.0, BOTTOM + 40.0);
+        // Beside the title, and clear of the highest tick.
+        let (before, above) = (LEFT - 6.0, TOP - 16.0);
         let (right, upwards) = (escaped(self.across.label), escaped(self.up.label));
         let _written = writeln!(
             text,
             "<path class=\"axis\" d=\"M{LEFT} {TOP}V{BOTTOM}H{RIGHT}\"/>\n\
              <text x=\"{middle}\" y=\"{below}\" text-anchor=\"middle\">{right}</text>\n\
-             <text x=\"{LEFT}\" y=\"{above}\" text-anchor=\"end\">{upwards}</text>"
+             <text x=\"{before}\" y=\"{above}\" text-anchor=\"end\">{upwards}</text>"
         );
     }
 
@@ -364,7 +366,7 @@ mod tests {
             &across,
             "<path class=\"axis\" d=\"M70 44V344H540\"/>\n\
              <text x=\"305\" y=\"384\" text-anchor=\"middle\">seconds</text>\n\
-             <text x=\"70\" y=\"36\" text-anchor=\"end\">µs</text>\n\
+             <text x=\"64\" y=\"28\" text-anchor=\"end\">µs</text>\n\
              <path class=\"line k0\" d=\"M70.0 344.0L258.0 344.0L540.0 44.0\"/>\n\
              <circle class=\"dot k0\" cx=\"70.0\" cy=\"344.0\" r=\"3\"/>\n\
              <circle class=\"dot k0\" cx=\"258.0\" cy=\"344.0\" r=\"3\"/>\n\

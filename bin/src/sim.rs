@@ -22,6 +22,7 @@ use std::{
 };
 use trilith_sim::{
     check::Violation,
+    fault::When,
     play::Play,
     run::{self, Report, Request},
     scenario::{self, Scenario},
@@ -135,7 +136,10 @@ impl Sim {
         }
         out.say(&report.drawn.to_string())?;
         for fault in &report.drawn.faults.entries {
-            out.say(&format!("    {:?}: {}", fault.when, fault.what))?;
+            out.say(&format!("    {}: {}", moment(&fault.when), fault.what))?;
+        }
+        if !report.drawn.faults.entries.is_empty() {
+            out.say(&format!("    n{} and above are machines of clients", report.drawn.nodes))?;
         }
         for why in &report.unknown {
             out.say(&format!("  undecided: {why}"))?;
@@ -239,6 +243,15 @@ impl Sim {
     /// How to have a run again.
     fn again(&self, seed: u64) -> String {
         format!("trilith sim{} --seed 0x{seed:x}", self.words())
+    }
+}
+
+/// When a fault comes.
+fn moment(when: &When) -> String {
+    match when {
+        When::AtMs(ms) => format!("at {ms} ms"),
+        When::DiskOp { node, nth } => format!("in disk operation {nth} of n{node}"),
+        When::Message { node, nth } => format!("with message {nth} of n{node}"),
     }
 }
 

@@ -244,7 +244,7 @@ fn nodes_that_were_configured_apart_are_told_apart() {
     third.end("-KILL");
     let silent = ask(&cluster.at, &[]);
     assert!(silent.err.contains("refused") && silent.out.contains("users.alice"), "{silent:?}");
-    silent.failed(3, "TR-E504");
+    silent.failed(3, "TR-E517");
 }
 
 #[test]

@@ -68,7 +68,11 @@ impl Configured {
         columns.extend(self.origin.then_some("origin"));
         let rows: Vec<_> =
             lines.iter().map(|line| row(line, configured.len(), self.origin)).collect();
-        out.table(&columns, &rows)?;
+        if !rows.is_empty() {
+            out.table(&columns, &rows)?;
+        } else if all.iter().any(|(_, told)| told.is_ok()) {
+            out.say("no node that answered was started with settings: a demo's are not")?;
+        }
         judge(&all, &lines)
     }
 }
@@ -160,7 +164,8 @@ fn judge(all: &[(SocketAddr, Told)], lines: &[Line<'_>]) -> Outcome {
     }
     let next =
         "see on its machine whether it runs, and its log; ask again with a larger --within-ms";
-    Err(Failure::new(&UNANSWERED, some(&silent), next))
+    let code = if silent.len() == all.len() { &UNANSWERED } else { &UNWELL };
+    Err(Failure::new(code, some(&silent), next))
 }
 
 #[cfg(test)]
@@ -241,6 +246,9 @@ mod tests {
         all.push((SocketAddr::from(([127, 0, 0, 1], 9)), Err("connection refused".to_owned())));
         let failure = judge(&all, &lines(&configured(&all), false)).unwrap_err();
         assert_eq!(failure.cause, "127.0.0.1:9: connection refused");
-        assert_eq!(*failure.code, UNANSWERED);
+        assert_eq!(*failure.code, UNWELL);
+        let nobody = all.split_off(2);
+        let failure = judge(&nobody, &[]).unwrap_err();
+        assert_eq!(*failure.code, UNANSWERED, "nobody has answered");
     }
 }

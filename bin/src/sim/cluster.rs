@@ -124,6 +124,12 @@ impl Shape {
                 load.insert(name.to_owned(), number(size));
             }
         }
+        if let Some((mix, hot)) = workload.mix() {
+            let load = section(table, "load")?;
+            load.insert("hot".to_owned(), number(hot));
+            let mix = mix.map(|(name, times)| (name.to_owned(), number(times)));
+            load.insert("mix".to_owned(), Value::Table(mix.into_iter().collect()));
+        }
         if !self.faults.is_empty() {
             let faults = section(table, "faults")?;
             if self.faults == ["none"] {

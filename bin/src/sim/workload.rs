@@ -101,6 +101,22 @@ impl Workload {
         Some((clients, plain.max(1), (0..clients).map(of).max().unwrap_or(0)))
     }
 
+    /// How many there are of each kind, and what share of all in a hundred is about the first key, where
+    /// the file says that itself: reports tell it.
+    pub(super) fn mix(&self) -> Option<([(&'static str, u32); 5], u32)> {
+        let lines = self.lines.as_ref()?;
+        let count =
+            |is: &dyn Fn(&Planned) -> bool| lines.iter().filter(|one| is(one)).count() as u32;
+        let mix = [
+            ("get", count(&|one| matches!(one.ask, Ask::Get))),
+            ("set", count(&|one| matches!(one.ask, Ask::Set(_)))),
+            ("delete", count(&|one| matches!(one.ask, Ask::Delete))),
+            ("cas", count(&|one| matches!(one.ask, Ask::Cas(_)))),
+            ("incr", count(&|one| is_sum(one.ask))),
+        ];
+        Some((mix, count(&|one| one.key == 0) * 100 / lines.len().max(1) as u32))
+    }
+
     /// When the last of it is asked, in milliseconds, rounded up.
     pub(super) fn last_ms(&self) -> Option<u64> {
         let last = self.lines.as_ref()?.iter().map(|one| one.at_ns).max()?;
@@ -267,6 +283,8 @@ mod tests {
         let all = lines(Path::new("my.load"), text).unwrap();
         let mut workload = Workload { lines: Some(all), ..Workload::default() };
         assert_eq!((workload.sizes(), workload.last_ms()), (Some((3, 1, 2)), Some(3)));
+        let mix = [("get", 1), ("set", 2), ("delete", 0), ("cas", 0), ("incr", 1)];
+        assert_eq!(workload.mix(), Some((mix, 75)));
         workload.end(1000, 500);
         let told: Vec<String> =
             workload.planned().unwrap().iter().skip(4).map(ToString::to_string).collect();
