@@ -20,6 +20,7 @@ use std::{
     env,
     ffi::OsStr,
     io::{self, Write},
+    net::{SocketAddr, TcpListener},
     process::{Child, Command, ExitStatus, Stdio},
 };
 
@@ -29,6 +30,22 @@ use crate::config;
 const CHILD: &str = "read -r go && exec \"$0\" \"$@\" < /dev/null";
 /// What a guard does. It ignores the signals that a terminal sends to all of us at once.
 const GUARD: &str = "trap '' HUP INT QUIT TERM; read -r end; kill -9 \"$0\"";
+
+/// Free ports of the loopback, for children to listen at.
+///
+/// # Errors
+/// When there is none.
+pub fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
+    let listeners: io::Result<Vec<TcpListener>> =
+        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
+    listeners?.iter().map(TcpListener::local_addr).collect()
+}
+
+/// Whether there is a program of that name, which says its version when it is asked.
+pub fn is_here(program: &str) -> bool {
+    let asked = Command::new(program).arg("--version").stdin(Stdio::null()).output();
+    asked.is_ok_and(|output| output.status.success())
+}
 
 /// A child that ends when nobody holds it any more.
 #[derive(Debug)]

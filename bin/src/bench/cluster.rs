@@ -13,20 +13,21 @@
 //! Not here: one node alone (`bench.rs`).
 
 use clap::{Args, ValueEnum};
-use std::{env, net::SocketAddr, path::PathBuf, process::Command, sync::Arc, time::Duration};
+use std::{env, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use trilith_net::os::{Os, run_core};
 
 use super::{Scratch, load::Values, pictures::Pictures};
 use crate::{
     failure::{DISK, Failure, OPEN, Outcome},
     out::{Cell, Out},
+    process::is_here,
     progress::Progress,
 };
 
 mod etcd;
 mod events;
 mod grpc;
-mod limits;
+pub(super) mod limits;
 mod members;
 mod ours;
 mod pictures;
@@ -181,7 +182,7 @@ fn failed(why: String) -> Failure {
 
 impl Cluster {
     async fn measure(&self, os: &Os, scratch: &Scratch) -> Outcome<Measured> {
-        let with_etcd = !self.alone && etcd_is_here();
+        let with_etcd = !self.alone && is_here("etcd");
         let (cases, places) = self.race(os, scratch, with_etcd).await?;
         let mut happened = Vec::new();
         for event in &self.events {
@@ -282,11 +283,6 @@ impl Cluster {
         }
         Ok(())
     }
-}
-
-fn etcd_is_here() -> bool {
-    let asked = Command::new("etcd").arg("--version").output();
-    asked.is_ok_and(|output| output.status.success())
 }
 
 const COLUMNS: &[&str] = &[

@@ -7,7 +7,7 @@
 
 use std::{
     io,
-    net::{SocketAddr, TcpListener},
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
@@ -16,23 +16,13 @@ use trilith_engine::runtime::{Clock, Runtime};
 use trilith_net::os::Os;
 
 use super::{grpc::Connection, members::Members, race::Target};
-use crate::process::Process;
+use crate::process::{Process, free_ports};
 
 const PUT: &str = "/etcdserverpb.KV/Put";
 const RANGE: &str = "/etcdserverpb.KV/Range";
 const STATUS: &str = "/etcdserverpb.Maintenance/Status";
 /// An election and a slow disk.
 const READY_WITHIN: Duration = Duration::from_secs(20);
-
-/// Free ports of the loopback.
-///
-/// # Errors
-/// When there is none.
-pub(super) fn free_ports(count: usize) -> io::Result<Vec<SocketAddr>> {
-    let listeners: io::Result<Vec<TcpListener>> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
-    listeners?.iter().map(TcpListener::local_addr).collect()
-}
 
 /// What each member is told.
 #[derive(Clone, Debug)]

@@ -72,7 +72,8 @@ pub(super) fn measure(dir: &Path, time: Duration) -> io::Result<Limits> {
     })
 }
 
-fn round_trips(time: Duration) -> io::Result<Times> {
+/// How long a hundred bytes take there and back over the loopback, for `time`.
+pub(crate) fn round_trips(time: Duration) -> io::Result<Times> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let at = listener.local_addr()?;
     thread::scope(|scope| {

@@ -13,8 +13,11 @@ use trilith_net::{
     os::Os,
 };
 
-use super::{etcd::free_ports, members::Members, race::Target};
-use crate::{process::Process, secret};
+use super::{members::Members, race::Target};
+use crate::{
+    process::{Process, free_ports},
+    secret,
+};
 
 /// An election and a slow disk.
 const READY_WITHIN: Duration = Duration::from_secs(20);
