@@ -7,9 +7,10 @@
 //! With `--plot` what was measured is drawn, too (`bench/pictures.rs`).
 //!
 //! `bench values` compares the engines of the value plane, `bench scale` holds many keys to what is
-//! claimed of them, `bench cluster` measures three nodes and etcd in turn.
+//! claimed of them, `bench cluster` measures three nodes and etcd in turn, `bench redis` one node and
+//! Redis.
 //!
-//! Not here: other stores; `cargo bench --bench engines` asks them the same.
+//! Not here: other embedded stores; `cargo bench --bench engines` asks them the same.
 
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
@@ -34,6 +35,8 @@ pub mod load;
 mod meter;
 mod pictures;
 pub(crate) mod raw;
+mod redis;
+mod resp;
 mod scale;
 mod values;
 
@@ -58,6 +61,8 @@ pub enum Bench {
     Values(values::Plane),
     /// Three nodes on this machine, beside three members of etcd if it is installed.
     Cluster(cluster::Cluster),
+    /// One node on this machine, beside one Redis if it is installed, through Redis' protocol.
+    Redis(redis::Redis),
     /// Many small keys: memory, space that comes back, and the time to open them.
     Scale(scale::Scale),
 }
@@ -102,6 +107,7 @@ pub fn run(bench: &Bench, out: Out) -> Outcome {
     match bench {
         Bench::Engine(engine) => engine.run(out),
         Bench::Cluster(cluster) => cluster::run(cluster, out),
+        Bench::Redis(redis) => redis::run(redis, out),
         Bench::Values(plane) => values::run(plane, out),
         Bench::Scale(scale) => scale::run(scale, out),
     }

@@ -135,6 +135,7 @@ fn every_command_explains_itself() {
         vec!["ctl", "config", "--help"],
         vec!["bench", "values", "--help"],
         vec!["bench", "cluster", "--help"],
+        vec!["bench", "redis", "--help"],
     ] {
         assert!(run(&arguments).ok().contains("Usage: trilith"), "{arguments:?}");
     }
