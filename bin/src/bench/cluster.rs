@@ -8,9 +8,9 @@
 //! number of requests on their way over the same number of connections, all of them to the node
 //! that leads. Each answers a write when a majority has it on its device. What is shown is the
 //! median of the rounds, and beside it what the machine itself needs for one sync and one round
-//! trip.
+//! trip. Ours is asked by our own client, or through Redis' protocol (`--through resp`).
 //!
-//! Not here: one node alone (`bench.rs`).
+//! Not here: one node alone (`bench.rs`, `redis.rs`).
 
 use clap::{Args, ValueEnum};
 use std::{env, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -18,7 +18,7 @@ use trilith_net::os::{Os, run_core};
 
 use super::{Scratch, load::Values, pictures::Pictures};
 use crate::{
-    failure::{DISK, Failure, OPEN, Outcome},
+    failure::{CONFIGURATION, DISK, Failure, OPEN, Outcome},
     out::{Cell, Out},
     process::is_here,
     progress::Progress,
@@ -26,6 +26,7 @@ use crate::{
 
 mod etcd;
 mod events;
+mod front;
 mod grpc;
 pub(super) mod limits;
 mod members;
@@ -35,6 +36,7 @@ mod race;
 
 use etcd::Etcd;
 use events::Event;
+use front::Front;
 use members::Members;
 use ours::{Ours, Shape};
 use race::{Ask, Lap, Load};
@@ -60,6 +62,15 @@ enum Asked {
     Puts,
     /// Linearizable reads.
     Gets,
+}
+
+/// How our nodes are asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Through {
+    /// By our own client.
+    Own,
+    /// As Redis clients ask.
+    Resp,
 }
 
 /// How a cluster is measured.
@@ -92,6 +103,9 @@ pub(crate) struct Cluster {
     /// Groups that the slots are split over.
     #[arg(long, default_value_t = 1)]
     groups: u32,
+    /// How our nodes are asked, except for what happens afterwards; etcd is asked as ever.
+    #[arg(long, value_enum, default_value_t = Through::Own)]
+    through: Through,
     /// Serve our reads from the leader's lease.
     #[arg(long)]
     lease: bool,
@@ -149,6 +163,10 @@ impl Running {
 
 /// Measures.
 pub(super) fn run(cluster: &Cluster, out: Out) -> Outcome {
+    if cluster.through == Through::Resp && cluster.groups != 1 {
+        let cause = "through Redis' protocol a leader is asked, and each group may have another";
+        return Err(Failure::new(&CONFIGURATION, cause, "leave out --groups, or --through"));
+    }
     let mut pictures = Pictures::at(cluster.plot.as_deref())?;
     let scratch = Scratch::new(&cluster.dir)?;
     let limits = limits::measure(&scratch.path, RAW_TIME)
@@ -203,7 +221,8 @@ impl Cluster {
         if cases.is_empty() || self.rounds == 0 {
             return Ok((cases, String::new()));
         }
-        let shape = Shape { groups: self.groups, lease: self.lease };
+        let resp = self.through == Through::Resp;
+        let shape = Shape { groups: self.groups, lease: self.lease, resp };
         let members = ours::start(&scratch.path.join("ours"), &shape).map_err(starting)?;
         let mut ours = Running { members, leaders: Vec::new() };
         let mut theirs = None;
@@ -224,6 +243,9 @@ impl Cluster {
             places.push_str(&format!("; etcd's: member {}", theirs.places()));
         }
         places.push_str("; every request was sent to a leader, none was passed on");
+        if resp {
+            places.push_str("; ours were asked through Redis' protocol");
+        }
         Ok((cases, places))
     }
 
@@ -271,10 +293,20 @@ impl Cluster {
         };
         let leader = ours::leader(os, &ours.members, &super::load::key(0)).await.map_err(failed)?;
         let at = ours.led_by(leader);
-        let nodes = if self.groups == 1 { vec![at] } else { ours.members.addresses.clone() };
-        let target = Ours::connect(os, &ours.members, &nodes, connections);
-        case.ours.push(race::lap(os, &target, &ours.members, &load).await);
-        drop(target);
+        let lap = match self.through {
+            Through::Own => {
+                let all = || ours.members.addresses.clone();
+                let nodes = if self.groups == 1 { vec![at] } else { all() };
+                let target = Ours::connect(os, &ours.members, &nodes, connections);
+                race::lap(os, &target, &ours.members, &load).await
+            }
+            Through::Resp => {
+                let at = ours.members.resp[leader];
+                let target = Front::connect(os, at, connections).await.map_err(failed)?;
+                race::lap(os, &target, &ours.members, &load).await
+            }
+        };
+        case.ours.push(lap);
         if let Some(theirs) = theirs {
             let leader = etcd::leader(os, &theirs.members).await.map_err(failed)?;
             let at = theirs.led_by(leader);

@@ -64,7 +64,8 @@ pub(super) fn start(dir: &Path) -> io::Result<(Members, Plan)> {
     std::fs::create_dir_all(dir)?;
     let plan = Plan { dir: dir.to_owned(), clients: free_ports(3)?, peers: free_ports(3)? };
     let processes = (0..3).map(|at| plan.start_one(at, false)).collect::<io::Result<_>>()?;
-    Ok((Members { addresses: plan.clients.clone(), processes, secret: None }, plan))
+    let addresses = plan.clients.clone();
+    Ok((Members { addresses, resp: Vec::new(), processes, secret: None }, plan))
 }
 
 /// Which of the members leads, as soon as one does.

@@ -126,7 +126,7 @@ async fn our_cluster(os: &Os, dir: &Path, shape: &Shape) -> Outcome<(Members, us
 }
 
 async fn our_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
-    let shape = Shape { groups: 1, lease: false };
+    let shape = Shape { groups: 1, lease: false, resp: false };
     let (mut members, mut leader) = our_cluster(os, dir, &shape).await?;
     let mut times = Vec::new();
     for _ in 0..KILLS {
@@ -136,7 +136,7 @@ async fn our_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
         let begin = Instant::now();
         target.put(0, &key(0), b"after").await.map_err(failed)?;
         times.push(begin.elapsed());
-        let again = ours::start_one(dir, leader, &members.addresses, &shape);
+        let again = ours::start_one(dir, leader, &members.addresses, None, &shape);
         members.processes[leader] = again.map_err(|error| opening(dir, &error))?;
         pause(os, PEACE).await;
         leader = ours::leader(os, &members, &key(0)).await.map_err(failed)?;
@@ -173,7 +173,7 @@ async fn their_failovers(os: &Os, dir: &Path) -> Outcome<Vec<Duration>> {
 }
 
 async fn idle(os: &Os, dir: &Path) -> Outcome<Vec<f64>> {
-    let shape = Shape { groups: u32::from(IDLE_GROUPS), lease: false };
+    let shape = Shape { groups: u32::from(IDLE_GROUPS), lease: false, resp: false };
     let (members, _) = our_cluster(os, dir, &shape).await?;
     pause(os, UNTIL_QUIET).await;
     let before = members.ticks();
@@ -190,7 +190,7 @@ struct Missed {
 }
 
 async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
-    let shape = Shape { groups: 1, lease: false };
+    let shape = Shape { groups: 1, lease: false, resp: false };
     let (mut members, leader) = our_cluster(os, dir, &shape).await?;
     let away = (leader + 1) % 3;
     let _status = members.processes[away].kill();
@@ -208,7 +208,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
     let wrote = begin.elapsed();
     let wanted = applied(os, &members, leader).await;
     let begin = Instant::now();
-    let again = ours::start_one(dir, away, &members.addresses, &shape);
+    let again = ours::start_one(dir, away, &members.addresses, None, &shape);
     members.processes[away] = again.map_err(|error| opening(dir, &error))?;
     while applied(os, &members, away).await < wanted {
         if begin.elapsed() > CAUGHT_UP_WITHIN {

@@ -13,6 +13,8 @@ use crate::{bench::meter::cpu_ticks, process::Process};
 pub(super) struct Members {
     /// Where each takes requests.
     pub(super) addresses: Vec<SocketAddr>,
+    /// Where each takes those of Redis clients, in the same order; nowhere if nobody asked for it.
+    pub(super) resp: Vec<SocketAddr>,
     /// In the same order.
     pub(super) processes: Vec<Process>,
     /// What they know, where they are ours.

@@ -31,6 +31,8 @@ const SECRET: &str = "secret";
 pub(super) struct Shape {
     pub(super) groups: u32,
     pub(super) lease: bool,
+    /// Whether Redis clients are served, too.
+    pub(super) resp: bool,
 }
 
 /// Starts a node, for the first time or again.
@@ -41,6 +43,7 @@ pub(super) fn start_one(
     dir: &Path,
     at: usize,
     addresses: &[SocketAddr],
+    resp: Option<&SocketAddr>,
     shape: &Shape,
 ) -> io::Result<Process> {
     let named = addresses.iter().enumerate();
@@ -51,6 +54,9 @@ pub(super) fn start_one(
     command.args(["--groups", &shape.groups.to_string(), "--cluster", "bench"]);
     command.arg("--data").arg(dir.join(format!("n{}", at + 1)));
     command.arg("--secret-file").arg(dir.join(SECRET));
+    if let Some(resp) = resp {
+        command.args(["--resp", &resp.to_string()]);
+    }
     if shape.lease {
         command.args(["--drift-ppm", "10000"]);
     }
@@ -66,10 +72,11 @@ pub(super) fn start(dir: &Path, shape: &Shape) -> io::Result<Members> {
     std::fs::create_dir_all(dir)?;
     let secret =
         secret::keep(&dir.join(SECRET)).map_err(|why| io::Error::other(why.to_string()))?;
-    let addresses = free_ports(3)?;
-    let start = |at| start_one(dir, at, &addresses, shape);
+    let mut addresses = free_ports(if shape.resp { 6 } else { 3 })?;
+    let resp = addresses.split_off(3);
+    let start = |at: usize| start_one(dir, at, &addresses, resp.get(at), shape);
     let processes = (0..3).map(start).collect::<io::Result<Vec<Process>>>()?;
-    Ok(Members { addresses, processes, secret: Some(secret) })
+    Ok(Members { addresses, resp, processes, secret: Some(secret) })
 }
 
 /// Which node leads the group of this key, as soon as one does.
