@@ -178,6 +178,31 @@ fn what_is_measured_is_drawn() {
 }
 
 #[test]
+fn a_node_is_asked_through_redis_protocol_and_leaves_nothing_behind() {
+    let scratch = Scratch::new("a_node_is_asked_through_redis_protocol");
+    let dir = scratch.path("");
+    let small = ["--keys", "200", "--rounds", "1", "--seconds", "0.2"];
+    let shape = ["--connections", "2", "--pipeline", "4", "--alone", "--no-tool"];
+    let bench = ["-o", "json", "bench", "redis", "--dir", &dir];
+    let told = run(&[&bench[..], &small, &shape].concat()).ok();
+    let is_row = |line: &&str| line.contains("\"server\":\"trilith\"");
+    let rows: Vec<&str> = told.lines().filter(is_row).collect();
+    let begins =
+        [("set", "pipeline"), ("get", "pipeline"), ("set", "of_pipeline"), ("get", "of_pipeline")];
+    assert_eq!(rows.len(), begins.len(), "{told}");
+    for (row, (ask, pipeline)) in rows.into_iter().zip(begins) {
+        let begin = format!("{{\"ask\":\"{ask}\",\"connections\":2,\"{pipeline}\":4,");
+        assert!(row.starts_with(&begin) && row.ends_with(",\"failed\":0}"), "{row}");
+        assert!(row.contains("\"durable\":\"before the answer\""), "{row}");
+        assert!(!row.contains("\"per_s\":0.0000"), "{row}");
+    }
+    assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0, "{dir} is not empty");
+    // Each group may have a leader of its own, and such a client knows of one.
+    let of_many = ["bench", "cluster", "--through", "resp", "--groups", "2", "--dir", &dir];
+    run(&of_many).failed(2, "TR-E501");
+}
+
+#[test]
 fn a_workload_is_simulated_and_the_same_words_are_the_same_run() {
     let scratch = Scratch::new("a_workload_is_simulated");
     let (load, page) = (scratch.path("shop.load"), scratch.path("run.html"));

@@ -96,7 +96,7 @@ pub(crate) struct Redis {
     #[arg(long, default_value_t = 1.0)]
     seconds: f64,
     /// The share of what it took in the closed loop that each is asked for at even times afterwards,
-    /// over the most connections; 0 for none.
+    /// over the most connections: at most 1; 0 for none.
     #[arg(long, default_value_t = 0.5)]
     open_share: f64,
     /// A first look: one short round with few keys.
@@ -246,7 +246,7 @@ impl Redis {
         let most = self.connections.iter().copied().max().map(usize::from);
         cases.iter_mut().for_each(|case| {
             // Only there: who has one connection has nobody to wait for but himself.
-            let share = if Some(case.connections) == most { self.open_share } else { 0.0 };
+            let share = if Some(case.connections) == most { self.open_share.min(1.0) } else { 0.0 };
             case.sides.iter_mut().for_each(|side| side.ask_for(share));
         });
         let asked = |case: &Case| case.sides.iter().filter(|side| side.asked > 0).count();

@@ -126,7 +126,6 @@ impl Server {
             let process = Process::start(&mut who.command(dir, at)?)?;
             Ok(Self { at, who, process, dir: dir.to_owned() })
         };
-
         let mut server = start().map_err(|why| format!("{}: {why}", who.word()))?;
         server.takes_writes(os).await?;
         Ok(server)
