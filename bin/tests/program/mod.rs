@@ -215,22 +215,31 @@ impl Redis {
     /// The same of a connection that may have ended.
     #[track_caller]
     pub fn tries(&mut self, words: &[&str]) -> Option<String> {
+        self.hears(words).ok()
+    }
+
+    /// The same; of a connection that has ended, what of an answer came before its end.
+    ///
+    /// # Errors
+    /// That it has ended.
+    #[track_caller]
+    pub fn hears(&mut self, words: &[&str]) -> Result<String, Vec<u8>> {
         let mut request = format!("*{}\r\n", words.len());
         for word in words {
             request.push_str(&format!("${}\r\n{word}\r\n", word.len()));
         }
-        self.0.write_all(request.as_bytes()).ok()?;
+        self.0.write_all(request.as_bytes()).map_err(|_gone| Vec::new())?;
         let (mut bytes, mut piece) = (Vec::new(), [0; 1 << 12]);
         loop {
             match self.0.read(&mut piece) {
-                Ok(0) => return None,
+                Ok(0) => return Err(bytes),
                 Ok(read) => bytes.extend_from_slice(&piece[..read]),
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return None,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(bytes),
                 Err(error) => panic!("no answer in time: {error}"),
             }
             if let Some((heard, length)) = Heard::first(&bytes).expect("it speaks RESP") {
                 assert_eq!(length, bytes.len(), "more than one answer to {words:?}");
-                return Some(heard.to_string());
+                return Ok(heard.to_string());
             }
         }
     }
