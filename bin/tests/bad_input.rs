@@ -5,13 +5,14 @@
 
 mod program;
 
-use program::{Answer, Scratch, run, trilith};
+use program::{Answer, Redis, Scratch, Server, addresses, run, trilith};
 use std::{
     collections::BTreeSet,
     fs,
     io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 #[test]
@@ -159,10 +160,10 @@ fn keys_and_values_beyond_their_limits_are_refused() {
 struct Small(PathBuf);
 
 impl Small {
-    fn new(path: &str) -> Option<Self> {
+    fn new(path: &str, size: &str) -> Option<Self> {
         fs::create_dir_all(path).expect("scratch can be written");
         let mount = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=40m", "tmpfs", path])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs", path])
             .stderr(Stdio::null())
             .status();
         mount.is_ok_and(|status| status.success()).then(|| Self(PathBuf::from(path)))
@@ -207,7 +208,7 @@ fn nothing_is_lost(dir: &str, acknowledged: &BTreeSet<String>) {
 fn a_full_disk_loses_nothing() {
     let scratch = Scratch::new("a_full_disk_loses_nothing");
     // Without the right to mount, a limit on the length of files is the next best refusal.
-    let (dir, small) = match Small::new(&scratch.path("small")) {
+    let (dir, small) = match Small::new(&scratch.path("small"), "40m") {
         Some(small) => (scratch.path("small/data"), Some(small)),
         None => (scratch.path("data"), None),
     };
@@ -243,6 +244,111 @@ fn a_full_disk_loses_nothing() {
         }
         run(&["kv", &dir, "verify"]).ok();
     }
+}
+
+/// What a node on a full disk is asked, and what it says.
+struct Full {
+    redis: Redis,
+    acknowledged: Vec<String>,
+    /// Nothing happened, it was said.
+    refused: Vec<String>,
+    /// Nobody knows, it was said.
+    doubtful: usize,
+}
+
+impl Full {
+    fn value(key: &str) -> String {
+        format!("{key} ").repeat(500)
+    }
+
+    /// Sets the next key; whether that was done. Only a full disk is a reason.
+    fn sets(&mut self, key: String) -> bool {
+        let said = self.redis.ask(&["SET", &key, &Self::value(&key)]);
+        match said.as_str() {
+            "OK" => self.acknowledged.push(key),
+            said if said.starts_with("(error) OOM ") => self.refused.push(key),
+            // It was taken when there was room, and there was none behind it.
+            said => {
+                assert!(said.starts_with("(error) INDOUBT "), "{said}");
+                self.doubtful += 1;
+            }
+        }
+        said == "OK"
+    }
+
+    /// Everything that was acknowledged is read, and nothing of what was refused.
+    fn is_kept(&mut self) {
+        for key in &self.acknowledged {
+            let value = self.redis.ask(&["GET", key]);
+            assert!(value == format!("{:?}", Self::value(key)), "{key} is {} long", value.len());
+        }
+        for key in &self.refused {
+            assert_eq!(self.redis.ask(&["GET", key]), "(nil)", "{key} was refused");
+        }
+    }
+
+    /// Sets keys until one is done, or until one is refused.
+    fn sets_until(&mut self, is_done: bool, name: &str) {
+        let until = Instant::now() + Duration::from_secs(120);
+        for nth in 0.. {
+            let refused = self.refused.len();
+            let done = self.sets(format!("{name}-{nth}"));
+            let is_refused = self.refused.len() > refused;
+            if (is_done && done) || (!is_done && is_refused) {
+                return;
+            }
+            assert!(Instant::now() < until, "{name}: {nth} keys were set");
+        }
+    }
+}
+
+/// It refuses what is new, answers what is asked, and goes on when somebody has made room.
+#[test]
+fn a_node_whose_disk_is_full_goes_on_when_there_is_room() {
+    let scratch = Scratch::new("a_node_whose_disk_is_full_goes_on_when_there_is_room");
+    let small = scratch.path("small");
+    let Some(_mounted) = Small::new(&small, "12m") else {
+        eprintln!("left out: nobody may mount a small file system here");
+        return;
+    };
+    // What somebody else keeps there.
+    let ballast = format!("{small}/ballast");
+    fs::write(&ballast, vec![1; 8 << 20]).expect("it fits");
+    let at = addresses(2);
+    let (resp, data) = (at[0], format!("{small}/data"));
+    let (members, listen) = (format!("1={}", at[1]), resp.to_string());
+    let start = || {
+        let usual = ["--node", "1", "--members", &members, "--data", &data, "--resp", &listen];
+        let more = ["--election-ms", "150", "--within-ms", "3000", "--tiny"];
+        Server::start(&[&usual[..], &more].concat())
+    };
+    let node = start();
+    let redis = Redis::to(resp);
+    let mut full = Full { redis, acknowledged: Vec::new(), refused: Vec::new(), doubtful: 0 };
+    full.sets_until(true, "first");
+    full.sets_until(false, "fills");
+    assert!(full.acknowledged.len() > 100, "only {} fitted", full.acknowledged.len());
+    full.is_kept();
+    // A deletion is taken: it is how room comes back.
+    let gone = full.acknowledged.pop().expect("there are many");
+    match full.redis.ask(&["DEL", &gone]).as_str() {
+        "(integer) 1" => assert_eq!(full.redis.ask(&["GET", &gone]), "(nil)"),
+        // It waits behind what was taken before and has no room.
+        said => assert!(full.doubtful > 0 && said.starts_with("(error) INDOUBT "), "{said}"),
+    }
+    // Room, at last.
+    fs::remove_file(&ballast).expect("it is there");
+    full.sets_until(true, "goes-on");
+    full.is_kept();
+    let ended = node.end("-TERM");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    ended.calm();
+    let node = start();
+    full.redis = Redis::to(resp);
+    full.sets_until(true, "after");
+    full.is_kept();
+    // Before the file system under it.
+    drop(node);
 }
 
 /// Every file below a directory, in order.

@@ -10,7 +10,7 @@ use std::{
     fs::{self, File},
     net::SocketAddr,
     process::{Child, Command},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
