@@ -39,6 +39,7 @@ use crate::{
 mod child;
 mod cluster;
 mod keeper;
+mod redis;
 
 /// Lines that a child is left to say before it is killed.
 const LINES_MAX: u64 = 400;

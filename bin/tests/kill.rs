@@ -39,11 +39,12 @@ fn a_lost_write_is_noticed() {
 
 /// Nodes are killed, paused and ended while clients ask, and one loses its directory; everything that was answered is explained
 /// by one order, and in the end all nodes hold the same.
-fn a_cluster_outlives_kills(name: &str, nodes: &str) {
+fn a_cluster_outlives_kills(name: &str, nodes: &str, through: &str) {
     let scratch = Scratch::new(name);
     let dir = scratch.path("");
     let usual = ["kill", "cluster", "--rounds", "1", "--seconds", "6", "--lose", "1", "-o", "json"];
-    let said = run(&[&usual[..], &["--dir", &dir, "--nodes", nodes]].concat()).ok();
+    let more = ["--dir", &dir, "--nodes", nodes, "--through", through];
+    let said = run(&[&usual[..], &more].concat()).ok();
     assert!(said.contains("\"lost\":0") && !said.contains("\"kills\":0,"), "{said}");
     assert!(!said.contains("\"answered\":0,") && said.contains("\"replaced\":1,"), "{said}");
     assert_eq!(fs::read_dir(&scratch.0).expect("it is there").count(), 0, "something was left");
@@ -51,12 +52,17 @@ fn a_cluster_outlives_kills(name: &str, nodes: &str) {
 
 #[test]
 fn a_cluster_of_three_outlives_kills() {
-    a_cluster_outlives_kills("a_cluster_of_three_outlives_kills", "3");
+    a_cluster_outlives_kills("a_cluster_of_three_outlives_kills", "3", "sdk");
 }
 
 #[test]
 fn a_cluster_of_five_outlives_kills() {
-    a_cluster_outlives_kills("a_cluster_of_five_outlives_kills", "5");
+    a_cluster_outlives_kills("a_cluster_of_five_outlives_kills", "5", "sdk");
+}
+
+#[test]
+fn a_cluster_that_redis_clients_ask_outlives_kills() {
+    a_cluster_outlives_kills("a_cluster_that_redis_clients_ask_outlives_kills", "3", "resp");
 }
 
 /// A judge that cannot refuse proves nothing: the nodes lose their memory.
@@ -65,7 +71,10 @@ fn a_cluster_that_forgets_is_noticed() {
     let scratch = Scratch::new("a_cluster_that_forgets_is_noticed");
     let dir = scratch.path("");
     let usual = ["kill", "cluster", "--rounds", "1", "--seconds", "1", "--wipe"];
-    run(&[&usual[..], &["--dir", &dir]].concat()).failed(3, "TR-E403");
+    for through in ["sdk", "resp"] {
+        let more = ["--dir", &dir, "--through", through];
+        run(&[&usual[..], &more].concat()).failed(3, "TR-E403");
+    }
 }
 
 /// Whoever ends the program, however, ends what it started: nothing listens or writes on.

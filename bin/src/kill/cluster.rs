@@ -5,6 +5,8 @@
 //!   clients ══ SDK ══ node 1, node 2, … ◄── SIGKILL, SIGTERM, SIGSTOP ── keepers
 //!      └────► history ──► judges                                        (one thread a node)
 //! ```
+//! With `--through resp` they speak Redis' protocol instead (`redis.rs`).
+//!
 //! The clients, the load and the judges are the simulator's (`trilith_sim`), so a history that is
 //! refused here is refused for the same reason there; only the world is real: processes, files and
 //! sockets on loopback.
@@ -17,9 +19,9 @@
 //! The same seed asks the same and draws the same moments, but processes take their own time: a
 //! failure keeps its directories, its logs and its history.
 //!
-//! Not here: starting and ending nodes (`keeper.rs`), loss of power (`trilith-sim`).
+//! Not here: starting and ending nodes (`keeper.rs`), what Redis clients say (`redis.rs`), loss of power (`trilith-sim`).
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -43,7 +45,7 @@ use trilith_sim::{
 
 use super::{
     keeper::{self, Did, Keeper, Running, Shared},
-    starting, strange,
+    redis, starting, strange,
 };
 use crate::{
     bench::{Scratch, load::Dice},
@@ -62,6 +64,8 @@ const CALM_PATIENCE: Duration = Duration::from_secs(30);
 const CONVERGED_WITHIN: Duration = Duration::from_secs(30);
 /// What each client asks in a second of mischief, if it is answered at once.
 const ASKS_PER_SECOND: u64 = 150;
+/// How long nodes try for their Redis clients: less than those wait when nobody is killed.
+const GUESTS_WITHIN_MS: u64 = 10_000;
 /// The length of the calm phase.
 const CALM_NS: u64 = 1_000_000_000;
 
@@ -86,12 +90,25 @@ pub struct Cluster {
     /// Clients, each asking for one thing at a time.
     #[arg(long, default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..=64))]
     clients: u32,
+    /// How clients ask.
+    #[arg(long, value_enum, default_value_t)]
+    through: Through,
     /// What loads, options and moments are drawn from.
     #[arg(long, default_value_t = 42)]
     seed: u64,
     /// Wipes all directories between mischief and judgement: does anybody notice?
     #[arg(long, hide = true)]
     wipe: bool,
+}
+
+/// The way in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Through {
+    /// Our own client, at the nodes' port.
+    #[default]
+    Sdk,
+    /// Redis' protocol, at the port for that.
+    Resp,
 }
 
 /// What was seen over all rounds.
@@ -191,7 +208,8 @@ struct Judged {
 impl Drawn {
     fn of(cluster: &Cluster, seed: u64, dir: &Path) -> Outcome<Self> {
         let mut dice = Dice::new(seed);
-        let addresses = keeper::addresses(cluster.nodes as usize)?;
+        let mut addresses = keeper::addresses(2 * cluster.nodes as usize)?;
+        let mut resp = addresses.split_off(cluster.nodes as usize);
         let at: Vec<String> = addresses.iter().map(ToString::to_string).collect();
         let members = (1..).zip(&addresses).map(|(node, at): (u64, _)| format!("{node}={at}"));
         let members = members.collect::<Vec<_>>().join(",");
@@ -202,6 +220,12 @@ impl Drawn {
         arguments.extend(["--election-ms".to_owned(), election_ms.to_string()]);
         if dice.below(2) == 0 {
             arguments.extend(["--drift-ppm".to_owned(), "1000".to_owned()]);
+        }
+        match cluster.through {
+            Through::Sdk => resp.clear(),
+            Through::Resp => {
+                arguments.extend(["--within-ms".to_owned(), GUESTS_WITHIN_MS.to_string()]);
+            }
         }
         let secret_file = dir.join("secret");
         let secret = Some(secret::keep(&secret_file)?);
@@ -234,6 +258,7 @@ impl Drawn {
             patience: Duration::from_millis(20 + dice.below(PATIENCE_MS_MAX)),
             shared: Shared {
                 at: at.join(","),
+                resp,
                 arguments,
                 secret_file,
                 dir: dir.to_owned(),
@@ -305,15 +330,16 @@ impl Drawn {
         moments: std::ops::Range<u64>,
         patience: Duration,
     ) -> Outcome {
+        if !self.shared.resp.is_empty() {
+            return self.ask_as_redis(recorder, &moments, patience);
+        }
         let client = |client, os: &Os| {
-            let planned = self.load.iter().filter(|one| one.client == client);
-            let planned = planned.filter(|one| moments.contains(&one.at_ns));
-            let plan = planned.map(|one| Planned { at_ns: one.at_ns - moments.start, ..*one });
+            let plan = self.part(client, &moments);
             let (recorder, began) = (recorder.clone(), self.began);
             let setup = Setup {
                 client,
                 nodes: Arc::clone(&self.addresses),
-                plan: plan.collect(),
+                plan: plan.into(),
                 patience,
                 value_bytes: 0,
                 recorder,
@@ -330,6 +356,44 @@ impl Drawn {
             }
         });
         ran.map_err(|error| starting(&error))
+    }
+
+    /// What a client asks in these moments, counted from their beginning.
+    fn part(&self, client: u32, moments: &std::ops::Range<u64>) -> Vec<Planned> {
+        let planned = self.load.iter().filter(|one| one.client == client);
+        let planned = planned.filter(|one| moments.contains(&one.at_ns));
+        planned.map(|one| Planned { at_ns: one.at_ns - moments.start, ..*one }).collect()
+    }
+
+    /// The same as [`ask`](Self::ask), in the words of Redis.
+    fn ask_as_redis(
+        &self,
+        recorder: &Recorder,
+        moments: &std::ops::Range<u64>,
+        patience: Duration,
+    ) -> Outcome {
+        thread::scope(|scope| {
+            let client = |number| {
+                let client = redis::Client {
+                    number,
+                    nodes: &self.shared.resp,
+                    patience,
+                    recorder: recorder.clone(),
+                    began: self.began,
+                    dice: Dice::new(u64::from(number)),
+                    line: None,
+                    last: BTreeMap::new(),
+                    nonsense: None,
+                };
+                let plan = self.part(number, moments);
+                scope.spawn(move || client.live(&plan))
+            };
+            let clients: Vec<_> = (0..self.shape.clients).map(client).collect();
+            for client in clients {
+                client.join().map_err(|_panic| strange("a client panicked"))??;
+            }
+            Ok(())
+        })
     }
 
     /// Waits until all nodes hold the same, and judges what that is.

@@ -61,6 +61,8 @@ pub(super) fn addresses(count: usize) -> Outcome<Vec<SocketAddr>> {
 pub(super) struct Shared {
     /// Where the nodes listen, as arguments have it.
     pub(super) at: String,
+    /// Where they serve Redis clients, if they do.
+    pub(super) resp: Vec<SocketAddr>,
     /// The arguments that all nodes have in common.
     pub(super) arguments: Vec<String>,
     /// What the nodes know.
@@ -322,6 +324,9 @@ impl Keeper {
         let mut command = Process::command(env::current_exe().map_err(|error| starting(&error))?);
         command.args(["server", "--node", &self.node.to_string()]).args(&self.shared.arguments);
         command.arg("--data").arg(self.data()).args(self.secret());
+        if let Some(at) = self.shared.resp.get(self.node - 1) {
+            command.arg("--resp").arg(at.to_string());
+        }
         Running::of(command, log)
     }
 }
