@@ -313,7 +313,7 @@ fn a_node_whose_disk_is_full_goes_on_when_there_is_room() {
     };
     // What somebody else keeps there.
     let ballast = format!("{small}/ballast");
-    fs::write(&ballast, vec![1; 8 << 20]).expect("it fits");
+    fs::write(&ballast, vec![1_u8; 8 << 20]).expect("it fits");
     let at = addresses(2);
     let (resp, data) = (at[0], format!("{small}/data"));
     let (members, listen) = (format!("1={}", at[1]), resp.to_string());

@@ -79,8 +79,11 @@ impl Demo {
     /// There is no more input.
     fn end(self) -> Answer {
         let Self { process, input, out, .. } = self;
-        drop((input, out));
-        Answer::of(process.wait_with_output().expect("it ends"))
+        drop(input);
+        let ended = Answer::of(process.wait_with_output().expect("it ends"));
+        // Until then somebody reads what it says.
+        drop(out);
+        ended
     }
 }
 
