@@ -125,9 +125,7 @@ impl Client<'_> {
             Call::Set(value) => self.ask(&["SET", &name, &value.to_string()], until),
             Call::Delete => self.ask(&["DEL", &name], until),
             Call::Incr(by) => self.ask(&["INCRBY", &name, &by.to_string()], until),
-            Call::Cas { from: None, to } => {
-                self.ask(&["SET", &name, &to.to_string(), "NX"], until)
-            }
+            Call::Cas { from: None, to } => self.ask(&["SET", &name, &to.to_string(), "NX"], until),
             Call::Cas { from: Some(from), to } => {
                 let tried = self.swap(&name, from, to, until);
                 if !matches!(tried, Ok(Ends::Ok(_))) {
