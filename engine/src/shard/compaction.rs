@@ -11,7 +11,8 @@
 //! newest segments are kept for those, up to a budget. A follower that is further behind is sent a
 //! snapshot.
 //!
-//! No more is copied than there is room for. On a full disk no segment is kept for followers, and
+//! No more is copied than there is room for; and when the copies did not fit all the same, half as
+//! much is tried next, because what did not fit once would not a second time. On a full disk no segment is kept for followers, and
 //! little waste is reason enough.
 //!
 //! What has expired goes too, by the time of its group: a later entry sees it as expired, so no
@@ -49,6 +50,9 @@ const HOLD: Duration = Duration::from_secs(5);
 /// So often is that doubled.
 const HOLD_DOUBLED_MAX: u32 = 3;
 
+/// So often is the room that a compaction takes for its copies halved.
+const TIGHT_MAX: u32 = 6;
+
 /// Where a compaction has come to.
 #[derive(Default)]
 pub(super) enum Stage<R: Runtime> {
@@ -80,6 +84,8 @@ pub(super) struct Past {
     asked: Option<Asked>,
     /// How often none was begun, or one gave up, since the last that was done.
     held: u32,
+    /// How many one after another gave up because their copies did not fit.
+    tight: u32,
 }
 
 /// What a choice of segments rests on.
@@ -196,12 +202,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let (ledger, policy) = (self.engine.ledger(), &self.options.compaction);
         let room = match planted!("shard_compaction_takes_no_look") && !is_full {
             true => u64::MAX,
-            false => journal.room_to_move(free),
+            false => journal.room_to_move(free) >> self.compaction_past.tight.min(TIGHT_MAX),
         };
         let victims = ledger.victims(asked.need, policy, room);
         let lacks_room = || !ledger.victims(asked.need, policy, u64::MAX).is_empty();
         if !is_full && victims.is_empty() && lacks_room() {
             mark!("shard_compaction_lacks_room");
+            self.compaction_past.tight = 0;
             return Err(Idle::NoRoom);
         }
         let sources: Vec<_> = victims.iter().filter_map(|id| journal.hint_source(*id)).collect();
@@ -283,6 +290,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 if let CompactError::Value { group, key, .. } = &error {
                     mark!("shard_compaction_met_damage");
                     self.broke(*group, key);
+                }
+                if error.is_full() && !planted!("shard_compaction_gives_up_the_same_again") {
+                    self.compaction_past.tight += 1;
                 }
                 self.hold_compaction()
             }
@@ -375,7 +385,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// Segments are gone, and with them a part of the logs.
     fn dropped(&mut self, compacted: &Compacted<R>) {
-        self.compaction_past.held = 0;
+        self.compaction_past = Past { asked: self.compaction_past.asked.take(), ..Past::default() };
         self.counts.compactions += 1;
         self.counts.segments_dropped += compacted.victims.len() as u64;
         self.counts.compacted_bytes += compacted.bytes;

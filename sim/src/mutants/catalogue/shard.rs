@@ -221,6 +221,11 @@ pub(super) const SHARD: &[Planted] = &[
         "a compaction begins without knowing how much room there is",
     )
     .by(groups("full::a_compaction_that_takes_no_look_is_noticed")),
+    planted(
+        "shard_compaction_gives_up_the_same_again",
+        "a compaction whose copies did not fit begins the same again",
+    )
+    .by(groups("full::a_compaction_that_gives_up_the_same_again_is_noticed")),
     planted("shard_held_compaction_sleeps", "a compaction that gave up waits to be woken")
         .by(groups("full::a_compaction_that_waits_to_be_woken_is_noticed")),
     planted(
