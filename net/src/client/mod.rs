@@ -238,20 +238,24 @@ impl<R: Runtime> Core<R> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What was heard of a call's last attempt.
-    async fn heard(&self, number: u64) -> Heard {
+    /// Waits until something was heard of the last attempt of each of these calls. Only the first of
+    /// which nothing was heard yet wakes: answers come together, and are looked at together.
+    async fn all_heard(&self, attempts: &[Attempt<'_, '_, R>]) {
+        let mut missing = attempts;
         poll_fn(|context| {
             let mut state = self.lock();
-            let Some(call) = state.calls.get_mut(number) else { return Poll::Ready(Heard::Lost) };
-            match call.heard.take() {
-                Some(heard) => Poll::Ready(heard),
-                None => {
-                    call.waker = Some(context.waker().clone());
-                    Poll::Pending
+            while let Some((Attempt { ask, line }, others)) = missing.split_first() {
+                match state.calls.get_mut(ask.numbered.number) {
+                    Some(call) if line.is_some() && call.heard.is_none() => {
+                        call.waker = Some(context.waker().clone());
+                        return Poll::Pending;
+                    }
+                    _ => missing = others,
                 }
             }
+            Poll::Ready(())
         })
-        .await
+        .await;
     }
 }
 
@@ -270,6 +274,41 @@ impl<R: Runtime> Drop for Numbered<'_, R> {
         let room = CLIENT_IN_FLIGHT_MAX.saturating_sub(state.calls.len()).min(state.waiting.len());
         state.waiting.drain(..room).for_each(Waker::wake);
     }
+}
+
+/// An attempt of a call that was sent over that line, if there was one.
+struct Attempt<'a, 'b, R: Runtime> {
+    ask: &'b mut Ask<'a, R>,
+    line: Option<usize>,
+}
+
+impl<'a, 'b, R: Runtime> Attempt<'a, 'b, R> {
+    /// Sends it, if there is time for it.
+    fn begin(ask: &'b mut Ask<'a, R>, now: Instant) -> Self {
+        let Ask { numbered, request, progress } = ask;
+        progress.now = now;
+        let mut line = None;
+        if now < progress.deadline {
+            line = numbered.core.send(numbered, request, progress);
+            progress.attempts += 1;
+        }
+        Self { ask, line }
+    }
+
+    /// When its call ends, if it was sent.
+    fn deadline(&self) -> Option<Instant> {
+        self.line.map(|_| self.ask.progress.deadline)
+    }
+}
+
+/// What an attempt came to.
+enum Verdict {
+    /// It ends the call.
+    Ends(Response),
+    /// Another one may be made at once.
+    Again,
+    /// Another one may be made after a pause.
+    Later,
 }
 
 /// What is known of a call so far.
@@ -454,33 +493,20 @@ impl<R: Runtime> Client<R> {
 }
 
 impl<R: Runtime> Core<R> {
-    /// One attempt; the answer, if it ends the call.
-    async fn attempt(
-        &self,
-        numbered: &Numbered<'_, R>,
-        request: &mut Request,
-        progress: &mut Progress,
-    ) -> Option<Response> {
-        let clock = self.runtime.clock();
-        let Some(line) = self.send(numbered, request, progress) else {
-            self.pause(progress).await;
-            return None;
-        };
+    /// What an attempt over that line comes to, of which this was heard.
+    fn judge(&self, ask: &mut Ask<'_, R>, line: usize, heard: Option<Heard>) -> Verdict {
+        let Ask { numbered, request, progress } = ask;
         let is_write = matches!(request.op, Op::Write(_));
-        let until = progress.deadline.min(progress.now + self.options.attempt_within);
-        let response = match timeout(clock, until, self.heard(numbered.number)).await {
-            Ok(Heard::Answer(response)) => response,
-            Ok(Heard::Lost) | Err(_) => {
-                progress.maybe |= is_write;
-                self.forget(progress.target, line);
-                return None;
-            }
+        let Some(Heard::Answer(response)) = heard else {
+            progress.maybe |= is_write;
+            self.forget(progress.target, line);
+            return Verdict::Again;
         };
         let leads = matches!(response.outcome, Outcome::Ok(_)) && request.level == Level::Strong;
         let is_news = leads && progress.known != Some(line);
         self.learn(progress.target, response.told.stamp, is_news.then_some(line));
         match response.outcome {
-            Outcome::Ok(_) => return Some(response),
+            Outcome::Ok(_) => return Verdict::Ends(response),
             Outcome::Unknown => {
                 // The same number again: whoever knows what became of it says so.
                 mark!("client: an unknown outcome was asked for again");
@@ -490,29 +516,28 @@ impl<R: Runtime> Core<R> {
                 progress.refusal = refusal;
                 let is_ahead = refusal == Refusal::FromTheFuture;
                 if is_ahead && self.go_back(progress, response.told.stamp) {
-                    return None;
+                    return Verdict::Again;
                 }
                 if refusal == Refusal::Forgotten {
                     if progress.maybe {
-                        return Some(local(numbered.number, Outcome::Unknown));
+                        return Verdict::Ends(local(numbered.number, Outcome::Unknown));
                     }
                     // It was never sent before: it goes out as one that is made now.
                     mark!("client: a forgotten client asks anew");
                     progress.since = progress.since.max(response.told.stamp);
                 }
                 if self.follow(progress.target, line, refusal) {
-                    return None;
+                    return Verdict::Again;
                 }
                 if !may_change(refusal) {
                     if progress.maybe {
-                        return Some(local(numbered.number, Outcome::Unknown));
+                        return Verdict::Ends(local(numbered.number, Outcome::Unknown));
                     }
-                    return Some(response);
+                    return Verdict::Ends(response);
                 }
             }
         }
-        self.pause(progress).await;
-        None
+        Verdict::Later
     }
 
     /// A response says how late it is where it comes from, and perhaps who leads.
@@ -610,12 +635,13 @@ impl<R: Runtime> Core<R> {
         }
     }
 
-    async fn pause(&self, progress: &mut Progress) {
+    /// When another attempt may be made, and the next pause is longer.
+    fn pause(&self, progress: &mut Progress) -> Instant {
         let clock = self.runtime.clock();
         let nanos = u64::try_from(progress.pause.as_nanos()).unwrap_or(u64::MAX).max(2);
         let pause = Duration::from_nanos(self.lock().luck.range(nanos / 2..nanos));
         progress.pause = progress.pause.saturating_mul(2).min(self.options.backoff_max);
-        clock.sleep_until(progress.deadline.min(clock.now() + pause)).await;
+        progress.deadline.min(clock.now() + pause)
     }
 }
 
@@ -626,18 +652,53 @@ pub struct Ask<'a, R: Runtime> {
     progress: Progress,
 }
 
-impl<R: Runtime> Ask<'_, R> {
+impl<'a, R: Runtime> Ask<'a, R> {
     /// One attempt; the answer, if it ends the call. The first poll sends.
     pub async fn once(&mut self) -> Option<Response> {
-        let Self { numbered, request, progress } = self;
-        let core = numbered.core;
-        progress.now = core.runtime.clock().now();
-        if progress.now >= progress.deadline {
-            return Some(self.end());
+        Self::once_each(vec![self]).await.pop().flatten()
+    }
+
+    /// One attempt of each of these calls of one client; the answers that end them. The first poll
+    /// sends all of them, in their order. They wait together: for one time, and for one pause.
+    pub async fn once_each(asks: Vec<&mut Self>) -> Vec<Option<Response>> {
+        let Some(core) = asks.first().map(|ask| ask.numbered.core) else { return Vec::new() };
+        let clock = core.runtime.clock();
+        let now = clock.now();
+        let attempt = |ask| Attempt::begin(ask, now);
+        let attempts: Vec<Attempt<'a, '_, R>> = asks.into_iter().map(attempt).collect();
+        let deadline = attempts.iter().filter_map(Attempt::deadline).min();
+        if let Some(deadline) = deadline {
+            let until = deadline.min(now + core.options.attempt_within);
+            _ = timeout(clock, until, core.all_heard(&attempts)).await;
         }
-        let response = core.attempt(numbered, request, progress).await;
-        progress.attempts += 1;
-        response
+        let mut later = None;
+        let mut end = |Attempt { ask, line }: Attempt<'a, '_, R>| match ask.judge(line) {
+            Verdict::Ends(response) => Some(response),
+            Verdict::Again => None,
+            Verdict::Later => {
+                later = later.max(Some(core.pause(&mut ask.progress)));
+                None
+            }
+        };
+        let answers = attempts.into_iter().map(&mut end).collect();
+        if let Some(later) = later {
+            clock.sleep_until(later).await;
+        }
+        answers
+    }
+
+    /// What the attempt came to that was made over that line.
+    fn judge(&mut self, line: Option<usize>) -> Verdict {
+        let core = self.numbered.core;
+        if self.progress.now >= self.progress.deadline {
+            return Verdict::Ends(self.end());
+        }
+        let Some(line) = line else { return Verdict::Later };
+        let heard = core.lock().calls.get_mut(self.numbered.number).and_then(|call| {
+            call.waker = None;
+            call.heard.take()
+        });
+        core.judge(self, line, heard)
     }
 
     /// Whether an attempt may have been heard without an answer: then it may be done, or may still

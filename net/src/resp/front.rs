@@ -25,10 +25,7 @@
 //! Not here: what acts mean (`scratch.rs`, `direct.rs`), connections (`serve.rs`).
 
 use bytes::Bytes;
-use std::{
-    borrow::Cow, collections::BTreeMap, future::poll_fn, pin::Pin, sync::Arc, task::Poll,
-    time::Duration,
-};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use trilith_engine::{
     command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response},
     limits::GET_KEYS_MAX,
@@ -210,13 +207,16 @@ impl<R: Runtime> Front<R> {
         let (mut begun, mut known) = (Vec::with_capacity(acts.len()), Vec::new());
         for Direct { act, op, group } in acts {
             let wish = if act.is_read() { mood.read() } else { mood.write() };
-            begun.push(match lane.ask(op, wish) {
-                Ok(ask) => Begun::Asked(Box::pin(once(ask))),
-                Err(refusal) => Begun::Ended(direct::refused(refusal)),
-            });
+            begun.push(lane.ask(op, wish));
             known.push((act, group));
         }
-        let tried = all(begun).await;
+        let answers = Ask::once_each(begun.iter_mut().flatten().collect()).await;
+        let mut answers = answers.into_iter();
+        let try_one = |ask| match ask {
+            Ok(ask) => answers.next().flatten().map_or(Tried::Open(ask), Tried::Answered),
+            Err(refusal) => Tried::Ended(direct::refused(refusal)),
+        };
+        let tried: Vec<Tried<'_, R>> = begun.into_iter().map(try_one).collect();
         // The last write of each group that was done, or may have been.
         let mut last = BTreeMap::new();
         for (at, ((act, group), tried)) in known.iter().zip(&tried).enumerate() {
@@ -465,14 +465,6 @@ fn first(executed: Executed) -> Said {
     }
 }
 
-type Attempt<'a, R> = Pin<Box<dyn Future<Output = (Ask<'a, R>, Option<Response>)> + Send + 'a>>;
-
-/// An act whose first attempt is made.
-enum Begun<'a, R: Runtime> {
-    Asked(Attempt<'a, R>),
-    Ended(Said),
-}
-
 /// An act whose first attempt was made.
 enum Tried<'a, R: Runtime> {
     Answered(Response),
@@ -489,34 +481,4 @@ impl<R: Runtime> Tried<'_, R> {
             Self::Ended(_) => false,
         }
     }
-}
-
-async fn once<R: Runtime>(mut ask: Ask<'_, R>) -> (Ask<'_, R>, Option<Response>) {
-    let response = ask.once().await;
-    (ask, response)
-}
-
-/// Waits for all of them; the first time they are polled in their order.
-async fn all<R: Runtime>(mut begun: Vec<Begun<'_, R>>) -> Vec<Tried<'_, R>> {
-    let mut tried: Vec<Option<Tried<'_, R>>> = begun.iter().map(|_| None).collect();
-    poll_fn(|context| {
-        let mut waits = false;
-        for (begun, tried) in begun.iter_mut().zip(&mut tried) {
-            if tried.is_some() {
-                continue;
-            }
-            *tried = match begun {
-                Begun::Ended(said) => Some(Tried::Ended(said.clone())),
-                Begun::Asked(attempt) => match attempt.as_mut().poll(context) {
-                    Poll::Ready((_, Some(response))) => Some(Tried::Answered(response)),
-                    Poll::Ready((ask, None)) => Some(Tried::Open(ask)),
-                    Poll::Pending => None,
-                },
-            };
-            waits |= tried.is_none();
-        }
-        if waits { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    tried.into_iter().flatten().collect()
 }
