@@ -98,6 +98,7 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     let shard = &mut options.shard;
     shard.retain_bytes = settings.retain_bytes;
     shard.cache_bytes = settings.cache_bytes;
+    shard.hot_bytes = settings.hot_bytes;
     shard.compaction_bytes_per_second = settings.compaction_rate;
     shard.scrub_bytes_per_second = settings.scrub_rate;
     shard.journal.segment_bytes_max = settings.segment_bytes;
@@ -109,6 +110,7 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
 const fn make_tiny(shard: &mut ShardOptions) {
     shard.retain_bytes = 32 << 10;
     shard.cache_bytes = 4 << 10;
+    shard.hot_bytes = 16 << 10;
     shard.journal.first_segment_bytes = 16 << 10;
     shard.journal.segment_bytes_max = 64 << 10;
     shard.journal.manifest_bytes = 8 << 10;

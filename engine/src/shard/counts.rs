@@ -101,6 +101,8 @@ pub struct Counts {
     pub asks: [Asks; Family::ALL.len()],
     /// What was refused, in the order of [`Refusal::ALL`].
     pub refusals: [u64; Refusal::ALL.len()],
+    /// Values that were read lately, and not from the disk again.
+    pub hot_reads: u64,
     /// Turns of the loop.
     pub turns: u64,
     /// How late timers fired.
@@ -242,6 +244,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if journal.listing() != self.holdings.0 {
             self.holdings = (journal.listing(), journal.holdings());
         }
+        self.counts.hot_reads = self.hot.served();
     }
 
     /// Shows those who have asked what there is to be seen.

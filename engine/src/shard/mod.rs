@@ -109,7 +109,7 @@ use crate::{
     raft::{Body, Effects, EntryId, Input, Message, Moment, Raft, Role},
     runtime::{Clock, Either, Instant, Receiver, Rng, Runtime, Sender, Task, race},
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
-    value::{CompactError, Compacted, Engine, IndexView, Indexed, Line},
+    value::{CompactError, Compacted, Engine, HotValues, IndexView, Indexed, Line},
 };
 use group::{Group, Offered};
 use owed::Owed;
@@ -309,6 +309,8 @@ pub struct Shard<R: Runtime, O: Outbox> {
     installs: VecDeque<journal::Done<R>>,
     compaction: compaction::Stage<R>,
     compaction_past: compaction::Past,
+    /// Values that were read lately.
+    hot: HotValues,
     /// What each group had applied when the compaction was planned.
     compaction_covers: BTreeMap<GroupId, Index>,
     snapshots: snapshot::Snapshots<R>,

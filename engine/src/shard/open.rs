@@ -38,7 +38,7 @@ use crate::{
     raft::{self, Boot, BootError, Effects, Moment, Raft},
     runtime::{Clock, Rng, Runtime, queue},
     types::{GroupId, Index, NodeId, SegmentId, Uuid, Version},
-    value::{Indexed, Policy},
+    value::{HotValues, Indexed, Policy},
 };
 
 /// How a shard is opened.
@@ -60,6 +60,8 @@ pub struct ShardOptions {
     pub frame_bytes: usize,
     /// How many bytes of applied entries a group keeps in memory for its followers.
     pub cache_bytes: u64,
+    /// How many bytes of memory hold values that were read lately; 0 for none.
+    pub hot_bytes: u64,
     /// How many bytes a second are read to see whether they are still whole; 0 for none.
     pub scrub_bytes_per_second: u64,
     /// How long nothing is read for that when everything was, and at the beginning.
@@ -87,6 +89,7 @@ impl Default for ShardOptions {
             retain_bytes: 64 << 20,
             frame_bytes: 4 << 20,
             cache_bytes: 4 << 20,
+            hot_bytes: 64 << 20,
             scrub_bytes_per_second: 2 << 20,
             scrub_pause: Duration::from_secs(60 * 60),
             compare_every: Duration::from_secs(10),
@@ -202,20 +205,20 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         found.retain(|id, _| known.contains(id));
         refuse_losses(&mut found, &recovered.segments)?;
-        let engine = load(&journal, &recovered.tail, recovered.segments, &found);
         let others = founding.members.iter().filter(|member| **member != node).count();
         let to_found = known.is_empty().then(|| founding.clone());
         let first_scrub = Moment(rt.clock().now().0) + options.scrub_pause;
         let mut shard = Self {
             rng: rt.rng("shard"),
             pace: Pace::new(options.pace),
+            hot: HotValues::new(options.hot_bytes),
             options,
             node,
             outbox,
             peers: Peers::new(recovered.report.node, to_found, others, journal.peers()),
             slotted: founding.groups.clone(),
             groups: BTreeMap::new(),
-            engine,
+            engine: load(&journal, &recovered.tail, recovered.segments, &found),
             journal: Some(journal),
             done: queue(4),
             working: None,

@@ -8,6 +8,8 @@
 //! says so. One that would be over by now makes time go on first (`time.rs`). A read of whatever is
 //! here goes by the clocks as well.
 //!
+//! What was read lately is not asked of the disk again (`value/hot.rs`).
+//!
 //! Not here: rounds and leases (`raft`), how old a state may be (`fresh.rs`).
 
 use alloc::vec::Vec;
@@ -22,7 +24,7 @@ use crate::{
     raft::Input,
     runtime::Runtime,
     types::{GroupId, Index, Version},
-    value::{self, IndexView, View},
+    value::{self, HotValues, IndexView, View},
 };
 
 impl<R: Runtime, O: Outbox> Shard<R, O> {
@@ -126,7 +128,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             }
             return Ok(Some((told, self.open_cut(id, view, told))));
         }
-        let Some(reply) = read(&view, &reading.op, now_ms).await? else {
+        let Some(reply) = read(&view, &mut self.hot, &reading.op, now_ms).await? else {
             mark!("shard_read_too_large");
             return Ok(Some((told, Outcome::Refused(Refusal::TooLarge))));
         };
@@ -143,15 +145,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 /// What a read comes to; `None` when that is more than a response holds.
 async fn read<R: Runtime>(
     view: &IndexView<R>,
+    hot: &mut HotValues,
     op: &Op,
     now_ms: u64,
 ) -> Result<Option<Reply>, ReadError> {
     Ok(Some(match op {
-        Op::Get(key) => Reply::Value(view.get(key, now_ms).await?.map(found)),
+        Op::Get(key) => Reply::Value(get(view, hot, key, now_ms).await?),
         Op::GetMany(keys) => {
             let (mut values, mut bytes) = (Vec::with_capacity(keys.len()), 0);
             for key in keys {
-                let value = view.get(key, now_ms).await?.map(found);
+                let value = get(view, hot, key, now_ms).await?;
                 bytes += value.as_ref().map_or(0, |found| found.value.len());
                 if bytes > limits::RESPONSE_BYTES_MAX {
                     return Ok(None);
@@ -182,6 +185,23 @@ async fn read<R: Runtime>(
         }
         Op::Write(_) | Op::Replace(_) | Op::Cut(_) => Reply::Value(None),
     }))
+}
+
+/// What a key has: as it was read lately, or from the disk.
+async fn get<R: Runtime>(
+    view: &IndexView<R>,
+    hot: &mut HotValues,
+    key: &[u8],
+    now_ms: u64,
+) -> Result<Option<Found>, ReadError> {
+    let Some(place) = view.place(key, now_ms) else { return Ok(None) };
+    if let Some(value) = hot.get(&place) {
+        let expires_ms = place.expires_ms.map(NonZeroU64::get);
+        return Ok(Some(Found { version: place.version, expires_ms, value }));
+    }
+    let found = found(view.read(key, place).await?);
+    hot.keep(&place, &found.value);
+    Ok(Some(found))
 }
 
 pub(super) fn found(found: value::Found) -> Found {

@@ -146,6 +146,8 @@ pub struct Sizes {
     pub keys: Size,
     /// What their index weighs.
     pub index_bytes: Size,
+    /// What values weigh that were read lately.
+    pub hot_bytes: Size,
 }
 
 impl Sizes {
@@ -187,7 +189,7 @@ impl Sizes {
     }
 
     /// What may stay.
-    fn stays(&self) -> [Gauge; 23] {
+    fn stays(&self) -> [Gauge; 24] {
         let stays = |name, size| Gauge { name, size, is_work: false };
         [
             stays("groups", self.groups),
@@ -215,6 +217,7 @@ impl Sizes {
             stays("cuts", self.cuts),
             stays("keys", self.keys),
             stays("index bytes", self.index_bytes),
+            stays("hot bytes", self.hot_bytes),
         ]
     }
 
@@ -321,6 +324,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             dead_stretches: Size::free(dead),
             keys: Size::free(self.engine.keys()),
             index_bytes: Size::free(self.engine.index_bytes()),
+            hot_bytes: Size { now: self.hot.bytes() as u64, most: self.options.hot_bytes },
             ..Sizes::default()
         };
         groups.values().for_each(|group| sizes.add(group, self.options.cache_bytes));

@@ -200,11 +200,9 @@ impl<R: Runtime> IndexView<R> {
 
 impl<R: Runtime> View for IndexView<R> {
     async fn get(&self, key: &[u8], now_ms: u64) -> Result<Option<Found>, ReadError> {
-        match self.tree.get(key) {
-            Some(place) if !place.is_expired(now_ms) || planted!("expired_returned") => {
-                read(&self.files, self.group, key, place).await.map(Some)
-            }
-            Some(_) | None => Ok(None),
+        match self.place(key, now_ms) {
+            Some(place) => self.read(key, place).await.map(Some),
+            None => Ok(None),
         }
     }
 
@@ -224,6 +222,21 @@ impl<R: Runtime> View for IndexView<R> {
 }
 
 impl<R: Runtime> IndexView<R> {
+    /// Where a key lies at `now_ms`.
+    #[must_use]
+    pub fn place(&self, key: &[u8], now_ms: u64) -> Option<Place> {
+        let place = self.tree.get(key)?;
+        (!place.is_expired(now_ms) || planted!("expired_returned")).then_some(place)
+    }
+
+    /// Reads the value of a key from there.
+    ///
+    /// # Errors
+    /// [`ReadError`] says which bytes are not what they should be.
+    pub async fn read(&self, key: &[u8], place: Place) -> Result<Found, ReadError> {
+        read(&self.files, self.group, key, place).await
+    }
+
     /// What is known of a key but for its value, which is empty: no disk is asked.
     #[must_use]
     pub fn look(&self, key: &[u8], now_ms: u64) -> Option<Found> {

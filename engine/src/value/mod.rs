@@ -8,7 +8,7 @@
 //!   segments' hints ──▶ merge ──▶ index                                     at startup
 //! ```
 //! Read in this order: `engine.rs` (what any engine promises), `memory.rs` (the model), `keys.rs`,
-//! `leaf.rs`, `tree.rs` (the index), `merge.rs`, `ledger.rs`; `contract.rs` asks every engine what
+//! `leaf.rs`, `tree.rs` (the index), `hot.rs`, `merge.rs`, `ledger.rs`; `contract.rs` asks every engine what
 //! `engine.rs` promises.
 //!
 //! Not here: making records durable (`journal`), batches and conditions (`lone`).
@@ -16,6 +16,7 @@
 mod compact;
 pub mod contract;
 mod engine;
+mod hot;
 mod indexed;
 mod keys;
 mod leaf;
@@ -26,6 +27,7 @@ mod tree;
 
 pub use compact::{CompactError, Compacted, Job, JobParts, Moved, Progress};
 pub use engine::{Change, Edit, Engine, Found, Item, Page, Scan, View};
+pub use hot::HotValues;
 pub use indexed::{IndexView, Indexed, Pinned, item_bytes};
 pub use leaf::Place;
 pub use ledger::{Ledger, Line, Need, Policy};

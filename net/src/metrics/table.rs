@@ -38,8 +38,10 @@ const fn of_ports(name: &'static str, kind: Kind, help: &'static str, says: Says
     with(&["port"], row(name, kind, help, says))
 }
 
-/// Of these every group may have one, and nothing is wrong when all have.
-const ONE_OF_EACH: [&str; 4] = ["timers", "unsaved groups", "held groups", "stuck groups"];
+/// Nothing is wrong when there are as many of these as there may be: every group may have one, or
+/// it is memory that is there to be used.
+const MAY_BE_FULL: [&str; 5] =
+    ["timers", "unsaved groups", "held groups", "stuck groups", "hot bytes"];
 
 macro_rules! each_port {
     ($says:expr) => {
@@ -181,7 +183,7 @@ pub const METRICS: &[Metric] = &[
             "How much of what there may be there is; at 1 requests are refused or made to wait",
             Shard(|shard, out| {
                 let is_limit = |gauge: &Level| {
-                    gauge.size.most < Size::UNBOUNDED && !ONE_OF_EACH.contains(&gauge.name)
+                    gauge.size.most < Size::UNBOUNDED && !MAY_BE_FULL.contains(&gauge.name)
                 };
                 for gauge in shard.sizes.each().filter(is_limit) {
                     out.of(&[&gauge.name], Value::of_size(gauge.size));
@@ -201,6 +203,18 @@ pub const METRICS: &[Metric] = &[
         Gauge,
         "Memory of the index of keys",
         Shard(|shard, out| out.is(shard.sizes.index_bytes.now)),
+    ),
+    row(
+        "trilith_store_hot_bytes",
+        Gauge,
+        "Memory of values that were read lately",
+        Shard(|shard, out| out.is(shard.sizes.hot_bytes.now)),
+    ),
+    row(
+        "trilith_store_hot_reads_total",
+        Counter,
+        "Values that were read from there and not from the disk",
+        Shard(|shard, out| out.is(shard.counts.hot_reads)),
     ),
     row(
         "trilith_store_cached_bytes",

@@ -522,6 +522,7 @@ fn options(leases: bool, scrubs: bool) -> ShardOptions {
         retain_bytes: 32 << 10,
         frame_bytes: 1 << 10,
         cache_bytes: 4 << 10,
+        hot_bytes: 16 << 10,
         scrub_bytes_per_second: if scrubs { 64 << 10 } else { 0 },
         scrub_pause: Duration::from_millis(300),
         compare_every: COMPARE_EVERY,

@@ -223,8 +223,8 @@ fn eight_reads() -> BytesMut {
     out
 }
 
-/// What a client of the native protocol hears who asks for much, pings for two minutes, and reads
-/// nothing meanwhile.
+/// What a client of the native protocol hears who asks for much, pings for five minutes, which is
+/// longer than eight large values may take him, and reads nothing meanwhile.
 fn deaf_but_there(bugs: &[&str]) -> Heard {
     found(bugs, |rt| async move {
         let mut writer = connect(&rt, TEXT).await;
@@ -242,7 +242,7 @@ fn deaf_but_there(bugs: &[&str]) -> Heard {
         say(&mut stream, &words).await;
         words.clear();
         frame::put_empty(&mut words, Kind::Ping);
-        for _ in 0..120 {
+        for _ in 0..300 {
             if stream.write(&words).await.is_err() {
                 break;
             }

@@ -405,6 +405,7 @@ pub(crate) fn small() -> ShardOptions {
         retain_bytes: 32 << 10,
         frame_bytes: 1 << 10,
         cache_bytes: 0,
+        hot_bytes: 0,
         ..ShardOptions::default()
     };
     (shard.journal.first_segment_bytes, shard.journal.segment_bytes_max) = (16 << 10, 64 << 10);

@@ -60,6 +60,8 @@ pub(super) const SHARD: &[Planted] = &[
         "values of a snapshot that never counted come back behind the next one",
     )
     .by(groups("installs::a_value_of_a_snapshot_that_never_counted_is_noticed")),
+    planted("value_hot_by_segment", "a value that was read lately is given out for a neighbour's")
+        .by(CLUSTERS),
     planted("shard_derived_never_written", "a computed value has no record").by(CLUSTERS),
     planted("shard_applies_blindly", "one node applies as if no key were there").by(CLUSTERS),
     planted("shard_odd_one_goes_on", "the same, and it goes on when it hears that most differ")
