@@ -492,6 +492,9 @@ fn decisions(tree: &Tree) -> Vec<String> {
         if let Some(other) = taken.insert(number, path) {
             complaints.push(format!("{path}: {number} is {other} already; take the next number"));
         }
+        if numbered && !text.starts_with(&format!("# {number}. ")) {
+            complaints.push(format!("{path}: another title; begin it with # {number}. "));
+        }
         let text = text.to_lowercase();
         for part in ["context", "decision", "alternative", "notice"] {
             if !text.contains(part) {
@@ -714,6 +717,7 @@ fn each_rule_finds_its_planted_violation() {
     let decisions = "decisions_are_numbered_once";
     check(decisions, "engine/docs/adr/one.md", record, "no number");
     check(decisions, "engine/docs/adr/0001-a.md", "# A\ncontext", "no word of decision");
+    check(decisions, "engine/docs/adr/0001-a.md", "# 1. A\ncontext", "another title");
     let mut tree = small_house();
     tree.insert(STORIES.to_owned(), "# A\n`a_story`, `raft_a`".to_owned());
     tree.insert(format!("{SCRIPTS}another.txt"), String::new());
