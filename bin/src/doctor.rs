@@ -2,7 +2,8 @@
 //! matters.
 //!
 //! It looks where a node would be: at the directory's disk, the ports, the limits and the clock. What
-//! it writes there is a file of its own, which is gone again in the end.
+//! it writes there is a file of its own, which is gone again in the end, also where the disk was full
+//! in the middle. One that was killed before that leaves its file to the next one.
 //!
 //! Not here: a cluster that runs (`ctl/health.rs`), measuring (`bench`).
 
@@ -70,14 +71,43 @@ fn nearest(data: &Path) -> PathBuf {
     there.unwrap_or_else(|| Path::new("/")).to_path_buf()
 }
 
-/// A file of our own.
-fn own(place: &Path) -> PathBuf {
-    place.join(format!(".trilith-doctor-{}", std::process::id()))
+/// How a file of ours is called, before the number of who made it.
+const OWN: &str = ".trilith-doctor-";
+
+/// A file of our own, until it is dropped.
+struct Own(PathBuf);
+
+impl Own {
+    fn at(place: &Path) -> Self {
+        Self(place.join(format!("{OWN}{}", std::process::id())))
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        // It may never have been there.
+        let _gone = fs::remove_file(&self.0);
+    }
+}
+
+/// Takes away what others have left who were killed.
+fn sweep(place: &Path) {
+    let Ok(entries) = fs::read_dir(place) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let maker = name.to_str().and_then(|name| name.strip_prefix(OWN)?.parse::<u32>().ok());
+        let is_gone = |number: u32| !Path::new(&format!("/proc/{number}")).exists();
+        if maker.is_some_and(is_gone) {
+            // Somebody else's stays where it is.
+            let _gone = fs::remove_file(entry.path());
+        }
+    }
 }
 
 fn writable(place: &Path) -> Check {
-    let path = own(place);
-    let written = fs::write(&path, "trilith").and_then(|()| fs::remove_file(&path));
+    sweep(place);
+    let own = Own::at(place);
+    let written = fs::write(&own.0, "trilith").and_then(|()| fs::remove_file(&own.0));
     let found = match &written {
         Ok(()) => place.display().to_string(),
         Err(error) => format!("{}: {error}", place.display()),
@@ -115,12 +145,11 @@ fn room(place: &Path) -> Check {
 
 fn syncs(place: &Path) -> Check {
     let what = "durable write";
-    let path = own(place);
-    let times = raw::syncs_of(&path, VALUE_BYTES, raw::SYNC_FILE_BYTES, MEASURES);
+    let own = Own::at(place);
+    let times = raw::syncs_of(&own.0, VALUE_BYTES, raw::SYNC_FILE_BYTES, MEASURES);
     let times = match times {
         Ok(times) => times,
         Err(error) => {
-            let _gone = fs::remove_file(&path);
             let next = "see the disk: a node would stop there too";
             return Check { what, is_well: false, found: error.to_string(), next };
         }
@@ -199,6 +228,25 @@ fn clock() -> Check {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A full disk in the middle of a write, or who pulled the plug, left a file each time.
+    #[test]
+    fn no_file_of_ours_stays() {
+        let place = std::env::temp_dir().join(format!("trilith-own-{}", std::process::id()));
+        fs::create_dir_all(&place).unwrap();
+        {
+            let own = Own::at(&place);
+            fs::write(&own.0, "half").unwrap();
+        }
+        // No process has that number; the other file is none of ours.
+        fs::write(place.join(format!("{OWN}4294967295")), "old").unwrap();
+        fs::write(place.join(".trilith-doctor-notes"), "somebody's").unwrap();
+        assert!(writable(&place).is_well);
+        let left: Vec<_> =
+            fs::read_dir(&place).unwrap().flatten().map(|it| it.file_name()).collect();
+        fs::remove_dir_all(&place).unwrap();
+        assert_eq!(left, [".trilith-doctor-notes"]);
+    }
 
     #[test]
     fn what_is_not_well_says_what_to_do() {

@@ -13,7 +13,7 @@ use std::{
     fmt::Write as _,
     fs::{self, OpenOptions},
     io::{self, Write as _},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -72,9 +72,22 @@ pub fn said(settings: &Settings) -> Outcome<Option<Secrets>> {
             Err(Failure::new(&CONFIGURATION, cause, "leave one of them out"))
         }
         (Some(secret), None) => Ok(Some(secret.0)),
-        (None, Some(path)) => read(path).map(Some),
+        (None, Some(path)) => {
+            if let Some(mode) = shown_to_others(path) {
+                let (file, mode) = (path.display(), format!("{mode:04o}"));
+                tracing::warn!(%file, mode, "others on this machine may have the cluster's secret: chmod 600, and change it if they did");
+            }
+            read(path).map(Some)
+        }
         (None, None) => Ok(None),
     }
+}
+
+/// Who may have a file, where that is not this user alone.
+fn shown_to_others(path: &Path) -> Option<u32> {
+    // What cannot be looked at cannot be read either, and that is said.
+    let mode = fs::metadata(path).ok()?.permissions().mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
 }
 
 fn of(text: &str, origin: &str) -> Outcome<Secrets> {
@@ -131,7 +144,6 @@ pub fn keep(path: &Path) -> Outcome<Secret> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn a_secret_that_is_kept_is_for_this_user_alone_and_stays() {
@@ -140,6 +152,11 @@ mod tests {
         let first = keep(&path).unwrap();
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         let (again, second) = (keep(&path).unwrap(), keep(&other).unwrap());
+        assert_eq!(shown_to_others(&path), None);
+        for mode in [0o640, 0o604, 0o620] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(shown_to_others(&path), Some(mode));
+        }
         fs::remove_dir_all(&dir).unwrap();
         assert_eq!((mode & 0o777, again), (0o600, first));
         assert_ne!(first, second, "each cluster has its own");
