@@ -25,7 +25,7 @@ pub mod facts;
 pub mod frame;
 mod gate;
 mod guests;
-mod held;
+pub mod held;
 pub mod http;
 pub mod limits;
 pub mod meters;

@@ -43,6 +43,10 @@ pub const CLIENT_REPLIES_BYTES_MAX: usize = 16 << 20;
 pub const CLIENT_REPLIES_BYTES_MOST: usize =
     CLIENT_REPLIES_BYTES_MAX + RESPONSE_BYTES_MAX + CLIENT_IN_FLIGHT_MAX * (16 << 10);
 
+/// Requests and answers of all clients at the nodes' port together that may be in memory: some
+/// sixteen of those who take the most. Nodes that ask for others are among them.
+pub const CLIENTS_BYTES_MAX: usize = 512 << 20;
+
 /// One read from a client or a server: there are many clients, and each has such a buffer.
 pub const CLIENT_READ_BYTES: usize = 16 << 10;
 
@@ -118,6 +122,11 @@ pub const RESP_READS_AT_ONCE: usize = 32;
 /// otherwise have as much of the node as he has connections.
 pub const RESP_BYTES_MAX: usize = 512 << 20;
 
+/// How long a Redis client that is answered may take nothing of it, and how long one of which much is
+/// kept may send nothing; whatever it takes, or sends, begins that anew. Redis lets it stay, but here all
+/// share what it holds. A link that was interrupted for shorter is found again.
+pub const RESP_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Commands of one connection that are done before anything is answered.
 pub const RESP_BATCH: usize = 512;
 
@@ -152,6 +161,18 @@ pub const RESP_FLUSH_BYTES: u32 = 1 << 20;
 
 /// What waits for one subscriber: messages that come faster than he reads.
 pub const POST_SHELF_BYTES: usize = 32 << 20;
+
+/// What waits for all subscribers of a node together, a text that waits for several once: eight
+/// shelves that are full. Who has less than [`PORT_BYTES_FREE`] waiting need not ask.
+pub const POST_BYTES_MAX: usize = 256 << 20;
+
+/// Names that all connections have subscribed to and keys that they watch together, with
+/// [`RESP_KNOWN_COST_BYTES`] for each: some fifty connections that have all that one may. What fits
+/// into [`PORT_BYTES_FREE`] need not ask.
+pub const RESP_KNOWN_BYTES_MAX: usize = 256 << 20;
+
+/// What such a name costs beside its bytes: it stands in two tables.
+pub const RESP_KNOWN_COST_BYTES: usize = 256;
 
 /// Channels and patterns that one connection has subscribed to.
 pub const RESP_SUBSCRIPTIONS_MAX: usize = 16_384;

@@ -4,7 +4,8 @@
 //! instruction; the atomic is only there so that tasks may share it. Nothing is allocated, and a
 //! stream is metered where its bytes pass anyway, once for each call of the system.
 //!
-//! Invariant: what is counted never goes back within a life.
+//! Invariant: what is counted never goes back within a life. What is held falls again
+//! ([`Totals`](crate::held::Totals)); it stands here since every port has these.
 //!
 //! Not here: what a shard counts (`trilith_engine::shard`), names and text (`metrics`).
 
@@ -20,6 +21,8 @@ use trilith_engine::{
     runtime::{NetResult, Stream, StreamRead, StreamWrite},
     spread::Spread,
 };
+
+use crate::held::Totals;
 
 /// A number that rises. One thread counts.
 #[derive(Debug, Default)]
@@ -93,10 +96,15 @@ pub struct Meters {
     pub command_errors: Count,
     /// How long they took, those that were on their way together once.
     pub commands_took: Took,
+    /// Connections of Redis clients that were let go since they took nothing of what they were
+    /// answered, or sent nothing more of something long.
+    pub resp_stalled: Count,
     /// Answers to HTTP clients: of a status from 200 on, from 300 on, 400, 500.
     pub answers: [Count; 4],
     /// How long these took.
     pub answers_took: Took,
+    /// What all connections hold together.
+    pub(crate) totals: Totals,
 }
 
 /// Which of a node's ports.

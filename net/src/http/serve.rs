@@ -8,7 +8,7 @@
 //!
 //! Not here: what is asked (`route.rs`, `desk.rs`).
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use trilith_engine::{
@@ -29,7 +29,7 @@ use crate::{
     held::{Held, Room},
     limits::{
         BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, HTTP_ARRIVES_WITHIN,
-        HTTP_CONNECTIONS_MAX, HTTP_SILENCE, PORT_BYTES_MAX,
+        HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
     },
     meters::Which,
     peer::stream::{part, write_all},
@@ -40,8 +40,6 @@ use crate::{
 struct House<R: Runtime> {
     desk: Desk<R>,
     ending: Arc<Ending>,
-    /// Bytes that they hold together, beyond what is free.
-    held: Arc<AtomicU64>,
 }
 
 /// Serves whoever comes to that listener.
@@ -51,7 +49,7 @@ pub fn open<R: Runtime, L: Listener>(desk: Desk<R>, listener: L) -> Port<R> {
     let ending = Arc::new(Ending::default());
     let names = ("http listener", "http");
     let plan = Plan { names, most: HTTP_CONNECTIONS_MAX, place, ending: Arc::clone(&ending) };
-    let house = Arc::new(House { desk, ending, held: Arc::default() });
+    let house = Arc::new(House { desk, ending });
     let mut number = 0;
     Port::open(&runtime, plan, listener, move |stream, _| {
         number += 1;
@@ -105,7 +103,7 @@ impl<R: Runtime> Visit<R> {
             cutter: Cutter::default(),
             bytes: BytesMut::new(),
             out: BytesMut::new(),
-            held: Held::new(Arc::clone(&self.house.held), PORT_BYTES_MAX),
+            held: Held::new(&self.house.desk.meters().totals.http),
             guesses: Guesses::default(),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
         };

@@ -631,6 +631,16 @@ pub const METRICS: &[Metric] = &[
         "Bytes that went",
         each_port!(|port| port.written_bytes.get()),
     ),
+    of_ports(
+        "trilith_port_held_bytes",
+        Gauge,
+        "Bytes of requests and answers that connections hold, beyond the first 64 KiB of each",
+        Node(|seen, out| {
+            for (name, which) in PORTS {
+                out.of(&[&name], seen.meters.totals.of(which).bytes());
+            }
+        }),
+    ),
     // Redis clients.
     row(
         "trilith_resp_commands_total",
@@ -649,6 +659,18 @@ pub const METRICS: &[Metric] = &[
         Histogram,
         "How long commands took; those of a connection that were on their way together count once",
         Node(|seen, out| out.spread(&[], &seen.meters.commands_took.get())),
+    ),
+    row(
+        "trilith_resp_stalled_connections_total",
+        Counter,
+        "Connections that were let go since they took nothing of what they were answered, or sent nothing more of something long",
+        Node(|seen, out| out.is(seen.meters.resp_stalled.get())),
+    ),
+    row(
+        "trilith_resp_names_bytes",
+        Gauge,
+        "Bytes of names that connections subscribe to and keys that they watch, beyond the first 64 KiB of each",
+        Node(|seen, out| out.is(seen.meters.totals.names.bytes())),
     ),
     // HTTP clients.
     with(
@@ -689,5 +711,17 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "Subscribers that did not read and were let go",
         Node(|seen, out| out.is(seen.post.overflows)),
+    ),
+    row(
+        "trilith_pubsub_lost_total",
+        Counter,
+        "Messages that did not reach a subscriber since he did not read or went, once for each",
+        Node(|seen, out| out.is(seen.post.lost)),
+    ),
+    row(
+        "trilith_pubsub_held_bytes",
+        Gauge,
+        "Bytes of messages that wait for subscribers, once where they wait for several",
+        Node(|seen, out| out.is(seen.meters.totals.post.bytes())),
     ),
 ];

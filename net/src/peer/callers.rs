@@ -16,11 +16,17 @@
 //! writes leave out what they found. Who takes nothing for as long as he may be silent is gone, even
 //! if he pings.
 //!
+//! What all clients hold together is bounded, too ([`CLIENTS_BYTES_MAX`]): a request that there
+//! is no room for is refused as one that there are too many of, answers are then answered with little,
+//! and a connection ends that would hold more of a request that is not whole.
+//!
 //! Invariants: a connection has at most [`CLIENT_IN_FLIGHT_MAX`] requests at the node, and never more
 //! answers than [`CLIENT_REPLIES_BYTES_MOST`] that wait and as many that are being written; a request
 //! carries the client that the connection's Hello named, or nobody.
 //!
 //! Not here: the client's side (`client/`), what a request means.
+//!
+//! [`CLIENTS_BYTES_MAX`]: crate::limits::CLIENTS_BYTES_MAX
 
 use std::{
     collections::BTreeMap,
@@ -31,10 +37,10 @@ use std::{
 
 use bytes::BytesMut;
 use trilith_engine::{
-    command::{Old, Outcome, Refusal, Reply, Request, Response},
+    command::{Old, Outcome, Refusal, Reply, Request, Response, Told},
     mark, planted,
     runtime::{Clock, Either, Runtime, StreamRead, StreamWrite, race, timeout},
-    types::{ClientId, Size},
+    types::{ClientId, Sequence, Size},
 };
 
 use super::{
@@ -43,6 +49,7 @@ use super::{
 };
 use crate::{
     frame::{self, BadFrame, Kind, TooLong},
+    held::{Held, Total},
     limits::{
         BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_IN_FLIGHT_MAX, CLIENT_READ_BYTES,
         CLIENT_REPLIES_BYTES_MAX, CLIENT_REPLIES_BYTES_MOST, CLIENT_SILENCE, CONNECTIONS_MAX,
@@ -52,17 +59,78 @@ use crate::{
 };
 
 /// What waits to be written to one client.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Replies(Mutex<Waiting>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Waiting {
     frames: BytesMut,
     /// Bytes that the writer took and has not written yet.
     flying: usize,
     in_flight: usize,
+    /// Those of them that are long, with their bytes. Short ones are few: the node's queue has so
+    /// many places.
+    long: Vec<(Sequence, usize)>,
+    /// What this is of all that clients hold.
+    held: Held,
     writer: Option<Waker>,
     reader: Option<Waker>,
+}
+
+impl Waiting {
+    fn new(of: &Total) -> Self {
+        let (frames, held) = (BytesMut::new(), Held::new(of));
+        Self { frames, flying: 0, in_flight: 0, long: Vec::new(), held, writer: None, reader: None }
+    }
+
+    /// It holds what it holds. Whether there is room for that.
+    fn holds(&mut self) -> bool {
+        let long: usize = self.long.iter().map(|(_, bytes)| bytes).sum();
+        let has_room = self.held.hold(self.frames.len() + self.flying + long);
+        has_room || planted!("peer_clients_of_all_unbounded")
+    }
+
+    /// One more is asked, with so many bytes. Whether there is room for it.
+    fn asks(&mut self, sequence: Sequence, bytes: usize) -> bool {
+        if bytes > CLIENT_READ_BYTES {
+            self.long.push((sequence, bytes));
+            if !self.holds() {
+                self.long.pop();
+                return false;
+            }
+        }
+        self.in_flight += 1;
+        true
+    }
+
+    /// One is answered, with little if there is no room for more.
+    fn answers(&mut self, response: &Response) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+        let is_it = |(asked, _): &(Sequence, usize)| *asked == response.sequence;
+        if let Some(at) = self.long.iter().position(is_it) {
+            self.long.swap_remove(at);
+        }
+        let before = self.frames.len();
+        if before < CLIENT_REPLIES_BYTES_MAX {
+            self.put(response);
+            if self.holds() {
+                return;
+            }
+            mark!("client: clients held too much together");
+            self.frames.truncate(before);
+        }
+        self.put(&shortened(response));
+        // It is little, and must be said.
+        let _has_room = self.holds();
+    }
+
+    fn put(&mut self, response: &Response) {
+        let framed = frame::encode(&mut self.frames, Kind::Response, |out| response.encode(out));
+        if let Err(TooLong { len }) = framed {
+            // The client hears nothing of it and asks again, in smaller pieces if it is wise.
+            tracing::warn!(len, "a response is too long for a frame");
+        }
+    }
 }
 
 impl Replies {
@@ -80,8 +148,12 @@ impl Replies {
 
     /// Everything that waits, as soon as something does.
     async fn take(&self, spare: BytesMut) -> BytesMut {
-        // What was taken before is written.
-        self.lock().flying = 0;
+        {
+            // What was taken before is written.
+            let mut waiting = self.lock();
+            waiting.flying = 0;
+            let _less_is_always_there = waiting.holds();
+        }
         let mut spare = Some(spare);
         poll_fn(|context| {
             let mut waiting = self.lock();
@@ -118,8 +190,12 @@ impl Replies {
 }
 
 /// The clients that are connected.
-#[derive(Debug, Default)]
-pub(super) struct Callers(Mutex<Known>);
+#[derive(Debug)]
+pub(super) struct Callers {
+    known: Mutex<Known>,
+    /// What all of them hold.
+    held: Total,
+}
 
 #[derive(Debug, Default)]
 struct Known {
@@ -135,12 +211,18 @@ struct Present {
 }
 
 impl Callers {
+    /// Nobody yet, of those who hold that together.
+    pub(super) const fn new(held: Total) -> Self {
+        let known = Known { replies: BTreeMap::new(), last: 0 };
+        Self { known: Mutex::new(known), held }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn enter(self: &Arc<Self>) -> Present {
-        let replies = Arc::<Replies>::default();
+        let replies = Arc::new(Replies(Mutex::new(Waiting::new(&self.held))));
         let mut known = self.lock();
         known.last += 1;
         let caller = Caller(known.last);
@@ -167,18 +249,7 @@ impl Callers {
     /// Answers one request. Whether somebody still waits for it.
     pub(super) fn answer(&self, caller: Caller, response: &Response) -> bool {
         let Some(replies) = self.lock().replies.get(&caller.0).cloned() else { return false };
-        replies.put(|waiting| {
-            waiting.in_flight = waiting.in_flight.saturating_sub(1);
-            let is_full = waiting.frames.len() >= CLIENT_REPLIES_BYTES_MAX;
-            let short = is_full.then(|| shortened(response));
-            let response = short.as_ref().unwrap_or(response);
-            let framed =
-                frame::encode(&mut waiting.frames, Kind::Response, |out| response.encode(out));
-            if let Err(TooLong { len }) = framed {
-                // The client hears nothing of it and asks again, in smaller pieces if it is wise.
-                tracing::warn!(len, "a response is too long for a frame");
-            }
-        });
+        replies.put(|waiting| waiting.answers(response));
         true
     }
 }
@@ -227,10 +298,14 @@ where
     let clock = runtime.clock();
     let signs = Signs::new(clock.now());
     let listen = async {
+        let mut begun = Held::new(&hall.callers.held);
         loop {
             if let Err(trouble) = listen_once(runtime, hall, client, &present, inlet, &signs).await
             {
                 return trouble;
+            }
+            if !begun.hold(inlet.held()) && !planted!("peer_clients_of_all_unbounded") {
+                return crowded(hall);
             }
         }
     };
@@ -294,7 +369,14 @@ async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
                     return Err(BadFrame::Body("a request of another client").into());
                 }
                 room(clock, present, signs).await;
-                present.replies.lock().in_flight += 1;
+                let sequence = session.sequence;
+                if !present.replies.lock().asks(sequence, frame.body.len()) {
+                    mark!("client: a request was refused since clients held too much");
+                    let outcome = Outcome::Refused(Refusal::Overloaded);
+                    let refused = Response { sequence, told: Told::default(), outcome };
+                    present.replies.put(|waiting| waiting.put(&refused));
+                    continue;
+                }
                 let request = Incoming::Request { caller: present.caller, request };
                 if let Err(request) = hall.give_now(request) {
                     signs.deaf();
@@ -315,11 +397,16 @@ async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
                 if !planted!("peer_settings_pile_up") {
                     room(clock, present, signs).await;
                 }
+                let mut has_room = true;
                 present.replies.put(|waiting| {
                     let put = |out: &mut BytesMut| out.extend_from_slice(&hall.settings);
                     let framed = frame::encode(&mut waiting.frames, Kind::Settings, put);
                     debug_assert_eq!(framed, Ok(()), "settings fit into a frame");
+                    has_room = waiting.holds();
                 });
+                if !has_room {
+                    return Err(crowded(hall));
+                }
             }
             kind => return Err(BadFrame::Unexpected(kind).into()),
         }
@@ -327,6 +414,14 @@ async fn listen_once<R: Runtime, Q: From<Incoming>, S: StreamRead>(
     inlet.read().await?;
     signs.seen(clock.now());
     Ok(())
+}
+
+/// All clients hold too much, and this one is to go. He comes again, or asks another node.
+fn crowded<Q>(hall: &Hall<Q>) -> Trouble {
+    mark!("client: one was let go since clients held too much together");
+    hall.meters.peer.refused.add(1);
+    tracing::warn!("clients held too much together; one that wanted more was let go");
+    Trouble::Ended
 }
 
 /// Waits, and reads nothing meanwhile, while too much of a connection is on its way or waits.
@@ -342,16 +437,14 @@ async fn room<C: Clock>(clock: &C, present: &Present, signs: &Signs) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use trilith_engine::{
-        command::{Found, Told},
-        types::{Sequence, Version},
-    };
+    use crate::limits::CLIENTS_BYTES_MAX;
+    use trilith_engine::{command::Found, types::Version};
 
     /// A client asks for a thousand large values and reads none of the answers: all of them waited for
     /// it in memory.
     #[test]
     fn who_reads_nothing_is_answered_with_little() {
-        let callers = Arc::<Callers>::default();
+        let callers = Arc::new(Callers::new(Total::new(CLIENTS_BYTES_MAX)));
         let present = callers.enter();
         let found =
             || Found { version: Version(3), expires_ms: None, value: vec![7; 4 << 20].into() };
@@ -368,5 +461,47 @@ mod tests {
         }
         drop(present);
         assert_eq!(callers.sizes().clients.now, 0);
+    }
+    fn response(nth: u64, bytes: usize) -> Response {
+        let found = Found { version: Version(3), expires_ms: None, value: vec![7; bytes].into() };
+        let (told, outcome) = (Told::default(), Outcome::Ok(Reply::Value(Some(found))));
+        Response { sequence: Sequence(nth), told, outcome }
+    }
+
+    /// Each client had room for itself, and a thousand may come.
+    #[test]
+    fn what_all_clients_hold_is_bounded() {
+        let held = Total::new(8 << 20);
+        let callers = Arc::new(Callers::new(held.clone()));
+        let all: Vec<Present> = (0..10).map(|_| callers.enter()).collect();
+        for present in &all {
+            assert!(callers.answer(present.caller, &response(1, 1 << 20)));
+        }
+        assert!(held.bytes() <= 8 << 20, "{}", held.bytes());
+        let waits = |nth: usize| all[nth].replies.lock().frames.len();
+        assert!(waits(7) > 1 << 20 && waits(9) < 100, "the last ones are to ask again");
+        // Little always has room; long requests have not.
+        assert!(callers.answer(all[9].caller, &response(2, 1 << 10)) && waits(9) > 1 << 10);
+        assert!(!all[9].replies.lock().asks(Sequence(3), 1 << 20));
+        assert!(all[9].replies.lock().asks(Sequence(3), 100));
+        assert!(all[8].replies.lock().asks(Sequence(3), CLIENT_READ_BYTES + 1));
+        assert_eq!(all[9].replies.lock().in_flight, 1);
+        drop(all);
+        assert_eq!(held.bytes(), 0);
+    }
+
+    /// A request is held until it is answered.
+    #[test]
+    fn long_requests_under_way_are_counted() {
+        let held = Total::new(8 << 20);
+        let callers = Arc::new(Callers::new(held.clone()));
+        let present = callers.enter();
+        let asks = |nth| present.replies.lock().asks(Sequence(nth), 1 << 20);
+        assert_eq!((1..=10).filter(|nth| asks(*nth)).count(), 8);
+        for nth in 1..=8 {
+            assert!(callers.answer(present.caller, &response(nth, 10)));
+        }
+        assert_eq!(held.bytes(), 0);
+        assert!(asks(11));
     }
 }

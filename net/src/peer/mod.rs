@@ -49,7 +49,13 @@ use trilith_engine::{
     types::{NodeId, Size, Uuid},
 };
 
-use crate::{frame::BadFrame, limits::OUTBOX_BYTES_MAX, meters::Meters, resp::post::Post};
+use crate::{
+    frame::BadFrame,
+    held::{Bounds, Totals},
+    limits::OUTBOX_BYTES_MAX,
+    meters::Meters,
+    resp::post::Post,
+};
 use accept::accept;
 use callers::Callers;
 use hello::{Identity, Refusal};
@@ -127,6 +133,8 @@ pub struct LinkOptions {
     pub backoff_max: Duration,
     /// What may wait to be sent to one node. A packet that is larger alone is dropped.
     pub outbox_bytes: usize,
+    /// What all clients may hold together, at this port and at others.
+    pub bounds: Bounds,
     /// What everybody must know who comes, clients among them, and everybody to whom we go; nothing
     /// where nobody is asked for it.
     pub secrets: Option<Secrets>,
@@ -144,6 +152,7 @@ impl Default for LinkOptions {
             backoff_min: Duration::from_millis(20),
             backoff_max: Duration::from_secs(1),
             outbox_bytes: OUTBOX_BYTES_MAX,
+            bounds: Bounds::default(),
             secrets: None,
             asks_node: true,
         }
@@ -367,8 +376,11 @@ impl<R: Runtime> Links<R> {
                 ((*node, knock), (*node, *at, knocked))
             })
             .unzip();
-        let (callers, pulse) = (Arc::<Callers>::default(), Arc::<Pulse>::default());
-        let (post, meters) = (Arc::<Post>::default(), Arc::<Meters>::default());
+        let totals = Totals::new(options.bounds);
+        let meters = Arc::new(Meters { totals, ..Meters::default() });
+        let callers = Arc::new(Callers::new(meters.totals.native.clone()));
+        let pulse = Arc::<Pulse>::default();
+        let post = Arc::new(Post::new(meters.totals.post.clone()));
         let hall = Arc::new(Hall {
             own,
             members: members.into_iter().map(|(node, _)| node).collect(),

@@ -54,6 +54,11 @@ impl<S: StreamRead> Inlet<S> {
         }
     }
 
+    /// How many bytes are held that are no frame yet.
+    pub(crate) fn held(&self) -> usize {
+        self.decoder.held()
+    }
+
     /// The next frame that has been read.
     pub(crate) fn take(&mut self) -> Result<Option<Frame>, BadFrame> {
         self.decoder.take()

@@ -33,8 +33,6 @@ pub struct Hub<R: Runtime> {
     connections: AtomicU64,
     commands: AtomicU64,
     last: AtomicU64,
-    /// Bytes that all connections hold together, beyond what is free.
-    held: Arc<AtomicU64>,
     ending: Arc<Ending>,
     guests: Mutex<BTreeMap<u64, Guest>>,
     post: Arc<Post>,
@@ -71,7 +69,6 @@ impl<R: Runtime> Hub<R> {
             connections: zero(),
             commands: zero(),
             last: zero(),
-            held: Arc::default(),
             ending: Arc::default(),
             guests: Mutex::default(),
             post,
@@ -86,11 +83,6 @@ impl<R: Runtime> Hub<R> {
     /// Its end, and that of its connections.
     pub(super) const fn ending(&self) -> &Arc<Ending> {
         &self.ending
-    }
-
-    /// What all connections hold together.
-    pub(super) const fn held(&self) -> &Arc<AtomicU64> {
-        &self.held
     }
 
     /// A connection is to end. Whether there is one of that number.

@@ -8,7 +8,8 @@
 //! not there misses it. Messages of one connection come in their order, as long as the connection
 //! between the two nodes lasts.
 //! A subscriber that does not read is ended when his shelf is full, as Redis does: to leave some out
-//! without a word would be worse.
+//! without a word would be worse. The same happens when all shelves together are full and his holds
+//! more than a little. A text that waits for many is there once, and counts once.
 //!
 //! Not here: how a message gets to other nodes (`client`, `peer/callers.rs`), the commands
 //! (`subscribe.rs`).
@@ -17,7 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::poll_fn,
     ops::Bound,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
 
@@ -25,8 +26,12 @@ use bytes::{BufMut, Bytes, BytesMut};
 use trilith_engine::{codec::Reader, mark, planted, runtime::Task};
 
 use super::glob::Match;
-use crate::limits::{
-    GLOB_STEPS, POST_SHELF_BYTES, RESP_ANSWER_BYTES, RESP_READ_BYTES_MAX, RESP_WORD_COST_BYTES,
+use crate::{
+    held::{Part, Total},
+    limits::{
+        GLOB_STEPS, PORT_BYTES_FREE, POST_BYTES_MAX, POST_SHELF_BYTES, RESP_ANSWER_BYTES,
+        RESP_READ_BYTES_MAX, RESP_WORD_COST_BYTES,
+    },
 };
 
 /// What somebody subscribes to.
@@ -95,12 +100,44 @@ impl Message {
     }
 }
 
+/// A letter that waits, with its part of what all shelves hold.
+#[derive(Debug)]
+struct Waits {
+    letter: Letter,
+    _place: Part,
+    /// Of all that wait with the same text.
+    _text: Arc<Part>,
+}
+
+/// A message on its way to this node's subscribers.
+struct Round<'a> {
+    message: &'a Message,
+    /// How far the look through patterns has come.
+    place: Place,
+    heard: usize,
+    /// What its text takes of the shelves, since it lies on the first of them.
+    text: Option<Arc<Part>>,
+}
+
+impl<'a> Round<'a> {
+    const fn new(message: &'a Message) -> Self {
+        Self { message, place: None, heard: 0, text: None }
+    }
+
+    /// What it takes on one more shelf.
+    fn parts(&mut self, of: &Total) -> (Part, Arc<Part>) {
+        let Message { channel, text, .. } = self.message;
+        let whole = || Arc::new(of.part(channel.len() + text.len()));
+        (of.part(RESP_WORD_COST_BYTES), Arc::clone(self.text.get_or_insert_with(whole)))
+    }
+}
+
 /// What a connection has subscribed to, and what waits for it.
 #[derive(Debug, Default)]
 struct Shelf {
     names: BTreeMap<Room, BTreeSet<Bytes>>,
     names_bytes: usize,
-    waiting: VecDeque<Letter>,
+    waiting: VecDeque<Waits>,
     bytes: usize,
     /// It had no room for something, and has got nothing since.
     is_full: bool,
@@ -108,15 +145,22 @@ struct Shelf {
 }
 
 impl Shelf {
-    fn put(&mut self, letter: Letter, meter: &mut PostMeter) {
+    fn put(&mut self, letter: Letter, round: &mut Round<'_>, shelves: &mut Shelves) {
+        let meter = &mut shelves.meter;
         self.bytes += cost(&letter);
-        if self.is_full || self.bytes > POST_SHELF_BYTES {
+        let (place, text) = round.parts(&shelves.held);
+        let is_much = self.bytes > PORT_BYTES_FREE && !planted!("resp_shelves_of_all_unbounded");
+        let has_room = self.bytes <= POST_SHELF_BYTES && !(is_much && shelves.held.is_over());
+        if !self.is_full && has_room {
+            meter.delivered += 1;
+            self.waiting.push_back(Waits { letter, _place: place, _text: text });
+        } else {
             mark!("resp: a subscriber did not read");
             meter.overflows += u64::from(!self.is_full);
+            // He gets nothing of what waits either: he is to be ended.
+            meter.lost += 1 + self.waiting.len() as u64;
+            self.waiting.clear();
             self.is_full = true;
-        } else {
-            meter.delivered += 1;
-            self.waiting.push_back(letter);
         }
         self.waker.take().into_iter().for_each(Waker::wake);
     }
@@ -142,30 +186,44 @@ pub struct PostMeter {
     pub delivered: u64,
     /// Subscribers who did not read until nothing more could be put there.
     pub overflows: u64,
+    /// Messages that did not reach a subscriber, once for each: there was no room for them, or they
+    /// waited for somebody who went.
+    pub lost: u64,
 }
 
-#[derive(Debug, Default)]
+/// What all shelves have in common.
+#[derive(Debug)]
+struct Shelves {
+    meter: PostMeter,
+    held: Total,
+}
+
+#[derive(Debug)]
 struct Known {
     rooms: BTreeMap<Room, Names>,
     shelves: BTreeMap<u64, Shelf>,
-    meter: PostMeter,
+    all: Shelves,
 }
 
 impl Known {
-    /// Gives a message to some. How many of them there are.
+    fn new(held: Total) -> Self {
+        let all = Shelves { meter: PostMeter::default(), held };
+        Self { rooms: BTreeMap::new(), shelves: BTreeMap::new(), all }
+    }
+
+    /// Gives a message to some.
     fn put<'a>(
-        (shelves, meter): (&mut BTreeMap<u64, Shelf>, &mut PostMeter),
+        (shelves, all): (&mut BTreeMap<u64, Shelf>, &mut Shelves),
         numbers: impl Iterator<Item = &'a u64>,
         letter: &Letter,
-    ) -> usize {
-        let mut heard = 0;
+        round: &mut Round<'_>,
+    ) {
         for number in numbers {
             if let Some(of) = shelves.get_mut(number) {
-                of.put(letter.clone(), meter);
-                heard += 1;
+                of.put(letter.clone(), round, all);
+                round.heard += 1;
             }
         }
-        heard
     }
 }
 
@@ -173,8 +231,14 @@ impl Known {
 type Place = Option<(Bytes, Match)>;
 
 /// The subscribers of one node.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Post(Mutex<Known>);
+
+impl Default for Post {
+    fn default() -> Self {
+        Self::new(Total::new(POST_BYTES_MAX))
+    }
+}
 
 /// More names than may be told at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,43 +253,51 @@ impl Post {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// One whose shelves hold so much together.
+    pub(crate) fn new(held: Total) -> Self {
+        Self(Mutex::new(Known::new(held)))
+    }
+
     /// Gives a message to this node's subscribers. How many there are. Others go on meanwhile when
     /// there are many patterns, or long ones.
     pub async fn deliver<T: Task>(&self, task: &T, message: &Message) -> usize {
-        let mut heard = self.deliver_named(message);
-        let mut place = None;
-        while !message.is_sharded && !self.deliver_some(message, &mut place, &mut heard) {
+        let mut round = Round::new(message);
+        self.deliver_named(&mut round);
+        while !message.is_sharded && !self.deliver_some(&mut round) {
             task.yield_now().await;
         }
-        heard
+        round.heard
     }
 
     /// To those who have subscribed to the channel by its name.
-    fn deliver_named(&self, message: &Message) -> usize {
+    fn deliver_named(&self, round: &mut Round<'_>) {
         let mut known = self.lock();
-        let Known { rooms, shelves, meter } = &mut *known;
-        let Message { is_sharded, channel, text } = message;
+        let Known { rooms, shelves, all } = &mut *known;
+        let Message { is_sharded, channel, text } = round.message;
         let room = if *is_sharded { Room::Shard } else { Room::Channel };
         let named = rooms.get(&room).and_then(|names| names.get(channel));
         let (channel, text) = (channel.clone(), text.clone());
         let letter = Letter { room, pattern: None, channel, text };
-        Known::put((shelves, meter), named.into_iter().flatten(), &letter)
+        Known::put((shelves, all), named.into_iter().flatten(), &letter, round);
     }
 
     /// To those who have subscribed to some of the patterns. Whether that was all of them.
-    fn deliver_some(&self, message: &Message, place: &mut Place, heard: &mut usize) -> bool {
+    fn deliver_some(&self, round: &mut Round<'_>) -> bool {
         let mut known = self.lock();
-        let Known { rooms, shelves, meter } = &mut *known;
+        let Known { rooms, shelves, all } = &mut *known;
         let Some(names) = rooms.get(&Room::Pattern) else { return true };
-        look(names, place, |(pattern, numbers), begun, steps| {
+        let (message, mut place) = (round.message, round.place.take());
+        let is_over = look(names, &mut place, |(pattern, numbers), begun, steps| {
             if begun.goes_on(pattern, &message.channel, steps)? {
                 let (room, pattern) = (Room::Pattern, Some(pattern.clone()));
                 let (channel, text) = (message.channel.clone(), message.text.clone());
                 let letter = Letter { room, pattern, channel, text };
-                *heard += Known::put((&mut *shelves, &mut *meter), numbers.iter(), &letter);
+                Known::put((&mut *shelves, &mut *all), numbers.iter(), &letter, round);
             }
             Some(())
-        })
+        });
+        round.place = place;
+        is_over
     }
 
     /// What it has seen, and who there is.
@@ -233,7 +305,7 @@ impl Post {
     pub fn meter(&self) -> PostMeter {
         let known = self.lock();
         let has_any = |shelf: &&Shelf| shelf.names.values().any(|names| !names.is_empty());
-        PostMeter { subscribers: known.shelves.values().filter(has_any).count(), ..known.meter }
+        PostMeter { subscribers: known.shelves.values().filter(has_any).count(), ..known.all.meter }
     }
 
     /// A connection subscribes.
@@ -261,8 +333,10 @@ impl Post {
     /// It is gone, or wants nothing more.
     pub(super) fn leave_all(&self, number: u64) {
         let mut known = self.lock();
-        let Known { rooms, shelves, .. } = &mut *known;
-        for (room, names) in shelves.remove(&number).map(|of| of.names).unwrap_or_default() {
+        let Known { rooms, shelves, all } = &mut *known;
+        let Some(of) = shelves.remove(&number) else { return };
+        all.meter.lost += of.waiting.len() as u64;
+        for (room, names) in of.names {
             names.iter().for_each(|name| forget(rooms, room, name, number));
         }
     }
@@ -356,7 +430,7 @@ impl Post {
         }
         let (mut letters, mut bytes) = (Vec::new(), 0);
         while bytes < RESP_ANSWER_BYTES
-            && let Some(letter) = of.waiting.pop_front()
+            && let Some(Waits { letter, .. }) = of.waiting.pop_front()
         {
             bytes += cost(&letter);
             letters.push(letter);
@@ -421,9 +495,10 @@ mod tests {
 
     /// The same, in one go.
     fn deliver(post: &Post, message: &Message) -> usize {
-        let (mut heard, mut place) = (post.deliver_named(message), None);
-        while !message.is_sharded && !post.deliver_some(message, &mut place, &mut heard) {}
-        heard
+        let mut round = Round::new(message);
+        post.deliver_named(&mut round);
+        while !message.is_sharded && !post.deliver_some(&mut round) {}
+        round.heard
     }
 
     fn told(post: &Post, number: u64) -> Vec<String> {
@@ -471,14 +546,14 @@ mod tests {
         post.enter(1, Room::Pattern, "a*".into());
         let channel = Bytes::from("a".repeat(1000) + "7");
         let message = Message { is_sharded: false, channel, text: "x".into() };
-        let (mut heard, mut place, mut pauses) = (0, None, 0);
-        while !post.deliver_some(&message, &mut place, &mut heard) {
+        let (mut round, mut pauses) = (Round::new(&message), 0);
+        while !post.deliver_some(&mut round) {
             // Who comes and goes meanwhile hears it or not; others hear it once.
             post.leave(1, Room::Pattern, &slow(pauses));
             pauses += 1;
         }
         assert!(pauses > 1, "{pauses}");
-        assert_eq!(heard, if pauses > 7 { 1 } else { 2 }, "{pauses}");
+        assert_eq!(round.heard, if pauses > 7 { 1 } else { 2 }, "{pauses}");
     }
 
     #[test]
@@ -494,10 +569,40 @@ mod tests {
         (0..3).for_each(|_| _ = deliver(&post, &message));
         assert_eq!(post.take(1), Err(Full));
         let (subscribers, delivered) = (1, fits as u64 + 1);
-        let meter = PostMeter { subscribers, delivered, overflows: 1 };
+        // Two had no room, and what waited is lost with them.
+        let meter = PostMeter { subscribers, delivered, overflows: 1, lost: 2 + fits as u64 };
         assert_eq!(post.meter(), meter, "who is let go is let go once");
         post.leave_all(1);
         assert_eq!(post.meter(), PostMeter { subscribers: 0, ..meter });
+    }
+
+    /// Each shelf had room for itself, and there may be ten thousand.
+    #[test]
+    fn what_waits_on_all_shelves_is_bounded() {
+        let (held, mib) = (Total::new(8 << 20), 1_u64 << 20);
+        let post = Post::new(held.clone());
+        let long = |channel: &'static str| {
+            let text = Bytes::from(vec![b'x'; 1 << 20]);
+            Message { is_sharded: false, channel: channel.into(), text }
+        };
+        (0..100).for_each(|number| post.enter(number, Room::Channel, "all".into()));
+        (0..3).for_each(|_| _ = deliver(&post, &long("all")));
+        assert!((3 * mib..4 * mib).contains(&held.bytes()), "a text is there once");
+        (0..50).for_each(|number| post.leave_all(number));
+        assert_eq!(post.meter().lost, 150, "what waited for who went is lost");
+        (50..99).for_each(|number| post.leave_all(number));
+        post.enter(1, Room::Channel, "one".into());
+        post.enter(2, Room::Channel, "little".into());
+        (0..10).for_each(|_| _ = deliver(&post, &long("one")));
+        assert!(held.bytes() <= 8 * mib, "{}", held.bytes());
+        assert_eq!(post.take(1), Err(Full), "who had no room is ended");
+        let others = held.part(8 << 20);
+        (0..2).for_each(|_| _ = deliver(&post, &message("little", "x")));
+        assert_eq!(told(&post, 2).len(), 2, "a little always has room");
+        drop(others);
+        assert!(post.take(99).is_ok_and(|letters| letters.len() == 1));
+        (1..100).for_each(|number| post.leave_all(number));
+        assert_eq!(held.bytes(), 0);
     }
 
     #[test]

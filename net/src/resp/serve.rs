@@ -7,7 +7,8 @@
 //! ```
 //! Whatever has come is done as far as it goes before anything is read again, so a client that
 //! sends without end waits in its own kernel, and so does one that never reads: its answers are
-//! written before the next command is looked at. What a connection takes of the node is bounded by
+//! written before the next command is looked at, and who takes nothing of them for long goes, as does
+//! who has sent a long request in part and nothing more for as long. What a connection takes of the node is bounded by
 //! the largest request and the answers to one batch; what all of them take together, too (`held.rs`).
 //! Where there is no room for a request that is not whole, its connection ends; where there is none
 //! for answers, they are to be read soon.
@@ -24,7 +25,7 @@ use std::{future::pending, net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use trilith_engine::{
-    mark,
+    mark, planted,
     runtime::{
         Clock, Either, Instant, Listener, Runtime, Stream, StreamRead, StreamWrite, WallTime, race,
     },
@@ -44,11 +45,12 @@ use super::{
 use crate::{
     held::Held,
     limits::{
-        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, RESP_ANSWER_BYTES, RESP_BATCH,
-        RESP_BYTES_MAX, RESP_CONNECTIONS_MAX, RESP_READS_AT_ONCE, RESP_STRANGER_STAYS,
+        BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, PORT_BYTES_FREE,
+        RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_PATIENCE, RESP_READS_AT_ONCE,
+        RESP_STRANGER_STAYS,
     },
     meters::Which,
-    peer::stream::{part, write_all},
+    peer::stream::{part, write_some},
     port::{Plan, Port},
 };
 
@@ -83,29 +85,19 @@ impl<R: Runtime> Visit<R> {
     async fn serve<S: Stream>(self, stream: S, from: SocketAddr) {
         let (mut reader, mut writer) = stream.split();
         let user = self.hub.gate().anybody();
-        let mut session = Session::new(self.number, from, self.hub.within(), user);
-        let mut stays = None;
+        let totals = &self.hub.meters().totals;
+        let mut session = Session::new(self.number, from, self.hub.within(), user, &totals.names);
+        let (mut stays, mut quiet) = (None, None);
         let (mut cutter, mut bytes, mut out) =
             (Cutter::default(), BytesMut::new(), BytesMut::new());
-        let mut held = Held::new(Arc::clone(self.hub.held()), RESP_BYTES_MAX);
+        let mut held = Held::new(&totals.resp);
         let mut piece = vec![0; CLIENT_READ_BYTES];
         loop {
             let done = self.work(&mut session, (&mut cutter, &mut bytes), &mut out).await;
-            match &done {
-                Ok(_) => {}
-                Err(Over::Broken(broken)) => {
-                    mark!("resp: a connection sent what is no request");
-                    self.hub.meters().resp.refused.add(1);
-                    Answer::new(&mut out, session.protocol).error(&format!("ERR {broken}"));
-                    session.ends = true;
-                }
-                Err(Over::Web) => {
-                    mark!("resp: a web page came to the port");
-                    self.hub.meters().resp.refused.add(1);
-                    let who = session.from;
-                    tracing::warn!(%who, "a web page spoke HTTP at the Redis port; it was let go");
-                    return;
-                }
+            if let Err(over) = &done
+                && !self.has_words(over, &mut session, &mut out)
+            {
+                return;
             }
             if self.read_letters(&session, &mut out).is_err() {
                 return;
@@ -117,13 +109,14 @@ impl<R: Runtime> Visit<R> {
             let so_long = || stays.unwrap_or_else(|| self.now() + RESP_STRANGER_STAYS);
             stays = session.is_stranger().then(so_long);
             let is_overdue = stays.is_some_and(|stays| self.now() >= stays);
+            let is_overdue = is_overdue || self.was_quiet(quiet, keeps);
             if session.ends || is_overdue || self.hub.ending().is_over(self.number) {
                 break;
             }
             // Answers that there is no room for do not wait for who reads them.
             let has_room = held.hold(keeps + out.len());
-            let until = (!has_room).then(|| self.now() + GUEST_PARTS_WITHIN);
-            if self.write(&mut writer, &out, until).await.is_err() {
+            let taken = (!has_room).then(|| self.now() + GUEST_PARTS_WITHIN);
+            if self.write(&mut writer, &out, taken).await.is_err() {
                 return;
             }
             out.clear();
@@ -136,18 +129,85 @@ impl<R: Runtime> Visit<R> {
                 continue;
             }
             session.note(&self.hub);
-            let news = race(reader.read(&mut piece), self.hub.post().arrives(self.number));
-            let ends = race(self.hub.ending().ends(self.number), self.goes(stays));
-            match race(news, ends).await {
-                Either::Left(Either::Left(Ok(0) | Err(_))) => return,
-                Either::Left(Either::Left(Ok(read))) => bytes.extend_from_slice(&piece[..read]),
+            quiet = self.quiet(quiet, keeps);
+            match self.news(&mut reader, &mut piece, (stays, quiet)).await {
+                News::Came(read) => {
+                    bytes.extend_from_slice(&piece[..read]);
+                    quiet = None;
+                }
                 // What was published is written in the next turn.
-                Either::Left(Either::Right(())) => {}
-                Either::Right(_) => break,
+                News::Look => {}
+                News::Gone => return,
+                News::Over => break,
             }
         }
         let (clock, streams) = (self.hub.runtime().clock(), (&mut reader, &mut writer));
         part(clock, GUEST_PARTS_WITHIN, streams, &mut piece, &out).await;
+    }
+
+    /// Whether something is still to be said to a connection of which nothing more is read.
+    fn has_words(&self, over: &Over, session: &mut Session, out: &mut BytesMut) -> bool {
+        self.hub.meters().resp.refused.add(1);
+        match over {
+            Over::Broken(broken) => {
+                mark!("resp: a connection sent what is no request");
+                Answer::new(out, session.protocol).error(&format!("ERR {broken}"));
+                session.ends = true;
+                true
+            }
+            Over::Web => {
+                mark!("resp: a web page came to the port");
+                let who = session.from;
+                tracing::warn!(%who, "a web page spoke HTTP at the Redis port; it was let go");
+                false
+            }
+        }
+    }
+
+    /// Until when who holds so much and is waited for may say nothing; for ever, if it is little. If he
+    /// has been waited for before and has said nothing since, until when that was.
+    fn quiet(&self, before: Option<Instant>, keeps: usize) -> Option<Instant> {
+        let is_much = keeps > PORT_BYTES_FREE && !planted!("resp_long_requests_are_waited_for");
+        is_much.then(|| before.unwrap_or_else(|| self.now() + RESP_PATIENCE))
+    }
+
+    /// Whether that is over.
+    fn was_quiet(&self, until: Option<Instant>, keeps: usize) -> bool {
+        let was_quiet = until.is_some_and(|until| self.now() >= until);
+        if was_quiet {
+            mark!("resp: a connection sent nothing more of something long");
+            self.stalled(
+                "a Redis client sent nothing more of something long; it was let go",
+                keeps,
+            );
+        }
+        was_quiet
+    }
+
+    /// Patience is lost.
+    fn stalled(&self, why: &'static str, held: usize) {
+        self.hub.meters().resp_stalled.add(1);
+        tracing::warn!(connection = self.number, held, why);
+    }
+
+    /// What happens next, as far as it happens until one of these.
+    async fn news<S: StreamRead>(
+        &self,
+        reader: &mut S,
+        piece: &mut [u8],
+        (stays, quiet): (Option<Instant>, Option<Instant>),
+    ) -> News {
+        let until = stays.into_iter().chain(quiet).min();
+        let news = race(reader.read(piece), self.hub.post().arrives(self.number));
+        let ends = race(self.hub.ending().ends(self.number), self.goes(until));
+        match race(news, ends).await {
+            Either::Left(Either::Left(Ok(0) | Err(_))) => News::Gone,
+            Either::Left(Either::Left(Ok(read))) => News::Came(read),
+            Either::Left(Either::Right(())) => News::Look,
+            Either::Right(Either::Left(_)) => News::Over,
+            // Why that is it finds out in the next turn.
+            Either::Right(Either::Right(())) => News::Look,
+        }
     }
 
     /// There is no room for what has come of a request.
@@ -174,8 +234,8 @@ impl<R: Runtime> Visit<R> {
         Ok(())
     }
 
-    /// Writes, as long as it takes or until then: unless somebody wants the connection to end, or
-    /// more waits for a subscriber who does not read than may.
+    /// Writes, as long as something of it is taken or until then: unless somebody wants the
+    /// connection to end, or more waits for a subscriber who does not read than may.
     async fn write<W: StreamWrite>(
         &self,
         writer: &mut W,
@@ -188,10 +248,37 @@ impl<R: Runtime> Visit<R> {
         let (hub, number) = (&self.hub, self.number);
         let gives_up = race(hub.ending().is_killed(number), hub.post().overflows(number));
         let gives_up = race(gives_up, self.goes(until));
-        match race(write_all(writer, out), gives_up).await {
-            Either::Left(Ok(())) => Ok(()),
-            Either::Left(Err(_)) | Either::Right(_) => Err(()),
+        match race(self.put(writer, out), gives_up).await {
+            Either::Left(put) => put,
+            Either::Right(_) => Err(()),
         }
+    }
+
+    /// Writes as long as something of it is taken now and then.
+    async fn put<W: StreamWrite>(&self, writer: &mut W, mut out: &[u8]) -> Result<(), ()> {
+        while !out.is_empty() {
+            // There is no such time for what is taken at once: it begins when somebody waits.
+            match race(write_some(writer, out), self.loses_patience()).await {
+                Either::Left(Ok(taken)) => out = &out[taken..],
+                Either::Left(Err(_)) => return Err(()),
+                Either::Right(()) => {
+                    mark!("resp: a connection took nothing of what it was answered");
+                    let why = "a Redis client took nothing of its answers for long; it was let go";
+                    self.stalled(why, out.len());
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// When who takes nothing from now on has done so for too long.
+    async fn loses_patience(&self) {
+        let patience = match planted!("resp_deaf_clients_are_waited_for") {
+            true => RESP_PATIENCE * 100,
+            false => RESP_PATIENCE,
+        };
+        self.goes(Some(self.now() + patience)).await;
     }
 
     /// Does a batch of what has come. Whether there may be more.
@@ -314,6 +401,18 @@ impl<R: Runtime> Visit<R> {
         let asked = Asked { words, more, from: session.from, name: session.name() };
         self.hub.slow().saw(ms / 1000, took, asked);
     }
+}
+
+/// What happens to a connection that has nothing to do.
+enum News {
+    /// So many bytes have come.
+    Came(usize),
+    /// It has something to look at, though nothing came.
+    Look,
+    /// Nobody is there any more.
+    Gone,
+    /// It is to end.
+    Over,
 }
 
 /// Why nothing of a connection is read any more.

@@ -20,6 +20,7 @@ use super::{
     described,
     front::{Executed, Mood, Watched},
     hub::{Hub, REDIS_VERSION},
+    post::Post,
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
@@ -27,9 +28,10 @@ use super::{
 };
 use crate::{
     gate::{Entry, Gate, Guesses},
+    held::{Held, Total},
     limits::{
-        RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX, RESP_READ_BYTES_MAX,
-        RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
+        RESP_KNOWN_COST_BYTES, RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX,
+        RESP_READ_BYTES_MAX, RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
     },
     users::{DEFAULT, Name},
 };
@@ -87,6 +89,8 @@ pub(super) struct Session {
     library: (Bytes, Bytes),
     gathered: Option<Gathered>,
     watched: Watched,
+    /// Its part of the names that all have subscribed to, and of the keys that they watch.
+    known: Held,
     /// A WATCH was refused, so nobody knows what EXEC would have to look at.
     is_unguarded: bool,
     hears: Hears,
@@ -124,6 +128,8 @@ const STRANGE_HELLO: &str = "NOAUTH HELLO must be called with the client already
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD: &str = "ERR AUTH <password> called without any password configured for the default user. Are you sure \
      your configuration is correct?";
+pub(super) const TOO_MANY_NAMES: &str = "UNAVAILABLE all connections together subscribe to too many names or watch too many keys; nothing \
+     of this one happened, try again";
 const CROWDED: &str = "UNAVAILABLE too many want to log in; nothing happened, try again";
 
 fn error(text: impl Into<String>) -> Said {
@@ -193,7 +199,13 @@ fn level(word: &[u8]) -> Result<Level, Said> {
 
 impl Session {
     /// One whose commands may take so long. Somebody who need not say who he is is that user.
-    pub(super) fn new(number: u64, from: SocketAddr, within: Duration, user: Option<Name>) -> Self {
+    pub(super) fn new(
+        number: u64,
+        from: SocketAddr,
+        within: Duration,
+        user: Option<Name>,
+        names: &Total,
+    ) -> Self {
         Self {
             number,
             from,
@@ -205,6 +217,7 @@ impl Session {
             library: <_>::default(),
             gathered: None,
             watched: Watched::new(),
+            known: Held::new(names),
             is_unguarded: false,
             hears: Hears::default(),
             is_subscriber: false,
@@ -396,7 +409,7 @@ impl Session {
                 Ok(()) => return self.greet(&mut Answer::new(out, self.protocol)),
                 Err(said) => said,
             },
-            _ => match self.change(spec, words) {
+            _ => match self.change(hub.post(), spec, words) {
                 Some(said) => said,
                 None => {
                     let answer = &mut Answer::new(out, self.protocol);
@@ -408,7 +421,7 @@ impl Session {
     }
 
     /// What changes the connection; nothing when the command does not.
-    fn change(&mut self, spec: &Spec, words: &Words) -> Option<Said> {
+    fn change(&mut self, post: &Post, spec: &Spec, words: &Words) -> Option<Said> {
         Some(match spec.verb {
             Verb::Multi => {
                 self.gathered = Some(Gathered::default());
@@ -417,6 +430,7 @@ impl Session {
             Verb::Discard if self.gathered.take().is_none() => error("ERR DISCARD without MULTI"),
             Verb::Discard | Verb::Unwatch => {
                 self.watched.clear();
+                self.forgets_keys(post);
                 self.is_unguarded = false;
                 Said::Ok
             }
@@ -508,7 +522,8 @@ impl Session {
             true => self.user.take(),
             false => hub.gate().anybody(),
         };
-        let anew = Self::new(self.number, self.from, self.mood.within, user);
+        let names = &hub.meters().totals.names;
+        let anew = Self::new(self.number, self.from, self.mood.within, user, names);
         *self = Self { guesses: self.guesses, ..anew };
         Said::Simple("RESET")
     }
@@ -626,9 +641,33 @@ impl Session {
                  {RESP_WATCHED_BYTES_MAX} bytes"
             )));
         }
+        if !self.knows(hub.post().held(self.number), (self.watched.len() + keys.len(), bytes)) {
+            return Err(error(TOO_MANY_NAMES));
+        }
         // What was watched first counts.
         self.watched.extend(hub.front().versions(self.number, &keys, &self.mood).await?);
         Ok(())
+    }
+
+    /// It is to know so many names, and watch so many keys, with so many bytes each. Whether all
+    /// connections have room for that.
+    pub(super) fn knows(&mut self, names: (usize, usize), keys: (usize, usize)) -> bool {
+        let cost = |(many, bytes): (usize, usize)| many * RESP_KNOWN_COST_BYTES + bytes;
+        let has_room = self.known.hold(cost(names) + cost(keys));
+        if !has_room {
+            mark!("resp: connections knew too many names");
+        }
+        has_room || planted!("resp_names_of_all_unbounded")
+    }
+
+    /// How many keys it watches, and how many bytes they have.
+    pub(super) fn watches(&self) -> (usize, usize) {
+        (self.watched.len(), self.watched.keys().map(Bytes::len).sum())
+    }
+
+    /// It watches nothing any more.
+    fn forgets_keys(&mut self, post: &Post) {
+        let _less_is_always_there = self.knows(post.held(self.number), (0, 0));
     }
 
     async fn exec<R: Runtime>(&mut self, hub: &Hub<R>, out: &mut BytesMut) {
@@ -636,6 +675,9 @@ impl Session {
             return Answer::new(out, self.protocol).error("ERR EXEC without MULTI");
         };
         let watched = std::mem::take(&mut self.watched);
+        if !watched.is_empty() {
+            self.forgets_keys(hub.post());
+        }
         let is_unguarded = std::mem::take(&mut self.is_unguarded);
         let answer = &mut Answer::new(out, self.protocol);
         if is_broken || is_unguarded {
@@ -713,7 +755,7 @@ mod tests {
     #[test]
     fn a_write_in_doubt_is_one_until_a_later_one_is_known() {
         let from = ([127, 0, 0, 1], 1).into();
-        let mut session = Session::new(1, from, Duration::from_secs(1), None);
+        let mut session = Session::new(1, from, Duration::from_secs(1), None, &Total::new(0));
         let told = [
             (Said::Ok, false),
             (error("UNAVAILABLE nothing happened"), false),

@@ -22,7 +22,7 @@ use super::{
     reply::{Answer, Protocol},
     request::Words,
     scratch::Said,
-    session::Session,
+    session::{Session, TOO_MANY_NAMES},
 };
 use crate::limits::{
     RESP_CHANNEL_BYTES_MAX, RESP_MESSAGE_BYTES_MAX, RESP_READ_BYTES_MAX,
@@ -129,8 +129,8 @@ impl Session {
         true
     }
 
-    fn enter(&self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
-        let number = self.number;
+    fn enter(&mut self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
+        let (number, watches) = (self.number, self.watches());
         for name in words.iter().skip(1) {
             let is_pattern = room == Room::Pattern;
             if let Err(said) = if is_pattern { glob::check(name) } else { check_channel(name) } {
@@ -146,12 +146,16 @@ impl Session {
                 ));
                 continue;
             }
+            if !self.knows((names + 1, bytes), watches) {
+                answer.error(TOO_MANY_NAMES);
+                continue;
+            }
             post.enter(number, room, Bytes::copy_from_slice(name));
             told(room, 1, Some(name), count(post, number, room), answer);
         }
     }
 
-    fn leave(&self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
+    fn leave(&mut self, post: &Post, room: Room, words: &Words, answer: &mut Answer<'_>) {
         let number = self.number;
         let named = words.iter().skip(1).map(Bytes::copy_from_slice);
         let names: Vec<Bytes> =
@@ -163,6 +167,7 @@ impl Session {
             post.leave(number, room, &name);
             told(room, 2, Some(&name), count(post, number, room), answer);
         }
+        let _less_is_always_there = self.knows(post.held(number), self.watches());
     }
 
     async fn channels<R: Runtime>(
@@ -226,4 +231,43 @@ fn told(room: Room, what: usize, name: Option<&[u8]>, count: i64, answer: &mut A
     answer.bulk(names(room)[what].as_bytes());
     answer.option(name);
     answer.integer(count);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::held::Total;
+    use bytes::BytesMut;
+    use std::time::Duration;
+
+    fn session(number: u64, names: &Total) -> Session {
+        let from = ([127, 0, 0, 1], 1).into();
+        Session::new(number, from, Duration::from_secs(1), None, names)
+    }
+
+    /// A connection may subscribe to five megabytes of names, and there may be ten thousand.
+    #[test]
+    fn names_that_all_have_subscribed_to_are_bounded() {
+        let (post, names) = (Post::default(), Total::new(1 << 20));
+        let many: String = (0..2000).map(|nth| format!(" {nth:0500}")).collect();
+        let many: Words = format!("SUBSCRIBE{many}").split(' ').collect();
+        let (mut one, mut other) = (session(1, &names), session(2, &names));
+        let enter = |session: &mut Session, words: &Words| {
+            let mut out = BytesMut::new();
+            session.enter(&post, Room::Channel, words, &mut Answer::new(&mut out, Protocol::Resp2));
+            String::from_utf8_lossy(&out).contains("UNAVAILABLE")
+        };
+        assert!(enter(&mut one, &many), "they do not all fit");
+        assert!(names.bytes() > 1 << 19 && names.bytes() <= 1 << 20, "{}", names.bytes());
+        assert!(!enter(&mut other, &["SUBSCRIBE", "a", "b"].into_iter().collect()), "a few always");
+        assert!(enter(&mut other, &many));
+        let mut out = BytesMut::new();
+        let answer = &mut Answer::new(&mut out, Protocol::Resp2);
+        one.leave(&post, Room::Channel, &["UNSUBSCRIBE"].into_iter().collect(), answer);
+        assert!(names.bytes() < 4096, "{}", names.bytes());
+        assert!(enter(&mut other, &many), "and now as many as fit");
+        assert!(names.bytes() > 1 << 19);
+        drop(other);
+        assert_eq!(names.bytes(), 0);
+    }
 }

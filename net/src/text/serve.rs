@@ -6,7 +6,7 @@
 //!
 //! Not here: how requests are cut (`syntax.rs`).
 
-use std::sync::{Arc, atomic::AtomicU64};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use trilith_engine::{
@@ -24,8 +24,8 @@ use crate::{
     gate::{Entry, Gate, Guesses},
     held::Held,
     limits::{
-        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, PORT_BYTES_MAX,
-        TEXT_ARRIVES_WITHIN, TEXT_CONNECTIONS_MAX, TEXT_SILENCE,
+        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, TEXT_ARRIVES_WITHIN,
+        TEXT_CONNECTIONS_MAX, TEXT_SILENCE,
     },
     meters::{Meters, Which},
     peer::stream::{part, write_all},
@@ -48,8 +48,6 @@ struct House<R: Runtime> {
     gate: Arc<Gate<R>>,
     meters: Arc<Meters>,
     ending: Arc<Ending>,
-    /// Bytes that they hold together, beyond what is free.
-    held: Arc<AtomicU64>,
     wish: Wish,
 }
 
@@ -64,8 +62,8 @@ pub(crate) fn open<R: Runtime, L: Listener>(
     let (ending, place) = (Arc::<Ending>::default(), (Arc::clone(&meters), Which::Text));
     let names = ("text listener", "text");
     let plan = Plan { names, most: TEXT_CONNECTIONS_MAX, place, ending: Arc::clone(&ending) };
-    let (runtime, held) = (runtime.clone(), Arc::default());
-    let house = House { runtime: runtime.clone(), lanes, gate, meters, ending, held, wish };
+    let runtime = runtime.clone();
+    let house = House { runtime: runtime.clone(), lanes, gate, meters, ending, wish };
     let (house, mut number) = (Arc::new(house), 0);
     Port::open(&runtime, plan, listener, move |stream, _| {
         number += 1;
@@ -119,7 +117,7 @@ impl<R: Runtime> Visit<R> {
             cutter: Cutter::default(),
             bytes: BytesMut::new(),
             out: BytesMut::new(),
-            held: Held::new(Arc::clone(&self.house.held), PORT_BYTES_MAX),
+            held: Held::new(&self.house.meters.totals.text),
             guesses: Guesses::default(),
             is_stranger: !self.house.gate.is_open() && !planted!("text_no_auth_asked"),
             until: self.clock().now() + TEXT_ARRIVES_WITHIN,

@@ -18,6 +18,7 @@ mod patience;
 mod promises;
 mod secrets;
 mod settings;
+mod shares;
 mod snapshots;
 mod stage;
 mod unknown;

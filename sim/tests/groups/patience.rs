@@ -1,7 +1,7 @@
 //! Stories of clients that take long: they send a byte now and then, do not read, or come and say
 //! nothing. Each port waits for them as long as it says, and what they hold meanwhile is little.
 //!
-//! Not here: strangers (`guests.rs`), what many hold together (`net/tests/doors`).
+//! Not here: strangers (`guests.rs`), what many hold together (`shares.rs`).
 
 use std::{future::pending, time::Duration};
 
@@ -13,6 +13,7 @@ use trilith_engine::{
 };
 use trilith_net::{
     frame::{self, Decoder, Frame, Kind},
+    held::Bounds,
     limits::RESP_CONNECTIONS_MAX,
     node::{Cluster, Node, NodeOptions as Setup},
     peer::hello::{Hello, Purpose, Ready, Versions, Welcome},
@@ -24,17 +25,18 @@ use trilith_sim::{
 
 use super::{full::planted, stage::SECOND};
 
-const PEERS: u16 = 7381;
-const RESP: u16 = 7379;
-const HTTP: u16 = 7380;
-const TEXT: u16 = 7382;
+pub(super) const PEERS: u16 = 7381;
+pub(super) const RESP: u16 = 7379;
+pub(super) const HTTP: u16 = 7380;
+pub(super) const TEXT: u16 = 7382;
 
 /// A node that serves everybody.
-async fn serves(rt: SimRuntime) {
+async fn serves(rt: SimRuntime, bounds: Bounds) {
     let at = |port| rt.address(NodeId(0), port);
     let cluster = Cluster::new("sim", vec![(Member(1), at(PEERS))], 1).expect("it can be");
     let (resp, http, text) = (Some(at(RESP)), Some(at(HTTP)), Some(at(TEXT)));
-    let setup = Setup { resp, http, text, ..Setup::new(Member(1), cluster) };
+    let mut setup = Setup { resp, http, text, ..Setup::new(Member(1), cluster) };
+    setup.links.bounds = bounds;
     let node = Node::start(&rt, setup, ()).await.expect("nothing is in its way");
     node.run().await;
 }
@@ -45,8 +47,21 @@ where
     T: Send + 'static,
     F: Future<Output = T> + Send + 'static,
 {
+    found_within(bugs, Bounds::default(), looks)
+}
+
+/// The same at a node that has such bounds.
+pub(super) fn found_within<T, F>(
+    bugs: &[&str],
+    bounds: Bounds,
+    looks: impl FnOnce(SimRuntime) -> F,
+) -> T
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
     let mut world = World::new(1, planted(bugs));
-    world.add("node", NodeOptions::default(), serves);
+    world.add("node", NodeOptions::default(), move |rt| serves(rt, bounds));
     let client = world.add("client", NodeOptions::default(), |_| pending::<()>());
     world.start_all();
     world.run_for(5 * SECOND);
@@ -55,12 +70,12 @@ where
     found
 }
 
-async fn connect(rt: &SimRuntime, port: u16) -> SimStream {
+pub(super) async fn connect(rt: &SimRuntime, port: u16) -> SimStream {
     let soon = rt.clock().now() + 5 * SECOND;
     rt.net().connect(rt.address(NodeId(0), port), soon).await.expect("it serves")
 }
 
-async fn say(stream: &mut SimStream, mut bytes: &[u8]) {
+pub(super) async fn say(stream: &mut SimStream, mut bytes: &[u8]) {
     while !bytes.is_empty() {
         let taken = stream.write(bytes).await.expect("it listens");
         bytes = &bytes[taken..];
@@ -69,15 +84,15 @@ async fn say(stream: &mut SimStream, mut bytes: &[u8]) {
 
 /// What is heard until nothing comes for so long.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Heard {
-    bytes: usize,
+pub(super) struct Heard {
+    pub(super) bytes: usize,
     /// The first of it.
-    words: String,
+    pub(super) words: String,
     /// The connection has ended.
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
-async fn hear(rt: &SimRuntime, stream: &mut SimStream, within: Duration) -> Heard {
+pub(super) async fn hear(rt: &SimRuntime, stream: &mut SimStream, within: Duration) -> Heard {
     let (mut heard, mut buffer) = (Heard::default(), vec![0; 32 << 10]);
     loop {
         let deadline = rt.clock().now() + within;
@@ -163,32 +178,87 @@ fn a_redis_client_may_be_slow() {
     assert_eq!(heard, Heard { bytes: 5, words: "$-1\r\n".to_owned(), is_over: false });
 }
 
-const LARGE: usize = 1 << 20;
+/// A long request of which a part has come, more than anybody holds for nothing.
+fn half() -> &'static str {
+    let value = "v".repeat(200 << 10);
+    Box::leak(format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}", 1 << 20).into_boxed_str())
+}
+
+/// What is heard by who has sent a long request in part and then nothing for five minutes.
+fn stops(bugs: &[&str]) -> Heard {
+    found(bugs, |rt| async move {
+        let mut stream = connect(&rt, RESP).await;
+        say(&mut stream, half().as_bytes()).await;
+        hear(&rt, &mut stream, 300 * SECOND).await
+    })
+}
+
+/// What he had sent was kept for as long as he liked.
+#[test]
+fn a_redis_client_that_stops_in_a_long_request_is_let_go() {
+    assert_eq!(stops(&[]), Heard { is_over: true, ..Heard::default() });
+    let slowly = "v".repeat(20);
+    let (took, heard) = found(&[], |rt| dribble(rt, RESP, (half(), slowly), 50 * SECOND));
+    assert!(took > 900 * SECOND && !heard.is_over, "{took:?} {heard:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_redis_client_that_stops_and_is_waited_for_is_noticed() {
+    assert!(!stops(&["resp_long_requests_are_waited_for"]).is_over);
+}
+
+pub(super) const LARGE: usize = 1 << 20;
+
+/// A large value is there now; a connection to ask for it.
+pub(super) async fn stores_large(rt: &SimRuntime, port: u16) -> SimStream {
+    let mut writer = connect(rt, TEXT).await;
+    say(&mut writer, format!("SET large {LARGE}\n").as_bytes()).await;
+    say(&mut writer, &vec![b'v'; LARGE]).await;
+    assert_eq!(hear(rt, &mut writer, SECOND).await.words, "OK\n");
+    connect(rt, port).await
+}
 
 /// What is heard of a large value by one who asks and reads nothing for five minutes.
 fn deaf(bugs: &[&str], port: u16, asks: &'static str) -> Heard {
     found(bugs, move |rt| async move {
-        let mut writer = connect(&rt, TEXT).await;
-        say(&mut writer, format!("SET large {LARGE}\n").as_bytes()).await;
-        say(&mut writer, &vec![b'v'; LARGE]).await;
-        assert_eq!(hear(&rt, &mut writer, SECOND).await.words, "OK\n");
-        let mut stream = connect(&rt, port).await;
+        let mut stream = stores_large(&rt, port).await;
         say(&mut stream, asks.as_bytes()).await;
         rt.clock().sleep_until(rt.clock().now() + 300 * SECOND).await;
         hear(&rt, &mut stream, 5 * SECOND).await
     })
 }
 
-/// Whoever does not take an answer of HTTP or of the text protocol has gone; Redis clients may be as
-/// slow as they like, and have one answer waiting.
+/// Whoever does not take what he is answered has gone.
 #[test]
-fn who_does_not_read_is_let_go_or_holds_one_answer() {
+fn who_does_not_read_is_let_go() {
     let http = deaf(&[], HTTP, "GET /v1/kv/default/large HTTP/1.1\r\n\r\n");
     assert!(http.is_over && http.bytes < LARGE, "{http:?}");
     let text = deaf(&[], TEXT, "GET large\n");
     assert!(text.is_over && text.bytes < LARGE, "{text:?}");
     let resp = deaf(&[], RESP, "GET large\r\n");
-    assert!(!resp.is_over && resp.bytes == "$1048576\r\n\r\n".len() + LARGE, "{resp:?}");
+    assert!(resp.is_over && resp.bytes < LARGE, "{resp:?}");
+}
+
+/// Redis clients may take as long as they like, as long as they take something.
+#[test]
+fn a_redis_client_that_reads_slowly_is_waited_for() {
+    let heard = found(&[], |rt| async move {
+        let mut stream = stores_large(&rt, RESP).await;
+        say(&mut stream, b"GET large\r\n").await;
+        let (mut bytes, mut buffer) = (0, vec![0; LARGE / 20]);
+        while bytes < LARGE {
+            rt.clock().sleep_until(rt.clock().now() + 50 * SECOND).await;
+            match stream.read(&mut buffer).await {
+                Ok(read) if read > 0 => bytes += read,
+                _ => break,
+            }
+        }
+        (bytes, hear(&rt, &mut stream, SECOND).await)
+    });
+    let (bytes, rest) = heard;
+    assert_eq!(bytes + rest.bytes, "$1048576\r\n\r\n".len() + LARGE);
+    assert!(!rest.is_over, "{rest:?}");
 }
 
 #[cfg(feature = "mutants")]
@@ -196,6 +266,13 @@ fn who_does_not_read_is_let_go_or_holds_one_answer() {
 fn a_deaf_client_that_is_waited_for_is_noticed() {
     let text = deaf(&["text_deaf_clients_are_waited_for"], TEXT, "GET large\n");
     assert!(text.bytes > LARGE, "{text:?}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_deaf_redis_client_that_is_waited_for_is_noticed() {
+    let resp = deaf(&["resp_deaf_clients_are_waited_for"], RESP, "GET large\r\n");
+    assert!(resp.bytes > LARGE, "{resp:?}");
 }
 
 /// The next frame that somebody is told.
@@ -211,10 +288,22 @@ async fn told(stream: &mut SimStream) -> Frame {
     }
 }
 
-/// Eight large values are asked for.
-fn eight_reads() -> BytesMut {
+/// A client of that number comes in.
+pub(super) async fn greet(stream: &mut SimStream, client: u64) {
+    let (purpose, mut words) =
+        (Purpose::Client { client: ClientId(client), cluster: Uuid::default() }, BytesMut::new());
+    Hello { versions: Versions::OURS, purpose }.put(&mut words);
+    say(stream, &words).await;
+    let welcome = Welcome::take(&told(stream).await).expect("it is welcome");
+    words.clear();
+    Ready { token: welcome.token }.put(&mut words);
+    say(stream, &words).await;
+}
+
+/// The large value is asked for so often.
+pub(super) fn reads(times: u64) -> BytesMut {
     let mut out = BytesMut::new();
-    for nth in 1..=8 {
+    for nth in 1..=times {
         let session = Session { sequence: Sequence(nth), ..Session::NOBODY };
         let (level, op) = (Level::Strong, Op::Get(Bytes::from_static(b"large")));
         let request = Request { session, level, patience_ms: 5000, staleness_ms: 0, op };
@@ -227,20 +316,10 @@ fn eight_reads() -> BytesMut {
 /// longer than eight large values may take him, and reads nothing meanwhile.
 fn deaf_but_there(bugs: &[&str]) -> Heard {
     found(bugs, |rt| async move {
-        let mut writer = connect(&rt, TEXT).await;
-        say(&mut writer, format!("SET large {LARGE}\n").as_bytes()).await;
-        say(&mut writer, &vec![b'v'; LARGE]).await;
-        assert_eq!(hear(&rt, &mut writer, SECOND).await.words, "OK\n");
-        let (mut stream, mut words) = (connect(&rt, PEERS).await, BytesMut::new());
-        let purpose = Purpose::Client { client: ClientId(7), cluster: Uuid::default() };
-        Hello { versions: Versions::OURS, purpose }.put(&mut words);
-        say(&mut stream, &words).await;
-        let welcome = Welcome::take(&told(&mut stream).await).expect("it is welcome");
-        words.clear();
-        Ready { token: welcome.token }.put(&mut words);
-        words.extend_from_slice(&eight_reads());
-        say(&mut stream, &words).await;
-        words.clear();
+        let mut stream = stores_large(&rt, PEERS).await;
+        greet(&mut stream, 7).await;
+        say(&mut stream, &reads(8)).await;
+        let mut words = BytesMut::new();
         frame::put_empty(&mut words, Kind::Ping);
         for _ in 0..300 {
             if stream.write(&words).await.is_err() {

@@ -49,6 +49,11 @@ pub(super) const PEER: &[Planted] = &[
         .by(fed("flags_that_mean_nothing_are_noticed")),
     planted("peer_settings_pile_up", "answers pile up for a client who asks and does not read")
         .by(groups("settings::answers_that_pile_up_are_noticed")),
+    planted(
+        "peer_clients_of_all_unbounded",
+        "what clients hold is bounded for each, and not for all",
+    )
+    .by(groups("shares::clients_that_hold_too_much_together_are_noticed")),
     planted("peer_alien_cluster_accepted", "a node of another cluster is heard").by(LINKING),
     planted("peer_two_nodes_with_one_id", "a second node with a member's id is heard").by(LINKING),
 ];
@@ -82,6 +87,20 @@ pub(super) const RESP: &[Planted] = &[
         .by(fed("messages_with_bytes_that_mean_nothing_are_noticed")),
     planted("resp_message_told_twice", "a node tells another one twice what is published")
         .by(SPEAKING),
+    planted("resp_deaf_clients_are_waited_for", "answers wait for a client who never reads")
+        .by(groups("patience::a_deaf_redis_client_that_is_waited_for_is_noticed")),
+    planted("resp_long_requests_are_waited_for", "who stops in a long request keeps his part")
+        .by(groups("patience::a_redis_client_that_stops_and_is_waited_for_is_noticed")),
+    planted(
+        "resp_shelves_of_all_unbounded",
+        "what waits for subscribers is bounded for each, and not for all",
+    )
+    .by(groups("shares::shelves_that_grow_together_are_noticed")),
+    planted(
+        "resp_names_of_all_unbounded",
+        "names that connections know are bounded for each, and not for all",
+    )
+    .by(groups("shares::names_without_end_are_noticed")),
 ];
 
 /// Of HTTP.
