@@ -159,6 +159,10 @@ pub const RESP_FLUSH_KEYS: u32 = 1024;
 /// The same in bytes.
 pub const RESP_FLUSH_BYTES: u32 = 1 << 20;
 
+/// How long FLUSHALL may take altogether: a hundred million keys on a good disk. Behind that it is
+/// asked again.
+pub const RESP_FLUSH_WITHIN: Duration = Duration::from_secs(600);
+
 /// What waits for one subscriber: messages that come faster than he reads.
 pub const POST_SHELF_BYTES: usize = 32 << 20;
 

@@ -39,7 +39,7 @@ const NOTES: [(&str, &str); 23] = [
     ),
     (
         "flushall",
-        "deletes some 1,024 keys at a time: what is written meanwhile may stay; not in MULTI",
+        "deletes some 1,024 keys at a time: what is written meanwhile may stay; has ten minutes altogether; not in MULTI",
     ),
     ("flushdb", "as FLUSHALL: there is one database"),
     (

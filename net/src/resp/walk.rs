@@ -17,7 +17,7 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Level, Op, Outcome, Reply, Scan, Transaction, Write},
     mark, planted,
-    runtime::{Runtime, Task},
+    runtime::{Instant, Runtime, Task},
     types::GroupId,
 };
 
@@ -31,8 +31,8 @@ use super::{
     scratch::Said,
 };
 use crate::limits::{
-    GLOB_STEPS, RESP_FLUSH_BYTES, RESP_FLUSH_KEYS, RESP_KEYS_MAX, RESP_PAGE_KEYS,
-    RESP_READ_BYTES_MAX,
+    GLOB_STEPS, RESP_FLUSH_BYTES, RESP_FLUSH_KEYS, RESP_FLUSH_WITHIN, RESP_KEYS_MAX,
+    RESP_PAGE_KEYS, RESP_READ_BYTES_MAX,
 };
 
 /// What a SCAN is asked for.
@@ -167,11 +167,13 @@ impl<R: Runtime> Front<R> {
             return Ok((Vec::new(), None));
         }
         let mut walk = Walk::new(wanted.pattern.as_deref(), place);
+        let until = self.now() + mood.within;
         let (mut found, mut left) = (Vec::new(), wanted.count);
         // A cursor of a cluster with more groups.
         let mut goes_on = walk.place.group < self.groups();
         while goes_on && left > 0 {
-            let mut page = self.page(connection, walk.scan(left, u32::MAX), mood).await?;
+            let mood = within(until, self.now(), mood);
+            let mut page = self.page(connection, walk.scan(left, u32::MAX), &mood).await?;
             if page.next.is_some() && planted!("resp_walk_leaves_the_last_of_a_page") {
                 page.keys.pop();
             }
@@ -190,7 +192,7 @@ impl<R: Runtime> Front<R> {
         let mut walk = Walk::new(Some(pattern), Place::default());
         let (until, mut found, mut bytes) = (self.now() + mood.within, Vec::new(), 0);
         loop {
-            let left = Mood { within: until.since(self.now()), ..*mood };
+            let left = within(until, self.now(), mood);
             let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
             let page = match self.page(connection, scan, &left).await {
                 Ok(page) => page,
@@ -218,7 +220,7 @@ impl<R: Runtime> Front<R> {
         let mut counts = Vec::new();
         for group in 0..self.groups() {
             let op = Op::Count(GroupId(u32::from(group) + 1));
-            let left = Mood { within: until.since(self.now()), ..*mood };
+            let left = within(until, self.now(), mood);
             match self.lane(connection).call(op, left.read()).await.outcome {
                 Outcome::Ok(Reply::Count(keys)) => counts.push(keys),
                 Outcome::Refused(refusal) => return Err(direct::refused(refusal)),
@@ -252,7 +254,7 @@ impl<R: Runtime> Front<R> {
         for group in groups.chain(0..first.map_or(0, |first| first as u16)) {
             let mut walk = Walk::new(None, Place { group, after: None });
             while walk.place.group == group {
-                let left = Mood { within: until.since(self.now()), ..*mood };
+                let left = within(until, self.now(), mood);
                 let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
                 let Page { keys, next } = match self.page(connection, scan, &left).await {
                     Ok(page) => page,
@@ -272,15 +274,18 @@ impl<R: Runtime> Front<R> {
         last.map_or(Said::Nothing, Said::Bulk)
     }
 
-    /// Deletes whatever it meets. Each step may take as long as a command.
+    /// Deletes whatever it meets. Each step may take as long as a command, all of them a while. Where
+    /// that is over something may be left, and he hears that a part of it was done.
     pub(super) async fn flush(&self, connection: u64, mood: &Mood) -> Said {
         let mood = Mood { reads: Level::Strong, ..*mood };
         let mut walk = Walk::new(None, Place::default());
-        let mut is_begun = false;
+        let (until, mut is_begun) = (self.now() + RESP_FLUSH_WITHIN, false);
         loop {
+            let mood = within(until, self.now(), &mood);
             let scan = walk.scan(RESP_FLUSH_KEYS, RESP_FLUSH_BYTES);
             let done = match self.page(connection, scan, &mood).await {
                 Ok(Page { keys, next }) => {
+                    let mood = within(until, self.now(), &mood);
                     self.delete(connection, keys, &mood).await.map(|any| (any, next))
                 }
                 Err(said) => Err(said),
@@ -318,6 +323,12 @@ impl<R: Runtime> Front<R> {
     }
 }
 
+/// What is wanted of a step that may take as long as a command, but not beyond that time. When it is
+/// over nothing is begun any more: what is asked within no time is refused.
+fn within(until: Instant, now: Instant, mood: &Mood) -> Mood {
+    Mood { within: mood.within.min(until.since(now)), ..*mood }
+}
+
 /// What is kept of a page that had so many keys. Where another node leads, all of them lie in the
 /// frame that they came with: a few must not keep the others.
 fn apart(found: Vec<Bytes>, of: usize) -> Vec<Bytes> {
@@ -338,6 +349,7 @@ fn is_empty(scan: &Scan) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn wanted(line: &str) -> Result<Wanted, Said> {
         Wanted::read(&line.split(' ').collect())
@@ -380,6 +392,18 @@ mod tests {
         assert!(apart(keys(), 2).iter().all(lies_in), "all of it is kept anyway");
         let some = apart(keys(), 3);
         assert!(some == keys() && !some.iter().any(lies_in));
+    }
+
+    /// Each step had all the time of a command, so a walk over a million keys had days.
+    #[test]
+    fn steps_of_a_walk_share_its_time() {
+        let (second, mood) = (Duration::from_secs(1), Mood::default());
+        let until = Instant(0) + RESP_FLUSH_WITHIN;
+        let left = |until, now| within(until, now, &mood).within;
+        assert_eq!(left(until, Instant(0)), mood.within);
+        assert_eq!(left(until, Instant(0) + (RESP_FLUSH_WITHIN - second)), second);
+        assert_eq!(left(until, until), Duration::ZERO);
+        assert_eq!(left(until, until + second), Duration::ZERO);
     }
 
     #[test]
