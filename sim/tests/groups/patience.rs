@@ -3,7 +3,7 @@
 //!
 //! Not here: strangers (`guests.rs`), what many hold together (`shares.rs`).
 
-use std::{future::pending, time::Duration};
+use std::{future::pending, sync::LazyLock, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use trilith_engine::{
@@ -19,6 +19,7 @@ use trilith_net::{
     peer::hello::{Hello, Purpose, Ready, Versions, Welcome},
 };
 use trilith_sim::{
+    fault::FaultKind,
     os::{SimRuntime, SimStream},
     world::{NodeId, NodeOptions, World},
 };
@@ -31,12 +32,13 @@ pub(super) const HTTP: u16 = 7380;
 pub(super) const TEXT: u16 = 7382;
 
 /// A node that serves everybody.
-async fn serves(rt: SimRuntime, bounds: Bounds) {
+async fn serves(rt: SimRuntime, bounds: Bounds, within: Duration) {
     let at = |port| rt.address(NodeId(0), port);
     let cluster = Cluster::new("sim", vec![(Member(1), at(PEERS))], 1).expect("it can be");
     let (resp, http, text) = (Some(at(RESP)), Some(at(HTTP)), Some(at(TEXT)));
     let mut setup = Setup { resp, http, text, ..Setup::new(Member(1), cluster) };
     setup.links.bounds = bounds;
+    setup.guests_within = within;
     let node = Node::start(&rt, setup, ()).await.expect("nothing is in its way");
     node.run().await;
 }
@@ -61,7 +63,7 @@ where
     F: Future<Output = T> + Send + 'static,
 {
     let mut world = World::new(1, planted(bugs));
-    world.add("node", NodeOptions::default(), move |rt| serves(rt, bounds));
+    world.add("node", NodeOptions::default(), move |rt| serves(rt, bounds, 5 * SECOND));
     let client = world.add("client", NodeOptions::default(), |_| pending::<()>());
     world.start_all();
     world.run_for(5 * SECOND);
@@ -180,8 +182,11 @@ fn a_redis_client_may_be_slow() {
 
 /// A long request of which a part has come, more than anybody holds for nothing.
 fn half() -> &'static str {
-    let value = "v".repeat(200 << 10);
-    Box::leak(format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}", 1 << 20).into_boxed_str())
+    static HALF: LazyLock<String> = LazyLock::new(|| {
+        let value = "v".repeat(200 << 10);
+        format!("*3\r\n$3\r\nSET\r\n$1\r\na\r\n${}\r\n{value}", 1 << 20)
+    });
+    &HALF
 }
 
 /// What is heard by who has sent a long request in part and then nothing for five minutes.
@@ -384,4 +389,54 @@ fn a_port_that_is_full_serves_again_when_one_goes() {
         told
     });
     assert_eq!(told, ["+PONG\r\n", "", "+PONG\r\n"]);
+}
+
+/// What FLUSHALL says where each of its steps takes seconds, and how long it took.
+fn flushed(bugs: &[&str]) -> (Duration, String) {
+    let mut world = World::new(1, planted(bugs));
+    let boot = move |rt| serves(rt, Bounds::default(), 100 * SECOND);
+    let node = world.add("node", NodeOptions::default(), boot);
+    let client = world.add("client", NodeOptions::default(), |_| pending::<()>());
+    world.start_all();
+    world.run_for(5 * SECOND);
+    let fills = |rt: SimRuntime| async move {
+        let mut stream = connect(&rt, RESP).await;
+        for part in 0..150 {
+            let pairs: String = (0..1000).map(|nth| format!(" k{part}.{nth} x")).collect();
+            say(&mut stream, format!("MSET{pairs}\r\n").as_bytes()).await;
+            assert_eq!(hear(&rt, &mut stream, SECOND).await.words, "+OK\r\n");
+        }
+    };
+    world.run_on(client, 600 * SECOND, fills).expect("it has written");
+    world.strike(&FaultKind::SlowDisk { node: node.0, times: SLOW, for_ms: 36_000_000 });
+    let asks = |rt: SimRuntime| async move {
+        let mut stream = connect(&rt, RESP).await;
+        let began = rt.clock().now();
+        say(&mut stream, b"FLUSHALL\r\n").await;
+        let mut answer = [0; 100];
+        let read = stream.read(&mut answer).await.expect("it is answered");
+        let said = String::from_utf8_lossy(&answer[..read]).into_owned();
+        (rt.clock().now().since(began), said)
+    };
+    let told = world.run_on(client, 36_000 * SECOND, asks).expect("it has an end");
+    assert!(world.panics().is_empty(), "{:?}", world.panics());
+    told
+}
+
+/// So many times slower a disk is on which one step takes some seconds.
+const SLOW: u32 = 4_000;
+
+/// Each step had the time of a command, and there may be a hundred thousand.
+#[test]
+fn a_flush_has_an_end_and_says_what_is_not_done() {
+    let (took, said) = flushed(&[]);
+    assert!((600 * SECOND..610 * SECOND).contains(&took), "{took:?} {said}");
+    assert!(said.starts_with("-INDOUBT a part of it was done; of another part: "), "{said}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_flush_without_an_end_is_noticed() {
+    let (took, said) = flushed(&["resp_flush_runs_for_ever"]);
+    assert!(took > 700 * SECOND, "{took:?} {said}");
 }
