@@ -7,6 +7,7 @@ use bytes::Bytes;
 use clap::{Args, Subcommand, ValueEnum};
 use std::{
     env,
+    future::pending,
     io::{self, Read},
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
@@ -16,10 +17,11 @@ use trilith_engine::{
         Command, Condition, Expiry, Failure as Unfit, Level, Op, Outcome as Told, Refusal, Reply,
     },
     limits::{KEY_BYTES_MAX, VALUE_BYTES_MAX_CLUSTER},
+    runtime::{Either, race},
 };
 use trilith_net::{
-    client::{Client, ClientOptions, Wish},
-    os::run_core,
+    client::{Client, ClientOptions, Wish, greet_all},
+    os::{Os, run_core},
 };
 
 use crate::{
@@ -31,7 +33,7 @@ use crate::{
     member::{PEER_PORT, RESP_PORT},
     out::{Cell, Out, lossy},
     password::Who,
-    secret::Shared,
+    secret::{self, Shared},
 };
 
 mod talk;
@@ -220,9 +222,12 @@ impl One<'_> {
         // No file is touched: the directory is where we are.
         let ran = run_core(env::temp_dir(), |os| async move {
             let client = Client::start(&os, self.at, options);
-            client.call(op, wish).await
+            match race(client.call(op, wish), self.is_stranger(&os, &options)).await {
+                Either::Left(response) => Ok(response),
+                Either::Right(failure) => Err(failure),
+            }
         });
-        let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
+        let response = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))??;
         match response.outcome {
             Told::Ok(reply) => self.show(reply, out),
             Told::Refused(refusal) => Err(self.refused(refusal)),
@@ -234,6 +239,15 @@ impl One<'_> {
                     next,
                 ))
             }
+        }
+    }
+
+    /// Ends only when nobody who answers knows who asks: the call would be tried to its end.
+    async fn is_stranger(&self, os: &Os, options: &ClientOptions) -> Failure {
+        let told = greet_all(os, self.at, options.secret, options.connect_within).await;
+        match secret::stranger(self.at, &told) {
+            Some(failure) => failure,
+            None => pending().await,
         }
     }
 
@@ -296,9 +310,8 @@ impl One<'_> {
             }
             // Nobody was heard, or only those who do not lead.
             Refusal::TooLate | Refusal::NotLeader(_) | Refusal::Stopping => {
-                let next = "see whether a majority of the nodes runs, and what they log, and whether the \
-                            cluster has a secret (--secret-file); name more \
-                            of them with --at";
+                let next = "see whether a majority of the nodes runs, and what they log; name more of \
+                            them with --at";
                 let cause = match refusal {
                     Refusal::NotLeader(_) => "nobody leads".to_owned(),
                     _ => format!("nobody answered in {} ms", self.within.as_millis()),

@@ -31,7 +31,7 @@ use trilith_net::{
 use crate::{
     failure::{Failure, INTERNAL, Outcome, UNANSWERED},
     out::{Cell, Out},
-    secret::Shared,
+    secret::{self, Shared},
 };
 
 mod backup;
@@ -77,6 +77,8 @@ struct Seen {
     /// Those of them that it leads.
     leads: Vec<u32>,
     trouble: Option<String>,
+    /// That it does not know who asks, where that is its trouble.
+    unknown: Option<Failure>,
 }
 
 /// Does it.
@@ -97,7 +99,7 @@ impl Status {
             ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
         let rows: Vec<_> = self.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
         out.table(&columns, &rows)?;
-        judge(&all)
+        judge(all)
     }
 
     /// Asks all nodes at once.
@@ -155,13 +157,22 @@ fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
     ]
 }
 
+/// That no node knows who asks, and who that is, if so.
+fn unknown(all: &mut [Seen]) -> Option<Failure> {
+    let is_known = all.iter().any(|seen| seen.who.is_some());
+    all.iter_mut().find_map(|seen| seen.unknown.take()).filter(|_| !is_known)
+}
+
 /// Every group must have a leader, and all nodes must be of one cluster.
-fn judge(all: &[Seen]) -> Outcome {
+fn judge(mut all: Vec<Seen>) -> Outcome {
     let clusters: BTreeSet<_> =
         all.iter().filter_map(|seen| seen.who).map(|who| who.cluster).collect();
     if clusters.len() > 1 {
         let cause = "these nodes are of several clusters";
         return Err(Failure::new(&UNANSWERED, cause, "compare --cluster, --members and --groups"));
+    }
+    if let Some(failure) = unknown(&mut all) {
+        return Err(failure);
     }
     let groups = all.iter().map(|seen| seen.applied.len() as u32).max().unwrap_or(0);
     let led: BTreeSet<u32> = all.iter().flat_map(|seen| seen.leads.iter().copied()).collect();
@@ -183,6 +194,7 @@ async fn ask(os: &Os, at: SocketAddr, options: ClientOptions, within: Duration) 
         Ok(who) => seen.who = Some(who),
         Err(trouble) => {
             seen.trouble = Some(trouble.to_string());
+            seen.unknown = trouble.is_about_secrets().then(|| secret::unknown(at, &trouble));
             return seen;
         }
     }

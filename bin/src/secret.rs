@@ -13,18 +13,23 @@ use std::{
     fmt::Write as _,
     fs::{self, OpenOptions},
     io::{self, Write as _},
+    net::SocketAddr,
     os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
 use trilith_net::{
     client::ClientOptions,
-    peer::proof::{Secret, Secrets},
+    peer::{
+        Trouble,
+        hello::{Identity, Refusal},
+        proof::{Secret, Secrets},
+    },
 };
 
 use crate::{
     config::{Settings, text_of},
-    failure::{CONFIGURATION, FILE, Failure, Outcome},
+    failure::{CONFIGURATION, FILE, Failure, Outcome, STRANGER},
     password::luck,
 };
 
@@ -60,6 +65,39 @@ impl Shared {
         Ok(ClientOptions { secret: secret.map(|all| all.first()), ..ClientOptions::default() })
     }
 }
+
+/// That the nodes that answer do not know who asks, if that is so. Who is let in by one of them is none
+/// to ask whom the others take him for.
+pub fn stranger(at: &[SocketAddr], told: &[Result<Identity, Trouble>]) -> Option<Failure> {
+    if told.iter().any(Result::is_ok) {
+        return None;
+    }
+    let mut told = at.iter().zip(told).filter_map(|(at, told)| Some((at, told.as_ref().err()?)));
+    let (at, why) = told.find(|(_, why)| why.is_about_secrets())?;
+    Some(unknown(*at, why))
+}
+
+/// That this node does not know who asks.
+pub fn unknown(at: SocketAddr, why: &Trouble) -> Failure {
+    let cause = match why {
+        Trouble::Refusing(Refusal::NoSecret) => {
+            format!("{at} asks for the cluster's secret, and none was named")
+        }
+        Trouble::Refusing(Refusal::Unproven) => {
+            format!(
+                "{at} asks for no secret, so it is of another cluster than the one that was named"
+            )
+        }
+        Trouble::Refused(Refusal::Unproven) => {
+            format!("{at} knows another secret than the one that was named")
+        }
+        other => format!("{at}: {other}"),
+    };
+    Failure::new(&STRANGER, cause, NAME_IT)
+}
+
+/// What to do about it.
+pub const NAME_IT: &str = "name the file of the cluster's secret: --secret-file FILE";
 
 /// The secrets that settings say, themselves or by a file.
 ///

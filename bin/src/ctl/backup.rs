@@ -26,7 +26,7 @@ use crate::{
     },
     out::{Cell, Out},
     progress::Progress,
-    secret::Shared,
+    secret::{NAME_IT, Shared},
 };
 
 /// What there is to do.
@@ -161,7 +161,7 @@ impl Create {
                 (&FULL, "name a directory on a disk with more room".into())
             }
             Error::Disk(_) => (&FILE, format!("see whether {dir} can be written")),
-            Error::Stranger(_) => (&STRANGER, "name the file of its secret: --secret-file".into()),
+            Error::Stranger(_) => (&STRANGER, NAME_IT.into()),
             _ => (&UNANSWERED, format!("trilith ctl status --at {nodes}, and name all nodes")),
         };
         Failure::new(code, format!("{dir}: {why}"), next)
@@ -221,7 +221,7 @@ impl Restore {
             Error::Differs(..) => {
                 (&DIFFERS, "see who else writes there; or begin with an empty cluster".into())
             }
-            Error::Stranger(_) => (&STRANGER, "name the file of its secret: --secret-file".into()),
+            Error::Stranger(_) => (&STRANGER, NAME_IT.into()),
             Error::Unreached(_) => {
                 (&UNANSWERED, format!("trilith ctl status --at {nodes}, and name all nodes"))
             }

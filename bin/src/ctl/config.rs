@@ -22,6 +22,7 @@ use super::{Status, some};
 use crate::{
     failure::{Failure, Outcome, UNANSWERED, UNWELL},
     out::{Cell, Out},
+    secret,
 };
 
 /// Which nodes, and how much of it.
@@ -35,7 +36,26 @@ pub struct Configured {
 }
 
 /// What a node told, or why it did not.
-type Told = Result<Vec<Setting>, String>;
+type Told = Result<Vec<Setting>, Silence>;
+
+/// Why a node did not tell.
+#[derive(Debug)]
+struct Silence {
+    why: String,
+    /// That it does not know who asks, if that is it.
+    unknown: Option<Failure>,
+}
+
+impl Silence {
+    fn of(at: SocketAddr, trouble: &Trouble) -> Self {
+        let more = match trouble {
+            Trouble::Refused(Refusal::Garbage) => "; it is older, and does not know the question",
+            _ => "",
+        };
+        let unknown = trouble.is_about_secrets().then(|| secret::unknown(at, trouble));
+        Self { why: format!("{trouble}{more}"), unknown }
+    }
+}
 
 /// What some of the nodes say of one setting.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,15 +72,15 @@ struct Line<'a> {
 impl Configured {
     /// Asks all nodes at once, shows what they told, and fails where something is wrong with it.
     pub(super) fn run(&self, out: Out) -> Outcome {
-        let told: Vec<Told> = self.nodes.each(|os, at, options, within| async move {
+        let mut told: Vec<Told> = self.nodes.each(|os, at, options, within| async move {
             match settings_of(&os, at, options.secret, within).await {
                 Ok((_, settings)) => Ok(settings),
-                Err(why @ Trouble::Refused(Refusal::Garbage)) => {
-                    Err(format!("{why}; it is older, and does not know the question"))
-                }
-                Err(why) => Err(why.to_string()),
+                Err(trouble) => Err(Silence::of(at, &trouble)),
             }
         })?;
+        if let Some(failure) = unknown(&mut told) {
+            return Err(failure);
+        }
         let all: Vec<(SocketAddr, Told)> = self.nodes.at.iter().copied().zip(told).collect();
         let configured = configured(&all);
         let lines = lines(&configured, self.origin);
@@ -75,6 +95,13 @@ impl Configured {
         }
         judge(&all, &lines)
     }
+}
+
+/// That no node knows who asks, if so.
+fn unknown(all: &mut [Told]) -> Option<Failure> {
+    let is_known = all.iter().any(Result::is_ok);
+    let mut silent = all.iter_mut().filter_map(|told| told.as_mut().err());
+    silent.find_map(|silence| silence.unknown.take()).filter(|_| !is_known)
 }
 
 /// The nodes that were told something, and what. A node of the demo has no settings.
@@ -155,7 +182,7 @@ fn judge(all: &[(SocketAddr, Told)], lines: &[Line<'_>]) -> Outcome {
         return Err(Failure::new(&UNWELL, cause, next));
     }
     let silent = all.iter().filter_map(|(at, told)| {
-        let why = told.as_ref().err()?;
+        let why = &told.as_ref().err()?.why;
         Some(format!("{at}: {why}"))
     });
     let silent: Vec<String> = silent.collect();
@@ -243,7 +270,8 @@ mod tests {
         let mut all = nodes(&[&one, &[]]);
         assert_eq!(shown(&all, false), ["cluster.groups=4 [1]"]);
         assert!(judge(&all, &lines(&configured(&all), false)).is_ok());
-        all.push((SocketAddr::from(([127, 0, 0, 1], 9)), Err("connection refused".to_owned())));
+        let silence = Silence { why: "connection refused".to_owned(), unknown: None };
+        all.push((SocketAddr::from(([127, 0, 0, 1], 9)), Err(silence)));
         let failure = judge(&all, &lines(&configured(&all), false)).unwrap_err();
         assert_eq!(failure.cause, "127.0.0.1:9: connection refused");
         assert_eq!(*failure.code, UNWELL);

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
-use super::{Seen, Status, some};
+use super::{Seen, Status, some, unknown};
 use crate::{
     check::{Check, judge},
     failure::{Outcome, UNWELL},
@@ -23,7 +23,10 @@ const CATCHES_UP: Duration = Duration::from_secs(1);
 impl Status {
     /// Asks all nodes, and judges; asks again before it says that a replica is late.
     pub(super) fn health(&self, out: Out) -> Outcome {
-        let before = self.ask_all()?;
+        let mut before = self.ask_all()?;
+        if let Some(failure) = unknown(&mut before) {
+            return Err(failure);
+        }
         if keeps_up(&self.at, &before, &before).is_well {
             return judge(&checks(&self.at, &before, &before), &UNWELL, out);
         }
@@ -141,7 +144,7 @@ mod tests {
     fn seen(node: u64, leads: &[u32], applied: &[u64]) -> Seen {
         let (cluster, directory) = (Uuid::default(), Uuid::default());
         let who = Some(Identity { cluster, node: NodeId(node), directory });
-        Seen { who, leads: leads.to_vec(), applied: applied.to_vec(), trouble: None }
+        Seen { who, leads: leads.to_vec(), applied: applied.to_vec(), ..Seen::default() }
     }
 
     /// What is not well.

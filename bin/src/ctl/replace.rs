@@ -19,7 +19,7 @@ use trilith_engine::{
     types::{NodeId, Uuid},
 };
 use trilith_net::{
-    client::{ClientOptions, Going, Replacement, Standing},
+    client::{ClientOptions, Going, Replacement, Standing, greet_all},
     os::{Os, run_core},
 };
 
@@ -30,7 +30,7 @@ use crate::{
     },
     out::Out,
     progress::Progress,
-    secret::Shared,
+    secret::{self, Shared},
 };
 
 /// How often everybody is asked.
@@ -78,8 +78,14 @@ impl Replace {
     pub(super) fn run(&self, out: Out) -> Outcome {
         let options = self.shared.client()?;
         // No file is touched: any directory will do.
-        let ran = run_core(env::temp_dir(), |os| async move { self.drive(&os, options).await });
-        let ended = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
+        let ran = run_core(env::temp_dir(), |os| async move {
+            let told = greet_all(&os, &self.at, options.secret, options.connect_within).await;
+            match secret::stranger(&self.at, &told) {
+                Some(failure) => Err(failure),
+                None => Ok(self.drive(&os, options).await),
+            }
+        });
+        let ended = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))??;
         let (directory, groups) = ended.map_err(|standing| self.failure(standing))?;
         let node = self.node;
         if out.is_json() {

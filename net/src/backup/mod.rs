@@ -34,10 +34,7 @@ use trilith_engine::{
     types::{GroupId, NodeId, Uuid},
 };
 
-use crate::{
-    client::{Client, ClientOptions, Wish, greet},
-    peer::{Trouble, hello},
-};
+use crate::client::{Client, ClientOptions, Wish, greet};
 use format::{Damage, Line, Manifest, Record};
 use shelf::Shelf;
 
@@ -233,11 +230,6 @@ impl Manifest {
     }
 }
 
-const fn is_about_secrets(why: &Trouble) -> bool {
-    use hello::Refusal::{NoSecret, Unproven};
-    matches!(why, Trouble::Refused(Unproven | NoSecret) | Trouble::Refusing(Unproven | NoSecret))
-}
-
 /// The cluster that listens there, and over how many groups its slots are split.
 async fn who<R: Runtime>(rt: &R, options: &Options) -> Result<(Uuid, u32), Error> {
     let within = options.client.connect_within;
@@ -254,7 +246,7 @@ async fn who<R: Runtime>(rt: &R, options: &Options) -> Result<(Uuid, u32), Error
             }
             Err(why) => {
                 trouble = format!("{at}: {why}");
-                if is_about_secrets(&why) {
+                if why.is_about_secrets() {
                     return Err(Error::Stranger(trouble));
                 }
             }

@@ -3,7 +3,12 @@
 //!
 //! Not here: connections that carry calls (`line.rs`).
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    future::{Future, poll_fn},
+    net::SocketAddr,
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::BytesMut;
 use trilith_engine::{
@@ -43,6 +48,27 @@ pub async fn greet<R: Runtime>(
         Ok::<_, Trouble>(welcome.who)
     };
     timeout(clock, deadline, asked).await.unwrap_or(Err(Trouble::Silent))
+}
+
+/// Who listens at each of these addresses, all asked at once; in their order.
+pub async fn greet_all<R: Runtime>(
+    runtime: &R,
+    nodes: &[SocketAddr],
+    secret: Option<Secret>,
+    within: Duration,
+) -> Vec<Result<Identity, Trouble>> {
+    let asked = nodes.iter().map(|at| (Box::pin(greet(runtime, *at, secret, within)), None));
+    let mut asked: Vec<_> = asked.collect();
+    poll_fn(|context| {
+        for (ask, told) in asked.iter_mut().filter(|(_, told)| told.is_none()) {
+            if let Poll::Ready(answer) = ask.as_mut().poll(context) {
+                *told = Some(answer);
+            }
+        }
+        if asked.iter().all(|(_, told)| told.is_some()) { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    asked.into_iter().filter_map(|(_, told)| told).collect()
 }
 
 /// What the node that listens there was configured with, as far as it may be seen; nothing where whoever

@@ -40,7 +40,7 @@ mod greet;
 mod line;
 mod replace;
 
-pub use greet::{greet, settings_of};
+pub use greet::{greet, greet_all, settings_of};
 pub use replace::{Going, Replacement, Standing};
 
 use std::{

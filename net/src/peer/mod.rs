@@ -193,6 +193,15 @@ pub enum Trouble {
     NodeGone,
 }
 
+impl Trouble {
+    /// Whether it is that the two sides do not know the same secret.
+    #[must_use]
+    pub const fn is_about_secrets(&self) -> bool {
+        use Refusal::{NoSecret, Unproven};
+        matches!(self, Self::Refused(Unproven | NoSecret) | Self::Refusing(Unproven | NoSecret))
+    }
+}
+
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
