@@ -258,10 +258,19 @@ impl Act {
         }
     }
 
-    /// Whether a read asks for more than whether something is there, and until when.
+    /// Whether it asks for more than whether something is there, and until when.
     #[must_use]
     pub const fn looks_into_values(&self) -> bool {
-        !matches!(self, Self::Exists(_) | Self::Ttl(..) | Self::Type(_) | Self::Fixed(..))
+        !matches!(
+            self,
+            Self::Exists(_)
+                | Self::Ttl(..)
+                | Self::Type(_)
+                | Self::Fixed(..)
+                | Self::Del(_)
+                | Self::MSet(_)
+                | Self::MSetNx(_)
+        )
     }
 
     /// Whether it changes nothing, whatever is there.

@@ -15,6 +15,7 @@ use super::{
     act::{Act, Answers, Set, When},
     scratch::{Late, NO_INTEGER, OVERFLOW, Said, Scratch, TOO_LONG},
 };
+use crate::limits::RESP_READ_BYTES_MAX;
 
 /// The operation that does it, if there is one; its keys are of one group.
 pub(super) fn operation(act: &Act) -> Option<Op> {
@@ -145,6 +146,33 @@ pub(super) const fn failed(failure: Failure) -> Said {
         Failure::Overflow => OVERFLOW,
         Failure::TooLong => TOO_LONG,
     }
+}
+
+/// Why a part of an act would be refused whatever is there, if so.
+pub(super) fn refusal(part: &Act) -> Option<Refusal> {
+    let op = match part {
+        Act::MSet(_) => {
+            let mut scratch = Scratch::new(Late { stamp_ms: 0, clock_ms: 0 });
+            let written = scratch.perform_all(std::slice::from_ref(part));
+            match written.and_then(|_said| scratch.transaction()) {
+                Ok(transaction) => Op::Write(Command::Transaction(transaction?)),
+                Err(refusal) => return Some(refusal),
+            }
+        }
+        other => Op::Look(other.keys().into_iter().cloned().collect()),
+    };
+    op.check().err()
+}
+
+/// More was to be read than may be held: for one answer, or to be written again.
+pub(super) fn too_much_read(is_answer: bool) -> Said {
+    if !is_answer {
+        return refused(Refusal::TooLarge);
+    }
+    const MIB: usize = RESP_READ_BYTES_MAX >> 20;
+    Said::Error(Cow::Owned(format!(
+        "ERR an answer has at most {MIB} MiB of values: ask for fewer keys at once"
+    )))
 }
 
 /// Why nothing happened.

@@ -14,8 +14,10 @@
 //! meanwhile.
 //!
 //! What names keys of several groups is done in each of them; that is promised for MGET, EXISTS, DEL
-//! and MSET, whose parts are not one moment then. When a part of such a DEL or MSET was done and
-//! another one was not, the whole is in doubt. All else must lie together: in a cluster in one
+//! and MSET, whose parts are not one moment then. MGET, EXISTS and DEL are also done in parts where they
+//! name more keys than one request may, or MGET more values than one answer. What would be refused of
+//! one part is refused before any is done. When a part of such a DEL or MSET was done and another one
+//! was not all the same, the whole is in doubt. All else must lie together: in a cluster in one
 //! slot, because groups may be split along slots later.
 //!
 //! Two times are told apart. The stamp of what was read is the group's own: what is over by it is
@@ -25,7 +27,12 @@
 //! Not here: what acts mean (`scratch.rs`, `direct.rs`), connections (`serve.rs`).
 
 use bytes::Bytes;
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use trilith_engine::{
     command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response},
     limits::GET_KEYS_MAX,
@@ -191,7 +198,7 @@ impl<R: Runtime> Front<R> {
             let _has_room = lane.has_room(until).await;
             let some = acts.by_ref().take(lane.room().max(1)).collect();
             let mood = Mood { within: until.since(self.now()), ..*mood };
-            self.run_some(lane, some, &mood, &mut said).await;
+            self.run_some(connection, some, &mood, &mut said).await;
         }
         said
     }
@@ -199,11 +206,12 @@ impl<R: Runtime> Front<R> {
     /// The same, of so many as there is room for.
     async fn run_some(
         &self,
-        lane: &Client<R>,
+        connection: u64,
         acts: Vec<Direct>,
         mood: &Mood,
         said: &mut Vec<Said>,
     ) {
+        let lane = self.lane(connection);
         let (mut begun, mut known) = (Vec::with_capacity(acts.len()), Vec::new());
         for Direct { act, op, group } in acts {
             let wish = if act.is_read() { mood.read() } else { mood.write() };
@@ -238,7 +246,12 @@ impl<R: Runtime> Front<R> {
                 }
                 Tried::Open(ask) => ask.finish().await,
             };
-            said.push(self.told(act, response));
+            said.push(match (act, &response.outcome) {
+                (Act::MGet(_), Outcome::Refused(Refusal::TooLarge)) => {
+                    self.look_apart(connection, act, mood).await
+                }
+                _ => self.told(act, response),
+            });
         }
     }
 
@@ -249,18 +262,11 @@ impl<R: Runtime> Front<R> {
             Err(act) => act,
         };
         match &act {
-            Act::MGet(keys) | Act::Exists(keys) => {
-                let all: Vec<&Bytes> = keys.iter().collect();
-                let wants_values = matches!(&act, Act::MGet(_));
-                match self.read_apart(connection, &all, wants_values, mood).await {
-                    Ok(read) => {
-                        direct::render(&act, Reply::Values(read.found), self.late(read.stamp))
-                    }
-                    Err(said) => said,
-                }
-            }
+            Act::MGet(_) | Act::Exists(_) => self.look_apart(connection, &act, mood).await,
             Act::Del(keys) => {
-                let parts = self.parts(keys, |key| key).into_iter().map(Act::Del);
+                let parts = self.parts(keys, |key| key);
+                let parts = parts.iter().flat_map(|part| part.chunks(GET_KEYS_MAX));
+                let parts = parts.map(|part| Act::Del(part.to_vec()));
                 self.sum(connection, parts.collect(), mood).await
             }
             Act::MSet(pairs) => {
@@ -271,6 +277,15 @@ impl<R: Runtime> Front<R> {
                 let acts = std::slice::from_ref(act);
                 first(self.transact(connection, acts, &Watched::new(), mood).await)
             }
+        }
+    }
+
+    /// Does a read of several keys in as many pieces as it takes.
+    async fn look_apart(&self, connection: u64, act: &Act, mood: &Mood) -> Said {
+        let whole = matches!(act, Act::MGet(_)).then_some(Whole::MayBreak);
+        match self.read_apart(connection, &act.keys(), whole, mood).await {
+            Ok(read) => direct::render(act, Reply::Values(read.found), self.late(read.stamp)),
+            Err(said) => said,
         }
     }
 
@@ -291,6 +306,9 @@ impl<R: Runtime> Front<R> {
     /// Does the parts of an act one after the other: what they number together, or the first error.
     /// Behind a part that was done nothing says any more that nothing happened.
     async fn sum(&self, connection: u64, parts: Vec<Act>, mood: &Mood) -> Said {
+        if let Some(refusal) = parts.iter().find_map(direct::refusal) {
+            return direct::refused(refusal);
+        }
         let (mut sum, mut is_begun) = (None, false);
         for act in parts {
             let said = match self.direct(act) {
@@ -345,13 +363,15 @@ impl<R: Runtime> Front<R> {
             acts.iter().flat_map(Act::needs).chain(watched.keys()).collect();
         needed.sort_unstable();
         needed.dedup();
+        // What is only deleted may be as long as it likes.
+        let wants = acts.iter().any(Act::looks_into_values).then_some(Whole::OneMoment);
         // More are not read at one moment.
         if needed.len() > GET_KEYS_MAX {
             return Executed::Failed(direct::refused(Refusal::TooLarge));
         }
         loop {
             let left = Mood { reads: Level::Strong, within: until.since(self.now()), ..*mood };
-            let read = match self.read_apart(connection, &needed, true, &left).await {
+            let read = match self.read_apart(connection, &needed, wants, &left).await {
                 Ok(read) => read,
                 Err(said) => return Executed::Failed(said),
             };
@@ -404,18 +424,17 @@ impl<R: Runtime> Front<R> {
     ) -> Result<Watched, Said> {
         let strong = Mood { reads: Level::Strong, ..*mood };
         let all: Vec<&Bytes> = keys.iter().collect();
-        let read = self.read_apart(connection, &all, false, &strong).await?;
+        let read = self.read_apart(connection, &all, None, &strong).await?;
         let versions = read.found.into_iter().map(|found| found.map(|found| found.version));
         Ok(keys.iter().cloned().zip(versions).collect())
     }
 
-    /// What keys have, each group's at a moment of its own; without their values when they are not
-    /// wanted.
+    /// What keys have, each group's at a moment of its own; with their values when those are wanted.
     async fn read_apart(
         &self,
         connection: u64,
         keys: &[&Bytes],
-        wants_values: bool,
+        wants: Option<Whole>,
         mood: &Mood,
     ) -> Result<Read, Said> {
         let mut read = Read { stamp: Stamp(0), found: vec![None; keys.len()] };
@@ -424,10 +443,11 @@ impl<R: Runtime> Front<R> {
         for (at, key) in keys.iter().enumerate() {
             parts.entry(self.group(key)).or_default().push(at);
         }
-        let pieces = parts.values().flat_map(|all| all.chunks(GET_KEYS_MAX));
-        for piece in pieces {
+        let mut pieces: VecDeque<&[usize]> =
+            parts.values().flat_map(|all| all.chunks(GET_KEYS_MAX)).collect();
+        while let Some(piece) = pieces.pop_front() {
             let piece_keys = piece.iter().map(|at| keys[*at].clone()).collect();
-            let op = if wants_values { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
+            let op = if wants.is_some() { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
             let response = self.lane(connection).call(op, mood.read()).await;
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
@@ -437,8 +457,17 @@ impl<R: Runtime> Front<R> {
                         read.found[*at] = found;
                     }
                     if bytes > RESP_READ_BYTES_MAX {
-                        return Err(direct::refused(Refusal::TooLarge));
+                        return Err(direct::too_much_read(wants == Some(Whole::MayBreak)));
                     }
+                }
+                // Values of one answer: half of the keys have about half of them.
+                Outcome::Refused(Refusal::TooLarge)
+                    if wants == Some(Whole::MayBreak) && piece.len() > 1 =>
+                {
+                    mark!("resp: values that do not fit one answer are read in pieces");
+                    let (first, second) = piece.split_at(piece.len() / 2);
+                    pieces.push_front(second);
+                    pieces.push_front(first);
                 }
                 Outcome::Refused(refusal) => return Err(direct::refused(refusal)),
                 Outcome::Ok(_) | Outcome::Unknown => return Err(direct::unknown()),
@@ -454,6 +483,15 @@ impl<R: Runtime> Front<R> {
             Outcome::Unknown => direct::unknown(),
         }
     }
+}
+
+/// How values are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    /// Those of a group as they are at one moment.
+    OneMoment,
+    /// In pieces when they do not fit one answer.
+    MayBreak,
 }
 
 /// What a single act was answered.

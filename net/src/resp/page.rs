@@ -32,7 +32,7 @@ const NOTES: [(&str, &str); 23] = [
     ("config set", "of this node, until it ends: `slowlog-*` and `latency-monitor-threshold`"),
     ("copy", "of keys of one slot, in a cluster"),
     ("dbsize", "counts keys that are over and that nobody has asked for since; not in MULTI"),
-    ("del", "over several groups it is not one moment"),
+    ("del", "over several groups, and of more than 1,024 keys, it is not one moment"),
     (
         "exec",
         "a key that was not there when it was watched, and is not there now, counts as unchanged; what it says is bounded by some 32 MiB",
@@ -46,8 +46,11 @@ const NOTES: [(&str, &str); 23] = [
         "keys",
         "at most 262,144 keys; a pattern has at most 1,024 bytes, here and elsewhere; not in MULTI",
     ),
-    ("mget", "over several groups it is not one moment"),
-    ("mset", "over several groups it is not one moment"),
+    (
+        "mget",
+        "over several groups, and of more than 1,024 keys or 9 MiB, it is not one moment; at most 32 MiB of values",
+    ),
+    ("mset", "over several groups it is not one moment; at most 1,024 keys and 9 MiB of each"),
     ("msetnx", "of keys of one slot, in a cluster"),
     ("multi", "of keys of one slot, in a cluster; at most 1,024 commands and 1,024 keys"),
     ("publish", "counts this node's subscribers; those of other nodes hear it too"),

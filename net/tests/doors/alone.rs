@@ -46,6 +46,15 @@ impl Alone {
 
     /// One that only these may ask.
     pub(crate) fn guarded(users: Users) -> Self {
+        Self::of(users, 1)
+    }
+
+    /// One over so many groups.
+    pub(crate) fn split(groups: u16) -> Self {
+        Self::of(Users::default(), groups)
+    }
+
+    fn of(users: Users, groups: u16) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let nth = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::env::temp_dir().join(format!("trilith-alone-{}-{nth}", process::id()));
@@ -55,7 +64,8 @@ impl Alone {
         let thread = thread::spawn(move || {
             run_core(&home, async |os| {
                 let anywhere: SocketAddr = "127.0.0.1:0".parse().unwrap();
-                let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], 1).unwrap();
+                let cluster = Cluster::new("alone", vec![(NodeId(1), anywhere)], groups);
+                let cluster = cluster.unwrap();
                 let (resp, http, text) = (Some(anywhere), Some(anywhere), Some(anywhere));
                 let usual = NodeOptions::new(NodeId(1), cluster);
                 let options = NodeOptions { resp, http, text, users, ..usual };

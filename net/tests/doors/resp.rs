@@ -159,7 +159,58 @@ fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
     for n in 0..10 {
         redis.expect(&format!("SETRANGE k{n} 1048575 x\n"), ":1048576|");
     }
-    redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), &format!("{large}:1048576|"));
+    let whole = format!("$1048576|{}x|", "\0".repeat(1_048_575)).repeat(10);
+    redis.expect(&format!("MGET{}\nSTRLEN k1\n", keys(10)), &format!("*10|{whole}:1048576|"));
+    let longest = "-ERR an answer has at most 32 MiB of values: ask for fewer keys at once|";
+    let often = keys(10).repeat(4);
+    redis.expect(&format!("MGET{often}\nSTRLEN k1\n"), &format!("{longest}:1048576|"));
+    redis.expect(&format!("DEL{}\nEXISTS k1\n", keys(10)), ":10|:0|");
+}
+
+/// Redis has no bound for these.
+#[test]
+fn more_keys_than_a_request_may_name_are_done_in_parts() {
+    for node in [Alone::start(), Alone::split(3)] {
+        let mut redis = node.connect();
+        let some = |range: std::ops::Range<usize>, more: &str| {
+            range.map(|n| format!(" k{n}{more}")).collect::<String>()
+        };
+        for range in [0..1000, 1000..2000, 2000..3000] {
+            redis.expect_in_pieces(4096, &format!("MSET{}\n", some(range, " v")), "+OK|");
+        }
+        let all = some(0..3001, "");
+        redis.expect_in_pieces(4096, &format!("EXISTS{all}\nTOUCH{all}\n"), ":3000|:3000|");
+        let values = format!("*3001|{}$-1|", "$1|v|".repeat(3000));
+        redis.expect_in_pieces(4096, &format!("MGET{all}\n"), &values);
+        redis.expect_in_pieces(4096, &format!("UNLINK{all}\nDEL{all}\n"), ":3000|:0|");
+    }
+}
+
+/// MSET is one moment in each group, so it cannot be done in parts there; then no part of it is done.
+#[test]
+fn nothing_is_done_of_what_is_too_much_for_one_of_its_groups() {
+    let node = Alone::split(4);
+    let mut redis = node.connect();
+    let others: Vec<String> = (0..40).map(|n| format!("k{n}")).collect();
+    let few = |with: &str| others.iter().map(|key| format!(" {key}{with}")).collect::<String>();
+    let many: String = (0..1025).map(|n| format!(" {{one}}{n} v")).collect();
+    let large =
+        "-ERR too much at once: a transaction has at most 1024 keys and 9 MiB; nothing happened|";
+    let exist = format!("EXISTS{}\n", few(""));
+    redis.expect_in_pieces(
+        4096,
+        &format!("MSET{}{many}\n{exist}", few(" v")),
+        &format!("{large}:0|"),
+    );
+    let long = "x".repeat(65536);
+    let words: Vec<&str> =
+        others.iter().flat_map(|key| [key.as_str(), "v"]).chain([&*long, "v"]).collect();
+    let mut request = format!("*{}\n$4\nMSET\n", words.len() + 1);
+    for word in words {
+        request.push_str(&format!("${}\n{word}\n", word.len()));
+    }
+    let refused = "-ERR a key has at most 65535 bytes|:0|";
+    redis.expect_in_pieces(4096, &format!("{request}{exist}"), refused);
 }
 
 /// One value can be said as often as a transaction has words, and one table as often as it has
@@ -371,7 +422,10 @@ fn what_is_flushed_is_gone() {
         let pairs: String = (from..from + 500).map(|n| format!(" k{n} v")).collect();
         assert_eq!(redis.told(&format!("MSET{pairs}")), "OK");
     }
-    redis.expect("DBSIZE\nINFO keyspace\n", ":3000|$27|# Keyspace|db0:keys=3000||");
+    redis.expect(
+        "DBSIZE\nINFO keyspace\n",
+        ":3000|$47|# Keyspace|db0:keys=3000,expires=0,avg_ttl=0||",
+    );
     redis.expect("FLUSHALL SYNC\nDBSIZE\nGET k7\nKEYS *\n", "+OK|:0|$-1|*0|");
     redis.expect("WAIT 0 100\nWAITAOF 1 0 0\n", ":0|*2|:1|:0|");
 }
@@ -483,12 +537,20 @@ fn connections_are_told_of_and_ended() {
     assert!(listed.contains("id=1 ") && listed.contains("name=me ") && listed.contains("id=2 "));
     assert!(listed.contains("cmd=client|list") && listed.contains("flags=P"), "{listed}");
     let info = one.told("CLIENT INFO");
+    let memory = one.told("INFO memory");
+    assert!(
+        memory.starts_with("\"# Memory\\r\\nused_memory:0\\r\\nused_memory_human:0B"),
+        "{memory}"
+    );
     assert!(info.starts_with("\"id=1 addr=127.0.0.1:") && !info.contains("id=2"), "{info}");
     one.expect(
         "CLIENT KILL ID 99\nCLIENT KILL 1.2.3.4:5\nCLIENT KILL TYPE pubsub\n",
         ":0|-ERR No such client|:1|",
     );
     assert_eq!(other.last(b""), "");
+    let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR|";
+    let number = "-ERR value is not an integer or out of range|";
+    one.expect("CLIENT UNBLOCK 1 x\nCLIENT UNBLOCK x ERROR\n", &format!("{reason}{number}"));
     one.expect("CLIENT UNBLOCK 1\nCLIENT GETREDIR\nCLIENT KILL ID 1 SKIPME no\n", ":0|:-1|:1|");
     assert_eq!(one.last(b""), "");
 }
