@@ -4,7 +4,7 @@
 //! (`standalone.rs`), what can be said of it and where (`config`), clients (`cli.rs`).
 
 use clap::Args;
-use std::time::Duration;
+use std::{fs, time::Duration};
 use trilith_engine::{shard::ShardOptions, types::NodeId};
 use trilith_net::node::{Cluster, NodeOptions};
 
@@ -103,7 +103,16 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     shard.scrub_bytes_per_second = settings.scrub_rate;
     shard.journal.segment_bytes_max = settings.segment_bytes;
     shard.journal.reserve_bytes = settings.reserve_bytes;
+    options.resident = resident_bytes;
     Ok(())
+}
+
+/// The memory that this process holds; 0 where there is no `/proc`.
+fn resident_bytes() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.map_or(0, |kib| kib << 10)
 }
 
 /// Within seconds journals rotate, are compacted and cut, and who was away needs a snapshot.

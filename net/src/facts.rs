@@ -19,13 +19,25 @@ pub struct Facts {
     pub directory: Uuid,
     /// Where this port is.
     pub at: SocketAddr,
+    /// Who knows how much memory the process holds.
+    resident: Resident,
 }
+
+/// Tells how many bytes of memory the process holds; 0 where nobody knows. Only whoever starts a node
+/// may ask the system.
+pub type Resident = fn() -> u64;
 
 impl Facts {
     /// Of that node, at that port.
     #[must_use]
-    pub const fn new(identity: Identity, at: SocketAddr) -> Self {
+    pub const fn new(identity: Identity, at: SocketAddr, resident: Resident) -> Self {
         let Identity { node, directory, .. } = identity;
-        Self { version: env!("CARGO_PKG_VERSION"), node, directory, at }
+        Self { version: env!("CARGO_PKG_VERSION"), node, directory, at, resident }
+    }
+
+    /// How many bytes of memory the process holds now; 0 where nobody knows.
+    #[must_use]
+    pub fn resident_bytes(&self) -> u64 {
+        (self.resident)()
     }
 }

@@ -52,7 +52,7 @@ use trilith_engine::{
 
 use crate::{
     client::{Client, Ear, Wish},
-    facts::Facts,
+    facts::{Facts, Resident},
     gate::Gate,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
@@ -100,6 +100,8 @@ pub struct NodeOptions {
     pub links: LinkOptions,
     /// What it tells of all this to who asks at the nodes' port, in words; it does not read them.
     pub settings: Vec<Setting>,
+    /// How much memory the process holds, for those who ask for it.
+    pub resident: Resident,
 }
 
 impl NodeOptions {
@@ -119,6 +121,7 @@ impl NodeOptions {
             shard: ShardOptions::default(),
             links: LinkOptions::default(),
             settings: Vec::new(),
+            resident: || 0,
         }
     }
 
@@ -288,7 +291,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
         let NodeOptions { node, cluster, resp, http, text, shard, links, .. } = options;
-        let (within, names) = (options.guests_within, options.http_names);
+        let told = (options.guests_within, options.http_names, options.resident);
         let secret = links.secrets.map(|secrets| secrets.first());
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
@@ -309,10 +312,10 @@ impl<R: Runtime, W: Watch> Node<R, W> {
             let (lanes, ears) = lanes::open(rt, identity, (&cluster, secret), &into);
             shard.outbox_mut().ears = ears;
             let gate = Arc::new(Gate::new(rt.clone(), options.users));
-            let (shared, told) = ((&lanes, &cluster), Arc::clone(&ends));
+            let (shared, ending) = ((&lanes, &cluster), Arc::clone(&ends));
             let source = Source::new(into.clone(), view, Arc::clone(&post));
             let own = (identity, post, source);
-            guests = Guests::welcome(rt, doors, shared, gate, own, (within, names), told);
+            guests = Guests::welcome(rt, doors, shared, gate, own, told, ending);
         }
         Ok(Self { shard, inbox, into, identity, listens, guests, report, ends })
     }
@@ -399,13 +402,13 @@ impl<R: Runtime> Guests<R> {
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
         gate: Arc<Gate<R>>,
         (identity, post, source): (Identity, Arc<Post>, Source),
-        (within, names): (Duration, Vec<String>),
+        (within, names, resident): (Duration, Vec<String>, Resident),
         ends: Arc<AtomicBool>,
     ) -> Self {
         let (groups, members) = (cluster.groups(), cluster.members().len());
         let resp = resp.map(|door| {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
-            let facts = Facts::new(identity, door.local());
+            let facts = Facts::new(identity, door.local(), resident);
             let (gate, meters) = (Arc::clone(&gate), Arc::clone(source.meters()));
             serve::open(Hub::new(rt.clone(), front, gate, post, meters, within, facts), door)
         });
@@ -415,7 +418,8 @@ impl<R: Runtime> Guests<R> {
             text::serve::open(rt, (lanes, Wish::strong(within)), (gate, meters), door)
         });
         let http = http.map(|door| {
-            let (facts, shape) = (Facts::new(identity, door.local()), (groups, members > 1));
+            let (facts, shape) =
+                (Facts::new(identity, door.local(), resident), (groups, members > 1));
             let (asked, facts) = ((Arc::clone(lanes), gate), (facts, names));
             let desk = Desk::new(rt.clone(), asked, shape, facts, within, ends, source);
             http::serve::open(desk, door)

@@ -96,6 +96,10 @@ fn exact(text: &str) -> Option<i128> {
 impl fmt::Display for Decimal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = match self {
+            // Small and fine: as many digits as Redis shows.
+            Self::Rough(rough) if rough.abs() < 1.0 => {
+                exact(&format!("{rough:.17}")).unwrap_or_default()
+            }
             Self::Rough(rough) => return write!(f, "{rough}"),
             Self::Exact(exact) => *exact,
         };
@@ -130,6 +134,11 @@ mod tests {
             ("-0.5", "0.5", "0"),
             ("1e30", "1", "1000000000000000000000000000000"),
             (".5", "+1.", "1.5"),
+            // As Redis shows what is finer than it shows.
+            ("1e-20", "0", "0"),
+            ("-1e-20", "0", "0"),
+            ("1.5e-17", "0", "0.00000000000000002"),
+            ("0.1234567890123456789", "0", "0.12345678901234568"),
         ];
         for (left, right, told) in cases {
             assert_eq!(sum(left, right).as_deref(), Some(told), "{left} + {right}");

@@ -270,17 +270,17 @@ fn clients<R: Runtime>(
     (verb, words): (Verb, &Words),
     answer: &mut Answer<'_>,
 ) {
-    let (own, now) = (session.number, hub.runtime().clock().now());
+    let (own, now, at) = (session.number, hub.runtime().clock().now(), hub.facts().at);
     match verb {
         Verb::ClientInfo => {
-            let line = hub.guests().get(&own).map(|guest| guest.line(now)).unwrap_or_default();
+            let line = hub.guests().get(&own).map(|guest| guest.line(at, now)).unwrap_or_default();
             answer.verbatim(&format!("{line}\n"));
         }
         Verb::ClientList => match Which::listed(words) {
             Ok(which) => {
                 let guests = hub.guests();
                 let meant = guests.values().filter(|guest| which.means(guest, own, now));
-                let lines = meant.map(|guest| guest.line(now) + "\n").collect::<String>();
+                let lines = meant.map(|guest| guest.line(at, now) + "\n").collect::<String>();
                 answer.verbatim(&lines);
             }
             Err(said) => said.write(answer),
@@ -313,7 +313,13 @@ fn clients<R: Runtime>(
             answer.array(0);
         }
         // UNBLOCK: nobody ever waits for a key here.
-        _ => answer.integer(0),
+        _ => match (integer(words.get(2)), &words.get(3).to_ascii_lowercase()[..]) {
+            (_, what) if !matches!(what, b"" | b"timeout" | b"error") => {
+                answer.error("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR");
+            }
+            (Err(why), _) => answer.error(&why),
+            (Ok(_), _) => answer.integer(0),
+        },
     }
 }
 
@@ -372,6 +378,7 @@ pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -
             ),
         ),
         ("Clients", format!("connected_clients:{connected}\r\nblocked_clients:0\r\n")),
+        ("Memory", memory(facts.resident_bytes())),
         ("Persistence", "loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n".into()),
         (
             "Stats",
@@ -381,7 +388,7 @@ pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -
         ),
         ("Replication", "role:master\r\nconnected_slaves:0\r\n".into()),
         ("Cluster", "cluster_enabled:0\r\n".into()),
-        ("Keyspace", keys.map_or_else(String::new, |keys| format!("db0:keys={keys}\r\n"))),
+        ("Keyspace", keys.map_or_else(String::new, keyspace)),
     ];
     let mut text = String::new();
     for (name, lines) in sections.iter().filter(|(name, _)| is_section_wanted(words, name)) {
@@ -392,6 +399,36 @@ pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -
         _ = write!(text, "# {name}\r\n{lines}");
     }
     text
+}
+
+/// What the process holds of the machine's memory, as the system says: the store counts no bytes of its
+/// own that would add up to it.
+fn memory(resident: u64) -> String {
+    let human = bytes_shown(resident);
+    format!(
+        "used_memory:{resident}\r\nused_memory_human:{human}\r\nused_memory_rss:{resident}\r\n\
+         used_memory_rss_human:{human}\r\nmaxmemory:0\r\nmaxmemory_human:0B\r\n\
+         maxmemory_policy:noeviction\r\nmem_fragmentation_ratio:1.00\r\n"
+    )
+}
+
+/// Bytes as Redis shows them to people.
+fn bytes_shown(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["K", "M", "G", "T"];
+    if bytes < 1024 {
+        return format!("{bytes}B");
+    }
+    let (mut unit, mut size) = (0, bytes / 1024);
+    while size >= 1024 && unit + 1 < UNITS.len() {
+        (unit, size) = (unit + 1, size / 1024);
+    }
+    let hundredths = u128::from(bytes) * 100 >> (10 * (unit + 1));
+    format!("{}.{:02}{}", hundredths / 100, hundredths % 100, UNITS[unit])
+}
+
+/// How many keys there are; nothing when there are none. How many of them expire nobody counts.
+fn keyspace(keys: u64) -> String {
+    if keys == 0 { String::new() } else { format!("db0:keys={keys},expires=0,avg_ttl=0\r\n") }
 }
 
 fn help(words: &Words, answer: &mut Answer<'_>) {
@@ -409,6 +446,22 @@ fn help(words: &Words, answer: &mut Answer<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_and_counts_are_told_in_the_form_of_redis() {
+        for (bytes, shown) in [
+            (0, "0B"),
+            (1023, "1023B"),
+            (1024, "1.00K"),
+            (6_856_704, "6.53M"),
+            (25_276_510_208, "23.54G"),
+            (u64::MAX, "16777215.99T"),
+        ] {
+            assert_eq!(bytes_shown(bytes), shown);
+        }
+        assert_eq!(keyspace(0), "");
+        assert_eq!(keyspace(7), "db0:keys=7,expires=0,avg_ttl=0\r\n");
+    }
 
     #[test]
     fn so_many_copies_are_told_as_a_majority_has() {

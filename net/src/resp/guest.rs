@@ -75,8 +75,9 @@ impl Guest {
         self.user.as_deref().unwrap_or(DEFAULT)
     }
 
-    /// A line about it, as CLIENT INFO has it.
-    pub(super) fn line(&self, now: Instant) -> String {
+    /// A line about it, as CLIENT INFO has it, which came to that address. What is not known of it is 0,
+    /// because programs look for it.
+    pub(super) fn line(&self, at: SocketAddr, now: Instant) -> String {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let mut flags = String::new();
         if self.is_subscriber() {
@@ -90,8 +91,10 @@ impl Guest {
         }
         let [channels, patterns, shards] = self.subscribed;
         format!(
-            "id={} addr={} name={} age={} idle={} flags={flags} db=0 sub={channels} psub={patterns} \
-             ssub={shards} multi={} watch={} cmd={} user={} resp={} lib-name={} lib-ver={}",
+            "id={} addr={} laddr={at} fd=0 name={} age={} idle={} flags={flags} db=0 sub={channels} \
+             psub={patterns} ssub={shards} multi={} watch={} qbuf=0 qbuf-free=0 argv-mem=0 \
+             multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd={} user={} redir=-1 \
+             resp={} lib-name={} lib-ver={}",
             self.number,
             self.from,
             text(&self.name),
@@ -283,11 +286,19 @@ mod tests {
     fn a_line_tells_what_is_known() {
         let spec = COMMANDS.of(&"client list".split(' ').collect());
         let guest = Guest { asked: spec, gathered: Some(2), ..guest(7, [1, 0, 0]) };
-        let line = guest.line(Instant(0) + Duration::from_secs(3));
-        let begins = "id=7 addr=127.0.0.1:1007 name= age=3 idle=3 flags=Px db=0 sub=1 psub=0 ssub=0 \
-                      multi=2 watch=0 cmd=client|list user=default resp=2";
+        let at = SocketAddr::from(([127, 0, 0, 1], 7379));
+        let line = guest.line(at, Instant(0) + Duration::from_secs(3));
+        let begins = "id=7 addr=127.0.0.1:1007 laddr=127.0.0.1:7379 fd=0 name= age=3 idle=3 flags=Px \
+                      db=0 sub=1 psub=0 ssub=0 multi=2 watch=0 qbuf=0 ";
         assert!(line.starts_with(begins), "{line}");
+        assert!(line.contains(" cmd=client|list user=default redir=-1 resp=2"), "{line}");
+        // All that Redis tells, in its order.
+        let usual = "id addr laddr fd name age idle flags db sub psub ssub multi watch qbuf qbuf-free \
+                     argv-mem multi-mem rbs rbp obl oll omem tot-mem events cmd user redir resp \
+                     lib-name lib-ver";
+        let fields = line.split(' ').map(|field| field.split('=').next().unwrap());
+        assert_eq!(fields.collect::<Vec<_>>(), usual.split(' ').collect::<Vec<_>>());
         let guest = Guest { user: Some("me".into()), ..guest };
-        assert!(guest.line(Instant(0)).contains(" user=me resp=2"));
+        assert!(guest.line(at, Instant(0)).contains(" user=me redir=-1 resp=2"));
     }
 }
