@@ -237,6 +237,8 @@ impl Asker {
                 format!("no connection in {} ms", CONNECTS_WITHIN.as_millis())
             }
             io::ErrorKind::UnexpectedEof => "the connection ended".to_owned(),
+            io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+            io::ErrorKind::ConnectionReset => "the connection was reset".to_owned(),
             _ => why.to_string(),
         }
     }
@@ -365,6 +367,8 @@ mod tests {
         let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let heard = asker.ask(&[gone, node(&["+OK\r\n"]).0], "set key a");
         assert_eq!(heard.to_string(), "OK");
+        let heard = asker.ask(&[gone], "set key a").to_string();
+        assert!(heard.ends_with("; nothing happened (nobody listens there)"), "{heard}");
         let heard = asker.ask(&[], "get key");
         assert!(heard.to_string().starts_with("(error) UNAVAILABLE "), "{heard}");
         let heard = asker.ask(&[], "set key \"a");

@@ -74,12 +74,24 @@ fn refused(error: &io::Error) -> NetError {
         | io::ErrorKind::Unsupported => NetErrorKind::AddressUnavailable,
         _ => NetErrorKind::Other,
     };
-    NetError::new(kind, &error.to_string())
+    NetError::new(kind, &detail(kind, error))
+}
+
+/// What the system says beyond the kind, whose words say it already, and without its number.
+fn detail(kind: NetErrorKind, error: &io::Error) -> String {
+    let is_said = match kind {
+        NetErrorKind::Refused | NetErrorKind::TimedOut | NetErrorKind::AddressInUse => true,
+        NetErrorKind::Reset => error.kind() == io::ErrorKind::ConnectionReset,
+        NetErrorKind::AddressUnavailable | NetErrorKind::Unsupported | NetErrorKind::Other => false,
+    };
+    let said = error.to_string();
+    let words = said.split(" (os error ").next().unwrap_or_default();
+    if is_said { String::new() } else { words.to_owned() }
 }
 
 /// The end of an established connection.
 fn ended(error: &io::Error) -> NetError {
-    NetError::new(NetErrorKind::Reset, &error.to_string())
+    NetError::new(NetErrorKind::Reset, &detail(NetErrorKind::Reset, error))
 }
 
 /// Whether a connection's two ends are one. It happens to who tries a port of this machine that
