@@ -22,6 +22,7 @@ use trilith_engine::journal::{
     seed_log,
     walk::{Evidence, Piece, Start, Walk, walk},
 };
+use trilith_net::backup::format::is_of_backup;
 
 use crate::{
     failure::{self, Failure, Outcome},
@@ -45,6 +46,9 @@ const FILE_BYTES_MAX: u64 = 1 << 30;
 
 /// Enough of a file to know what it is.
 const FRONT_BYTES: u64 = 512;
+
+/// What a file of a backup is called.
+const BACKUP: &str = "of a backup";
 
 /// Footers begin at a multiple of this.
 const FOOTER_ALIGN: usize = 512;
@@ -98,6 +102,13 @@ fn refused(path: &Path, error: FormatError) -> Failure {
     Failure::new(code, format!("{}: {error}", path.display()), next)
 }
 
+/// That a file is a backup's, which another command reads.
+fn of_backup(path: &Path, dir: Option<&Path>) -> Failure {
+    let dir = dir.filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let cause = format!("{}: it is of a backup, not of a store", path.display());
+    Failure::new(&failure::FORMAT, cause, format!("trilith ctl backup verify {}", dir.display()))
+}
+
 fn file(inspect: &Inspect, out: Out) -> Outcome {
     let path = &inspect.path;
     let bytes = read(path)?;
@@ -122,6 +133,7 @@ fn file(inspect: &Inspect, out: Out) -> Outcome {
             ])
         }
         Kind::SeedLog => seed(path, &bytes, out),
+        Kind::Unknown if is_of_backup(&bytes) => Err(of_backup(path, path.parent())),
         Kind::Unknown => Err(refused(path, FormatError::NotOurs)),
     }
 }
@@ -420,7 +432,7 @@ impl Line {
     }
 
     fn is_ours(&self) -> bool {
-        !matches!(self.what.as_str(), "unknown" | "empty" | "unreadable")
+        !matches!(self.what.as_str(), "unknown" | "empty" | "unreadable" | BACKUP)
     }
 }
 
@@ -444,6 +456,7 @@ fn line(path: &Path) -> Line {
         (Kind::Node, _) => Line::judged("node", len, NodeFile::decode(&front)),
         (Kind::Current, _) => Line::judged("current", len, CurrentFile::decode(&front)),
         (Kind::SeedLog, _) => Line::of("first format", len),
+        (Kind::Unknown, _) if is_of_backup(&front) => Line::of(BACKUP, len),
         (Kind::Unknown, Some(name)) => Line::judged::<()>(name, len, Err(FormatError::NotOurs)),
         (Kind::Unknown, None) if format::is_zero(&front) => Line::of("empty", len),
         (Kind::Unknown, None) => Line::of("unknown", len),
@@ -470,14 +483,20 @@ fn front(path: &Path) -> Outcome<(Vec<u8>, u64)> {
 }
 
 fn directory(dir: &Path, out: Out) -> Outcome {
-    let (mut rows, mut damages, mut is_ours) = (Vec::new(), 0, false);
+    let (mut rows, mut damages, mut is_ours, mut backup) = (Vec::new(), 0, false, None);
     for path in files(dir)? {
         let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
         let line = line(&path);
         is_ours |= line.is_ours();
+        if line.what == BACKUP {
+            backup.get_or_insert(path);
+        }
         damages += line.damages;
         let Line { what, bytes, records, state, .. } = line;
         rows.push(vec![name.into(), what.into(), bytes, records, state]);
+    }
+    if let Some(path) = backup.filter(|_| !is_ours) {
+        return Err(of_backup(dir, path.parent()));
     }
     if !is_ours {
         let cause = format!("{}: it holds no file of a store", dir.display());

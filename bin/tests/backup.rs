@@ -52,6 +52,17 @@ impl Cluster {
     }
 }
 
+/// Whoever looks at a backup as at a store is told who reads it.
+#[track_caller]
+fn is_told_who_reads(path: &str, dir: &str) {
+    let answer = run(&["inspect", path]);
+    assert!(
+        answer.err.ends_with(&format!("next: trilith ctl backup verify {dir}\n")),
+        "{answer:?}"
+    );
+    answer.failed(1, "TR-E302");
+}
+
 fn verify(dir: &str) -> Answer {
     run(&["ctl", "backup", "verify", dir, "-o", "json"])
 }
@@ -98,6 +109,9 @@ fn a_backup_goes_to_a_cluster_of_another_size() {
     assert_eq!(numbers(&made, "group"), [1, 2, 3, 4], "{made}");
     assert_eq!(numbers(&made, "keys").iter().sum::<u64>(), KEYS as u64 + 2, "{made}");
     assert_eq!(verify(&dir).ok(), made);
+    for path in [dir.clone(), format!("{dir}/MANIFEST"), format!("{dir}/group-2")] {
+        is_told_who_reads(&path, &dir);
+    }
     from.ctl(&["create", &dir]).failed_after_its_log(5, "TR-E512");
     from.ctl(&["restore", &dir]).failed_after_its_log(5, "TR-E514");
 

@@ -46,6 +46,13 @@ pub const BLOCK_BYTES: usize = 256 << 10;
 
 const MAGIC_GROUP: &[u8; 8] = b"TRILBAKG";
 const MAGIC_MANIFEST: &[u8; 8] = b"TRILBAKM";
+/// Whether a file that begins so was written for a backup.
+#[must_use]
+pub fn is_of_backup(front: &[u8]) -> bool {
+    let magic = front.get(BLOCK_HEAD_BYTES..BLOCK_HEAD_BYTES + MAGIC_GROUP.len());
+    magic.is_some_and(|magic| magic == MAGIC_GROUP || magic == MAGIC_MANIFEST)
+}
+
 /// A record without its key and value, and with an expiry.
 const RECORD_BYTES: usize = 23;
 /// A manifest's line of a group.
