@@ -171,7 +171,8 @@ fn a_node_with_users_asks_who_comes() {
     let file = alone.scratch.path("node.toml");
     let users = format!("[users]\nalice = \"{}\"\n", hash.trim_end());
     fs::write(&file, &users).expect("scratch can be written");
-    run(&["config", "check", &file]).ok();
+    let checked = run(&["config", "check", &file, "-o", "json"]).ok();
+    assert!(checked.contains(r#""server_lacks":"cluster.members, node.id"#), "{checked}");
     let shown = run(&["config", "show", "--origin", "--config", &file]).ok();
     let secret = hash.trim_end().rsplit('$').next().expect("it has parts");
     assert!(shown.contains("argon2id m=19456,t=2,p=1") && shown.contains("node.toml:2"), "{shown}");

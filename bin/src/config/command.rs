@@ -55,7 +55,14 @@ pub fn run(config: &Config, out: Out) -> Outcome {
             let begin = check(file, &resolved.settings)?;
             let is_said = |origin: &&Origin| **origin != Origin::Default;
             let said = resolved.origins.iter().filter(is_said).count() + resolved.users.len();
-            out.facts(&[("settings", said.into()), ("wrong", 0_u64.into())])?;
+            let lacking = server::lacking(&resolved.settings);
+            let names: Vec<_> = lacking.iter().map(|setting| setting.name).collect();
+            let lacks = if names.is_empty() { Cell::Absent } else { names.join(", ").into() };
+            out.facts(&[
+                ("settings", said.into()),
+                ("wrong", 0_u64.into()),
+                ("server_lacks", lacks),
+            ])?;
             out.next(&format!("{begin} --config {}", file.display()));
             Ok(())
         }
