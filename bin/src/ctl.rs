@@ -11,16 +11,25 @@
 //!
 //! `backup` takes what a cluster holds into a directory and gives it back: `ctl/backup.rs`.
 //!
+//! Which nodes are asked when none are named: `ctl/nodes.rs`.
+//!
 //! Not here: keys and values (`cli.rs`).
 
 use bytes::Bytes;
 use clap::{Args, Subcommand};
-use std::{collections::BTreeSet, env, future::Future, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    env,
+    future::Future,
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 use trilith_engine::{
     command::{Level, Op, Outcome as Told, Refusal, Response, Scan},
     runtime::{Handle, Runtime, Task, queue},
     store::slots::SLOTS,
-    types::GroupId,
+    types::{GroupId, NodeId},
 };
 use trilith_net::{
     client::{Client, ClientOptions, Wish, greet},
@@ -31,13 +40,16 @@ use trilith_net::{
 use crate::{
     failure::{Failure, INTERNAL, Outcome, UNANSWERED},
     out::{Cell, Out},
-    secret::{self, Shared},
+    secret,
 };
 
 mod backup;
 mod config;
 mod health;
+mod nodes;
 mod replace;
+
+use nodes::{Found, Nodes};
 
 /// What there is to ask.
 #[derive(Debug, Subcommand)]
@@ -58,14 +70,11 @@ pub enum Ctl {
 /// Where the nodes are.
 #[derive(Args, Debug)]
 pub struct Status {
-    /// The nodes: each is asked by itself.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7381", value_name = "IP:PORT,…")]
-    at: Vec<SocketAddr>,
+    #[command(flatten)]
+    nodes: Nodes,
     /// How long one answer is waited for.
     #[arg(long, default_value_t = 500, value_name = "MS")]
     within_ms: u64,
-    #[command(flatten)]
-    shared: Shared,
 }
 
 /// What one node said.
@@ -76,6 +85,8 @@ struct Seen {
     applied: Vec<u64>,
     /// Those of them that it leads.
     leads: Vec<u32>,
+    /// Who leads others, as it has heard.
+    heard: BTreeMap<u32, NodeId>,
     trouble: Option<String>,
     /// That it does not know who asks, where that is its trouble.
     unknown: Option<Failure>,
@@ -94,31 +105,41 @@ pub fn run(ctl: &Ctl, out: Out) -> Outcome {
 
 impl Status {
     fn run(&self, out: Out) -> Outcome {
-        let all = self.ask_all()?;
+        let found = self.nodes.find()?;
+        let all = self.ask_all(&found)?;
         let columns =
             ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
-        let rows: Vec<_> = self.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
+        let rows: Vec<_> = found.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
         out.table(&columns, &rows)?;
-        judge(all)
+        let hearsay = hearsay(&all);
+        judge(all)?;
+        if let Some((group, node)) = hearsay.first_key_value() {
+            let others = "name all nodes with --at, to see what they say";
+            out.next(&format!("node {node} leads group {group}, as it has told others: {others}"));
+        }
+        Ok(())
     }
 
     /// Asks all nodes at once.
-    fn ask_all(&self) -> Outcome<Vec<Seen>> {
-        self.each(|os, at, options, within| async move { ask(&os, at, options, within).await })
+    fn ask_all(&self, found: &Found) -> Outcome<Vec<Seen>> {
+        self.each(
+            found,
+            |os, at, options, within| async move { ask(&os, at, options, within).await },
+        )
     }
 
     /// Asks all nodes at once, and answers in their order.
     fn each<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
         &self,
+        Found { at, options }: &Found,
         ask: impl Fn(Os, SocketAddr, ClientOptions, Duration) -> F,
     ) -> Outcome<Vec<T>> {
-        let options = self.shared.client()?;
         // No file is touched: any directory will do.
         let ran = run_core(env::temp_dir(), |os| async move {
-            let (said, mut heard) = queue(self.at.len().max(1));
+            let (said, mut heard) = queue(at.len().max(1));
             let within = Duration::from_millis(self.within_ms);
-            let asked = self.at.iter().enumerate().map(|(number, at)| {
-                let (said, asked) = (said.clone(), ask(os.clone(), *at, options, within));
+            let asked = at.iter().enumerate().map(|(number, at)| {
+                let (said, asked) = (said.clone(), ask(os.clone(), *at, *options, within));
                 os.task().spawn("status", async move {
                     // There is room for each.
                     let _said = said.push((number, asked.await));
@@ -163,6 +184,21 @@ fn unknown(all: &mut [Seen]) -> Option<Failure> {
     all.iter_mut().find_map(|seen| seen.unknown.take()).filter(|_| !is_known)
 }
 
+/// Who leads groups that nobody leads who was asked, as those have heard. One who was asked and says
+/// otherwise is believed; so it is worth nothing where somebody has not answered.
+fn hearsay(all: &[Seen]) -> BTreeMap<u32, NodeId> {
+    let asked: Option<BTreeSet<NodeId>> = all.iter().map(|seen| Some(seen.who?.node)).collect();
+    let Some(asked) = asked else { return BTreeMap::new() };
+    let told = all.iter().flat_map(|seen| &seen.heard).filter(|(_, node)| !asked.contains(node));
+    told.map(|(group, node)| (*group, *node)).collect()
+}
+
+/// The groups that have a leader.
+fn led(all: &[Seen]) -> BTreeSet<u32> {
+    let own = all.iter().flat_map(|seen| seen.leads.iter().copied());
+    own.chain(hearsay(all).into_keys()).collect()
+}
+
 /// Every group must have a leader, and all nodes must be of one cluster.
 fn judge(mut all: Vec<Seen>) -> Outcome {
     let clusters: BTreeSet<_> =
@@ -175,7 +211,7 @@ fn judge(mut all: Vec<Seen>) -> Outcome {
         return Err(failure);
     }
     let groups = all.iter().map(|seen| seen.applied.len() as u32).max().unwrap_or(0);
-    let led: BTreeSet<u32> = all.iter().flat_map(|seen| seen.leads.iter().copied()).collect();
+    let led = led(&all);
     let lacking = (1..=groups).find(|group| !led.contains(group));
     if groups > 0 && lacking.is_none() {
         return Ok(());
@@ -218,18 +254,25 @@ async fn ask(os: &Os, at: SocketAddr, options: ClientOptions, within: Duration) 
     let asked = (1..=seen.applied.len() as u32).map(|group| {
         let (client, said) = (Arc::clone(&client), said.clone());
         os.task().spawn("leads", async move {
-            let answer = scan(&client, group, Level::Strong, within).await.outcome;
-            if matches!(answer, Told::Ok(_)) {
-                // There is room for each.
-                let _said = said.push(group);
-            }
+            let leader = match scan(&client, group, Level::Strong, within).await.outcome {
+                Told::Ok(_) => None,
+                Told::Refused(Refusal::NotLeader(Some(leader))) => Some(leader),
+                Told::Refused(_) | Told::Unknown => return,
+            };
+            // There is room for each.
+            let _said = said.push((group, leader));
         })
     });
     let asked: Vec<_> = asked.collect();
     for one in asked {
         one.join().await;
     }
-    seen.leads = std::iter::from_fn(|| heard.pop()).collect();
+    for (group, leader) in std::iter::from_fn(|| heard.pop()) {
+        match leader {
+            None => seen.leads.push(group),
+            Some(leader) => _ = seen.heard.insert(group, leader),
+        }
+    }
     seen
 }
 

@@ -76,6 +76,17 @@ fn three_nodes_are_one_store() {
     let shown = status(&["-o", "json"]).ok();
     assert_eq!(shown.matches("\"leads\":1").count(), 1, "{shown}");
     assert_eq!(shown.matches("\"groups\":1").count(), 3, "{shown}");
+    // One alone says what it knows: all of it, if it leads, or who does.
+    let named = |at: &String| run(&["ctl", "status", "--at", at]);
+    let told: Vec<_> = cluster.at.iter().map(named).collect();
+    assert!(told.iter().all(|one| one.code == Some(0)), "{told:?}");
+    let hearsay =
+        told.iter().filter(|one| one.err.contains("leads group 1, as it has told others"));
+    assert_eq!(hearsay.count(), 2, "{told:?}");
+    // What nodes read of the environment, who asks reads too.
+    let mut asked = trilith();
+    asked.env("TRILITH_CLUSTER__MEMBERS", &cluster.members).args(["ctl", "health"]);
+    Answer::of(asked.output().expect("it starts")).ok();
     let health = || run(&["ctl", "health", "--at", &cluster.at.join(",")]);
     assert_eq!(health().ok().matches("yes").count(), 6);
     cluster.ask(&["delete", "hello"]).ok();
@@ -86,7 +97,11 @@ fn three_nodes_are_one_store() {
     // Any node has it, sooner or later; a majority is enough to know.
     assert_eq!(nodes.pop().flatten().expect("it runs").end("-KILL").code, None);
     let ill = health();
-    assert!(ill.err.contains("nodes answer: ") && ill.err.contains("refused"), "{ill:?}");
+    assert!(
+        ill.err.contains("nodes answer: ") && ill.err.contains(": connection refused"),
+        "{ill:?}"
+    );
+    assert!(!ill.err.contains("refused ("), "said once: {ill:?}");
     ill.failed(3, "TR-E517");
     assert_eq!(cluster.ask(&["get", "word", "--level", "quorum"]).ok(), "w\n");
 }
@@ -102,6 +117,10 @@ fn a_node_that_lost_its_directory_is_replaced() {
         run(&[&usual[..], what].concat())
     };
     replace("7", &[]).failed(4, "TR-E508");
+    // Nobody is there who could answer; an hour does not change that.
+    let nowhere = addresses(1)[0].to_string();
+    let nobody = run(&["ctl", "replace", "3", "--timeout", "3600", "--at", &nowhere]);
+    nobody.failed_after_its_log(3, "TR-E504");
     replace("3", &[]).failed(5, "TR-E507");
     nodes.pop().expect("there are three").end("-KILL");
     replace("3", &["--timeout", "4"]).failed_after_its_log(3, "TR-E509");
@@ -135,7 +154,8 @@ fn a_leader_that_is_ended_hands_over() {
     let cluster = Three::new("a_leader_that_is_ended_hands_over");
     let mut nodes: Vec<_> = (1..=3).map(|node| Some(cluster.start(node))).collect();
     cluster.ask(&["set", "hello", "world"]).ok();
-    let leads = |at: &String| run(&["ctl", "status", "--at", at]).code == Some(0);
+    let status = |at: &String| run(&["ctl", "status", "-o", "json", "--at", at]);
+    let leads = |at: &String| status(at).ok().contains("\"leads\":1");
     let leader = cluster.at.iter().position(leads).expect("somebody led just now");
     let ended = nodes[leader].take().expect("it runs").end("-TERM");
     assert_eq!(ended.code, Some(0), "{ended:?}");

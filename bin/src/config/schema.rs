@@ -173,6 +173,14 @@ impl Words for Members {
     }
 }
 
+/// Where the members listen that are named so.
+///
+/// # Errors
+/// Why it is no list of members.
+pub fn addresses_of(text: &str) -> Result<Vec<SocketAddr>, String> {
+    Ok(Members::read(text, None)?.0.into_iter().map(|(_, at)| at).collect())
+}
+
 /// Names that a port is asked for by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names(pub Vec<String>);

@@ -72,16 +72,18 @@ struct Line<'a> {
 impl Configured {
     /// Asks all nodes at once, shows what they told, and fails where something is wrong with it.
     pub(super) fn run(&self, out: Out) -> Outcome {
-        let mut told: Vec<Told> = self.nodes.each(|os, at, options, within| async move {
-            match settings_of(&os, at, options.secret, within).await {
-                Ok((_, settings)) => Ok(settings),
-                Err(trouble) => Err(Silence::of(at, &trouble)),
-            }
-        })?;
+        let found = self.nodes.nodes.find()?;
+        let mut told: Vec<Told> =
+            self.nodes.each(&found, |os, at, options, within| async move {
+                match settings_of(&os, at, options.secret, within).await {
+                    Ok((_, settings)) => Ok(settings),
+                    Err(trouble) => Err(Silence::of(at, &trouble)),
+                }
+            })?;
         if let Some(failure) = unknown(&mut told) {
             return Err(failure);
         }
-        let all: Vec<(SocketAddr, Told)> = self.nodes.at.iter().copied().zip(told).collect();
+        let all: Vec<(SocketAddr, Told)> = found.at.into_iter().zip(told).collect();
         let configured = configured(&all);
         let lines = lines(&configured, self.origin);
         let mut columns = vec!["setting", "value", "scope", "differs", "at"];

@@ -7,7 +7,7 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
 
-use super::{Seen, Status, some, unknown};
+use super::{Seen, Status, led, some, unknown};
 use crate::{
     check::{Check, judge},
     failure::{Outcome, UNWELL},
@@ -23,15 +23,16 @@ const CATCHES_UP: Duration = Duration::from_secs(1);
 impl Status {
     /// Asks all nodes, and judges; asks again before it says that a replica is late.
     pub(super) fn health(&self, out: Out) -> Outcome {
-        let mut before = self.ask_all()?;
+        let found = self.nodes.find()?;
+        let mut before = self.ask_all(&found)?;
         if let Some(failure) = unknown(&mut before) {
             return Err(failure);
         }
-        if keeps_up(&self.at, &before, &before).is_well {
-            return judge(&checks(&self.at, &before, &before), &UNWELL, out);
+        if keeps_up(&found.at, &before, &before).is_well {
+            return judge(&checks(&found.at, &before, &before), &UNWELL, out);
         }
         thread::sleep(CATCHES_UP);
-        judge(&checks(&self.at, &before, &self.ask_all()?), &UNWELL, out)
+        judge(&checks(&found.at, &before, &self.ask_all(&found)?), &UNWELL, out)
     }
 }
 
@@ -93,9 +94,9 @@ fn groups(all: &[Seen]) -> usize {
 }
 
 fn is_led(all: &[Seen]) -> Check {
-    let led = |group: &u32| all.iter().any(|seen| seen.leads.contains(group));
+    let led = led(all);
     let groups = groups(all) as u32;
-    let lacking: Vec<u32> = (1..=groups).filter(|group| !led(group)).collect();
+    let lacking: Vec<u32> = (1..=groups).filter(|group| !led.contains(group)).collect();
     let found = match (groups, lacking.is_empty()) {
         (0, _) => "no node told of any".to_owned(),
         (_, true) => format!("{groups} of {groups}"),
@@ -174,6 +175,14 @@ mod tests {
         let twice = [seen(1, &[1], &[1]), seen(1, &[], &[1])];
         let found = "node 1 is at 127.0.0.1:1, 127.0.0.1:2".to_owned();
         assert_eq!(ill(&twice), [("each node once", found)]);
+        // Who was not asked may lead, as others have heard; not who says that he does not.
+        let hears = |of: u64| Seen { heard: [(1, NodeId(of))].into(), ..seen(2, &[], &[1]) };
+        assert_eq!(ill(&[hears(3)]), []);
+        assert_eq!(ill(&[hears(3), seen(1, &[], &[1])]), []);
+        let found = "none of these nodes leads 1".to_owned();
+        assert_eq!(ill(&[hears(1), seen(1, &[], &[1])]), [("groups are led", found.clone())]);
+        let gone = || Seen { trouble: Some("gone".into()), ..Seen::default() };
+        assert!(ill(&[hears(3), gone()]).contains(&("groups are led", found)));
         let silent = Seen { trouble: Some("connection refused".into()), ..Seen::default() };
         let found = "127.0.0.1:2: connection refused".to_owned();
         assert_eq!(ill(&[seen(1, &[1], &[1]), silent]), [("nodes answer", found)]);

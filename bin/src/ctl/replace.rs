@@ -9,7 +9,6 @@
 use clap::Args;
 use std::{
     env,
-    net::SocketAddr,
     str::FromStr,
     time::{Duration, Instant},
 };
@@ -19,10 +18,11 @@ use trilith_engine::{
     types::{NodeId, Uuid},
 };
 use trilith_net::{
-    client::{ClientOptions, Going, Replacement, Standing, greet_all},
+    client::{Going, Replacement, Standing, greet_all},
     os::{Os, run_core},
 };
 
+use super::nodes::{Found, Nodes};
 use crate::{
     failure::{
         CONFIGURATION, Failure, INTERNAL, NO_NODE, NOT_SHOWN, Outcome, SERVES, UNANSWERED,
@@ -30,7 +30,7 @@ use crate::{
     },
     out::Out,
     progress::Progress,
-    secret::{self, Shared},
+    secret,
 };
 
 /// How often everybody is asked.
@@ -39,6 +39,8 @@ const EVERY: Duration = Duration::from_millis(200);
 const ANSWER: Duration = Duration::from_millis(500);
 /// A node that is gone is believed to be there for so long: until its silence is noticed.
 const SILENCE: Duration = Duration::from_millis(2500);
+/// Nodes of which not one has ever answered are waited for so long.
+const UNHEARD: Duration = Duration::from_secs(3);
 
 /// Which node, and where the others are.
 #[derive(Args, Debug)]
@@ -49,14 +51,17 @@ pub struct Replace {
     /// itself.
     #[arg(long, value_name = "UUID")]
     directory: Option<Directory>,
-    /// The nodes: each is asked by itself, so all of them, or all that are left.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7381", value_name = "IP:PORT,…")]
-    at: Vec<SocketAddr>,
+    #[command(flatten)]
+    nodes: Nodes,
     /// How long to wait until it is done. It goes on when it is asked again.
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     timeout: u64,
-    #[command(flatten)]
-    shared: Shared,
+}
+
+/// The same, of a cluster whose nodes are known: all of them, or all that are left.
+struct Work<'a> {
+    asked: &'a Replace,
+    found: Found,
 }
 
 /// A directory's uuid, as logs have it.
@@ -76,18 +81,24 @@ impl FromStr for Directory {
 
 impl Replace {
     pub(super) fn run(&self, out: Out) -> Outcome {
-        let options = self.shared.client()?;
+        Work { asked: self, found: self.nodes.find()? }.run(out)
+    }
+}
+
+impl Work<'_> {
+    fn run(&self, out: Out) -> Outcome {
+        let Found { at, options } = &self.found;
         // No file is touched: any directory will do.
         let ran = run_core(env::temp_dir(), |os| async move {
-            let told = greet_all(&os, &self.at, options.secret, options.connect_within).await;
-            match secret::stranger(&self.at, &told) {
+            let told = greet_all(&os, at, options.secret, options.connect_within).await;
+            match secret::stranger(at, &told) {
                 Some(failure) => Err(failure),
-                None => Ok(self.drive(&os, options).await),
+                None => Ok(self.drive(&os).await),
             }
         });
         let ended = ran.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))??;
         let (directory, groups) = ended.map_err(|standing| self.failure(standing))?;
-        let node = self.node;
+        let node = self.asked.node;
         if out.is_json() {
             return out.facts(&[
                 ("node", node.into()),
@@ -97,22 +108,25 @@ impl Replace {
             ]);
         }
         out.say(&format!("node {node}: {groups} of {groups} groups have their new replica"))?;
-        out.next(&format!("trilith ctl status --at {}", self.nodes()));
+        out.next(&format!("trilith ctl status --at {}", self.found.named()));
         Ok(())
     }
 
     /// Asks until it is done, or cannot be, or the time is over: how it stands then.
-    async fn drive(&self, os: &Os, options: ClientOptions) -> Result<(Uuid, u32), Standing> {
-        let named = self.directory.map(|directory| directory.0);
-        let mut replacement = Replacement::new(os, &self.at, options, NodeId(self.node), named);
+    async fn drive(&self, os: &Os) -> Result<(Uuid, u32), Standing> {
+        let Replace { node, directory, timeout, .. } = self.asked;
+        let (node, named) = (NodeId(*node), directory.map(|directory| directory.0));
+        let Found { at, options } = &self.found;
+        let mut replacement = Replacement::new(os, at, *options, node, named);
         let (mut progress, mut said) = (None, None);
-        let (began, mut served) = (Instant::now(), None);
+        let (began, mut served, mut is_heard) = (Instant::now(), None, false);
         loop {
             let standing = replacement.step(ANSWER).await;
-            let is_over = began.elapsed() >= Duration::from_secs(self.timeout);
+            let is_over = began.elapsed() >= Duration::from_secs(*timeout);
             if !matches!(standing, Standing::Serves(_)) {
                 served = None;
             }
+            is_heard |= standing != Standing::Unanswered;
             match standing {
                 Standing::Done { directory, groups } => {
                     progress.into_iter().for_each(Progress::finish);
@@ -124,6 +138,9 @@ impl Replace {
                     progress.at(going.done.into());
                 }
                 Standing::NotAMember => return Err(standing),
+                Standing::Unanswered if !is_heard && began.elapsed() >= UNHEARD => {
+                    return Err(standing);
+                }
                 standing if is_over => return Err(standing),
                 Standing::Serves(_) => {
                     let since = *served.get_or_insert_with(Instant::now);
@@ -133,7 +150,7 @@ impl Replace {
                 }
                 waits => {
                     if said.as_ref() != Some(&waits) {
-                        eprintln!("node {}: {}; waiting", self.node, cause(&waits));
+                        eprintln!("node {node}: {}; waiting", cause(&waits));
                         said = Some(waits);
                     }
                 }
@@ -142,15 +159,10 @@ impl Replace {
         }
     }
 
-    fn nodes(&self) -> String {
-        let at: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
-        at.join(",")
-    }
-
     /// Why it was not done, and what to do.
     fn failure(&self, standing: Standing) -> Failure {
-        let (node, seconds) = (self.node, self.timeout);
-        let again = format!("trilith ctl replace {node} --at {}", self.nodes());
+        let Replace { node, timeout: seconds, .. } = self.asked;
+        let again = format!("trilith ctl replace {node} --at {}", self.found.named());
         let cause = format!("node {node}: {}", cause(&standing));
         match standing {
             Standing::Unanswered => {
@@ -158,8 +170,10 @@ impl Replace {
                 Failure::new(&UNANSWERED, cause, next)
             }
             Standing::NotAMember => {
-                let next =
-                    format!("see who belongs to it: trilith ctl status --at {}", self.nodes());
+                let next = format!(
+                    "see who belongs to it: trilith ctl status --at {}",
+                    self.found.named()
+                );
                 Failure::new(&NO_NODE, cause, next)
             }
             Standing::Serves(_) => {
