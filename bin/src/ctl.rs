@@ -107,17 +107,20 @@ impl Status {
     fn run(&self, out: Out) -> Outcome {
         let found = self.nodes.find()?;
         let all = self.ask_all(&found)?;
-        let columns =
-            ["at", "node", "cluster", "directory", "groups", "leads", "applied", "trouble"];
+        let columns = [
+            "at",
+            "node",
+            "cluster",
+            "directory",
+            "groups",
+            "leads",
+            "others_led_by",
+            "applied",
+            "trouble",
+        ];
         let rows: Vec<_> = found.at.iter().zip(&all).map(|(at, seen)| row(*at, seen)).collect();
         out.table(&columns, &rows)?;
-        let hearsay = hearsay(&all);
-        judge(all)?;
-        if let Some((group, node)) = hearsay.first_key_value() {
-            let others = "name all nodes with --at, to see what they say";
-            out.next(&format!("node {node} leads group {group}, as it has told others: {others}"));
-        }
-        Ok(())
+        judge(all)
     }
 
     /// Asks all nodes at once.
@@ -166,6 +169,8 @@ fn some<T: ToString>(all: &[T]) -> String {
 
 fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
     let who = |say: fn(&Identity) -> Cell| seen.who.as_ref().map_or(Cell::Absent, say);
+    let others: BTreeSet<u64> = seen.heard.values().map(|node| node.0).collect();
+    let others = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     vec![
         at.to_string().into(),
         who(|who| who.node.0.into()),
@@ -173,6 +178,7 @@ fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
         who(|who| who.directory.to_string().into()),
         seen.applied.len().into(),
         seen.leads.len().into(),
+        if others.is_empty() { Cell::Absent } else { others.into() },
         seen.applied.iter().sum::<u64>().into(),
         seen.trouble.as_deref().map_or(Cell::Absent, Cell::from),
     ]

@@ -77,11 +77,10 @@ fn three_nodes_are_one_store() {
     assert_eq!(shown.matches("\"leads\":1").count(), 1, "{shown}");
     assert_eq!(shown.matches("\"groups\":1").count(), 3, "{shown}");
     // One alone says what it knows: all of it, if it leads, or who does.
-    let named = |at: &String| run(&["ctl", "status", "--at", at]);
+    let named = |at: &String| run(&["ctl", "status", "-o", "json", "--at", at]);
     let told: Vec<_> = cluster.at.iter().map(named).collect();
     assert!(told.iter().all(|one| one.code == Some(0)), "{told:?}");
-    let hearsay =
-        told.iter().filter(|one| one.err.contains("leads group 1, as it has told others"));
+    let hearsay = told.iter().filter(|one| one.out.contains(r#""leads":0,"others_led_by":""#));
     assert_eq!(hearsay.count(), 2, "{told:?}");
     // What nodes read of the environment, who asks reads too.
     let mut asked = trilith();
