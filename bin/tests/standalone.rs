@@ -75,7 +75,10 @@ fn our_own_program_speaks_redis_too() {
     let json = fed(&["-o", "json", "cli", "--resp", &resp], "incr sum\n").ok();
     assert_eq!(json, "{\"ask\":\"incr sum\",\"answer\":\"(integer) 1\"}\n");
     talk("incr k\nset k c\n").failed(2, "TR-E203");
-    talk("sett k c\nset k c\n").failed(1, "TR-E505");
+    let odd = talk("sett k c\nset k c\n");
+    assert!(odd.err.contains("next: did you mean set?"), "{odd:?}");
+    odd.failed(1, "TR-E505");
+    assert!(!talk("zunionstore k c d\n").err.contains("did you mean"), "nothing is like it");
     assert_eq!(talk("get k\n").ok(), "\"a b\"\n");
     drop(node);
     talk("get k\n").failed(3, "TR-E504");

@@ -20,6 +20,7 @@ use trilith_net::resp::{
 use super::{What, given};
 use crate::{
     asker::Asker,
+    config::distance,
     failure::{Code, Failure, INPUT, NOT_FOUND, Outcome, REFUSED, STRANGER, UNANSWERED, UNKNOWN},
     out::{Cell, Out, lossy},
 };
@@ -48,6 +49,11 @@ pub(super) fn talk(nodes: &[SocketAddr], mut asker: Asker, out: Out) -> Outcome 
                     return Err(refused(&line, why));
                 }
                 show(&line, &heard, out)?;
+                if let Heard::Error(why) = &heard
+                    && let Some(meant) = meant(&line, why)
+                {
+                    out.next(&meant);
+                }
             }
         }
     }
@@ -122,6 +128,9 @@ impl One<'_> {
 
 /// What the exit code of a script is to say.
 fn refused(line: &str, why: &str) -> Failure {
+    if let Some(meant) = meant(line, why) {
+        return Failure::new(&REFUSED, format!("{line}: {why}"), meant);
+    }
     let (code, next): (&'static Code, &str) = match why.split(' ').next() {
         Some("UNAVAILABLE") => {
             (&UNANSWERED, "see whether a majority of the nodes runs; --resp names them")
@@ -133,6 +142,18 @@ fn refused(line: &str, why: &str) -> Failure {
         _ => (&REFUSED, "trilith cli, and there: help"),
     };
     Failure::new(code, format!("{line}: {why}"), next)
+}
+
+/// Which command was probably meant by one that there is not. Nodes say what Redis says, and no more.
+fn meant(line: &str, why: &str) -> Option<String> {
+    let asked = line.split_whitespace().next()?.to_ascii_lowercase();
+    if !why.starts_with("ERR unknown command") {
+        return None;
+    }
+    let all = COMMANDS.iter().map(|spec| (distance(&asked, spec.name), spec.name));
+    let (far, name) = all.min()?;
+    (far <= 1 + asked.len() / 4)
+        .then(|| format!("did you mean {name}? trilith cli, and there: help"))
 }
 
 /// Tells about one command and what belongs to it, or which there are.

@@ -174,7 +174,7 @@ fn unknown(name: &str) -> String {
 }
 
 /// How many letters one has to change, add or leave out to come from one word to the other.
-fn distance(one: &str, other: &str) -> usize {
+pub fn distance(one: &str, other: &str) -> usize {
     let mut row: Vec<usize> = (0..=other.len()).collect();
     for (at, letter) in one.bytes().enumerate() {
         let mut before = std::mem::replace(&mut row[0], at + 1);
