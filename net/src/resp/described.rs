@@ -39,8 +39,10 @@ pub(super) fn answer<R: Runtime>(
     match spec.verb {
         Verb::Ping => ping(session, words, answer),
         Verb::Echo => answer.bulk(words.get(1)),
-        Verb::Asking | Verb::ClientNoEvict | Verb::ClientNoTouch => answer.ok(),
-        Verb::FunctionFlush | Verb::ScriptFlush => answer.ok(),
+        Verb::Asking => answer.ok(),
+        Verb::ClientNoEvict | Verb::ClientNoTouch | Verb::FunctionFlush | Verb::ScriptFlush => {
+            option(spec.verb, words, answer);
+        }
         Verb::ClientId => answer.integer(session.number as i64),
         Verb::ClientGetname if session.name().is_empty() => answer.nothing(),
         Verb::ClientGetname => answer.bulk(session.name()),
@@ -89,12 +91,7 @@ pub(super) fn answer<R: Runtime>(
             answer.bulk(seconds.to_string().as_bytes());
             answer.bulk(micros.to_string().as_bytes());
         }
-        Verb::Role => {
-            answer.array(3);
-            answer.bulk(b"master");
-            answer.integer(0);
-            answer.array(0);
-        }
+        Verb::Role => role(answer),
         Verb::Help => help(words, answer),
         // Whatever is a command of two words and was called with one.
         _ => {
@@ -102,6 +99,32 @@ pub(super) fn answer<R: Runtime>(
             answer.error(&format!("ERR unknown subcommand ''. Try {name} HELP."));
         }
     }
+}
+
+/// As a master without replicas: clients write to whomever they ask.
+fn role(answer: &mut Answer<'_>) {
+    answer.array(3);
+    answer.bulk(b"master");
+    answer.integer(0);
+    answer.array(0);
+}
+
+/// Something that is so already, however it is wanted.
+fn option(verb: Verb, words: &Words, answer: &mut Answer<'_>) {
+    let (known, why): ([&[u8]; 2], _) = match verb {
+        Verb::FunctionFlush => {
+            ([b"sync", b"async"], "ERR FUNCTION FLUSH only supports SYNC|ASYNC option")
+        }
+        Verb::ScriptFlush => {
+            ([b"sync", b"async"], "ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+        }
+        _ => ([b"on", b"off"], "ERR syntax error"),
+    };
+    let is_known = |word: &[u8]| known.iter().any(|one| word.eq_ignore_ascii_case(one));
+    if words.len() > 3 || !words.iter().skip(2).all(is_known) {
+        return answer.error(why);
+    }
+    answer.ok();
 }
 
 fn ping(session: &Session, words: &Words, answer: &mut Answer<'_>) {
@@ -210,6 +233,9 @@ fn command_list(words: &Words, answer: &mut Answer<'_>) {
     let (by, what) = (words.get(3).to_ascii_lowercase(), words.get(4));
     if let Err(said) = glob::check(what) {
         return said.write(answer);
+    }
+    if !matches!(&by[..], b"" | b"aclcat" | b"pattern" | b"module") {
+        return answer.error("ERR syntax error");
     }
     let fits = |spec: &&Spec| match &by[..] {
         b"aclcat" => {
@@ -332,8 +358,9 @@ fn copies(others: usize, verb: Verb, words: &Words) -> Said {
         return wrong("ERR timeout is not an integer or out of range");
     };
     let Ok(wanted) = integer(words.get(words.len() - 2)) else { return wrong(no_integer) };
-    if wanted < 0 {
-        return wrong(no_integer);
+    // WAIT has what is less than nobody at once.
+    if wanted < 0 && verb == Verb::Waitaof {
+        return wrong("ERR value is out of range, must be positive");
     }
     if timeout < 0 {
         return wrong("ERR timeout is negative");
@@ -422,7 +449,7 @@ fn bytes_shown(bytes: u64) -> String {
     while size >= 1024 && unit + 1 < UNITS.len() {
         (unit, size) = (unit + 1, size / 1024);
     }
-    let hundredths = u128::from(bytes) * 100 >> (10 * (unit + 1));
+    let hundredths = (u128::from(bytes) * 100) >> (10 * (unit + 1));
     format!("{}.{:02}{}", hundredths / 100, hundredths % 100, UNITS[unit])
 }
 
@@ -476,6 +503,8 @@ mod tests {
             assert_eq!(told(members, "waitaof 1 1 0"), both);
         }
         let error = |why: &'static str| Said::Error(Cow::Borrowed(why));
+        assert_eq!(told(3, "wait -1 0"), Said::Number(1));
+        assert_eq!(told(3, "waitaof 1 -1 0"), error("ERR value is out of range, must be positive"));
         assert_eq!(told(3, "wait 1 -1"), error("ERR timeout is negative"));
         assert_eq!(told(3, "wait 1 x"), error("ERR timeout is not an integer or out of range"));
         assert_eq!(told(3, "wait x 1"), error("ERR value is not an integer or out of range"));

@@ -585,11 +585,9 @@ impl Session {
                     who = Some((words.get(at + 1), words.get(at + 2)));
                     at += 3;
                 }
-                option => {
-                    return Err(error(format!(
-                        "ERR Syntax error in HELLO option '{}'",
-                        shown(option)
-                    )));
+                _ => {
+                    let option = shown(words.get(at));
+                    return Err(error(format!("ERR Syntax error in HELLO option '{option}'")));
                 }
             }
         }

@@ -170,9 +170,11 @@ fn log<R: Runtime>(hub: &Hub<R>, words: &Words, answer: &mut Answer<'_>) {
         2 => Ok(10),
         3 => match integer(words.get(2)) {
             Ok(-1) => Ok(usize::MAX),
-            Ok(count) => usize::try_from(count)
-                .map_err(|_negative| "ERR count should be greater than or equal to -1".to_owned()),
-            Err(why) => Err(why),
+            // What is no number is no count, either.
+            count => count
+                .ok()
+                .and_then(|count| usize::try_from(count).ok())
+                .ok_or_else(|| "ERR count should be greater than or equal to -1".to_owned()),
         },
         _ => Err("ERR wrong number of arguments for 'slowlog|get' command".to_owned()),
     };

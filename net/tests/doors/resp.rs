@@ -551,6 +551,11 @@ fn connections_are_told_of_and_ended() {
     let reason = "-ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR|";
     let number = "-ERR value is not an integer or out of range|";
     one.expect("CLIENT UNBLOCK 1 x\nCLIENT UNBLOCK x ERROR\n", &format!("{reason}{number}"));
+    let options = "CLIENT NO-EVICT x\nCLIENT NO-TOUCH on\nFUNCTION FLUSH async\nHELLO 2 setname\n";
+    let hello = "-ERR Syntax error in HELLO option 'setname'|";
+    one.expect(options, &format!("-ERR syntax error|+OK|+OK|{hello}"));
+    let script = one.told("SCRIPT FLUSH x");
+    assert_eq!(script, "(error) ERR SCRIPT FLUSH only support SYNC|ASYNC option");
     one.expect("CLIENT UNBLOCK 1\nCLIENT GETREDIR\nCLIENT KILL ID 1 SKIPME no\n", ":0|:-1|:1|");
     assert_eq!(one.last(b""), "");
 }
