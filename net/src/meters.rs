@@ -5,7 +5,7 @@
 //! stream is metered where its bytes pass anyway, once for each call of the system.
 //!
 //! Invariant: what is counted never goes back within a life. What is held falls again
-//! ([`Totals`](crate::held::Totals)); it stands here since every port has these.
+//! (`held.rs`); it stands here since every port has these.
 //!
 //! Not here: what a shard counts (`trilith_engine::shard`), names and text (`metrics`).
 
