@@ -108,6 +108,17 @@ impl Process {
         self.child.wait()
     }
 
+    /// Sends it a signal, by the name that `kill` knows: `-TERM`.
+    ///
+    /// # Errors
+    /// The system's, or when it was not sent.
+    pub fn signal(&self, signal: &str) -> io::Result<()> {
+        let id = self.id().to_string();
+        let sent = Command::new("kill").args([signal, &id]).status()?;
+        let why = || io::Error::other(format!("kill {signal} {id}: {sent}"));
+        if sent.success() { Ok(()) } else { Err(why()) }
+    }
+
     fn dismiss_guard(&mut self) {
         if let Some(mut guard) = self.guard.take() {
             let _gone = guard.kill();

@@ -203,6 +203,22 @@ fn a_node_is_asked_through_redis_protocol_and_leaves_nothing_behind() {
 }
 
 #[test]
+fn a_cluster_is_ended_and_started_again() {
+    let scratch = Scratch::new("a_cluster_is_ended");
+    let dir = scratch.path("bench");
+    fs::create_dir(&dir).expect("scratch can be written");
+    let small = ["--rounds", "0", "--events", "restart", "--stored", "2000", "--alone"];
+    let told = run(&[&["-o", "json", "bench", "cluster", "--dir", &dir][..], &small].concat()).ok();
+    for way in ["ended in order", "kill -9 of all"] {
+        for what in ["read", "write"] {
+            let name = format!("ours: {way}, start of all to the first {what}, median");
+            assert!(told.contains(&name), "{name} is not in {told}");
+        }
+    }
+    assert_eq!(fs::read_dir(&dir).expect("it is there").count(), 0, "{dir} is not empty");
+}
+
+#[test]
 fn a_workload_is_simulated_and_the_same_words_are_the_same_run() {
     let scratch = Scratch::new("a_workload_is_simulated");
     let (load, page) = (scratch.path("shop.load"), scratch.path("run.html"));

@@ -175,7 +175,7 @@ fn redis_clients_are_served_by_any_node() {
     let peers = |node: u16| SocketAddr::new(base.ip(), base.port() + 10 * node + 2).to_string();
     let peers = [1, 2, 3].map(peers).join(",");
     let status = ["ctl", "status", "--at", &peers];
-    run(&status).failed(3, "TR-E504");
+    run(&status).failed(7, "TR-E511");
     run(&[&status[..], &["--secret-file", &format!("{dir}/secret")]].concat()).ok();
     let mut second = Redis::to(at(2));
     assert_eq!(second.ask(&["GET", "hello"]), "\"world\"");

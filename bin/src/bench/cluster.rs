@@ -33,6 +33,7 @@ mod members;
 mod ours;
 mod pictures;
 mod race;
+mod restart;
 
 use etcd::Etcd;
 use events::Event;
@@ -112,6 +113,9 @@ pub(crate) struct Cluster {
     /// What happens afterwards, to clusters of its own.
     #[arg(long, value_enum, value_delimiter = ',')]
     events: Vec<Event>,
+    /// Keys that are there when all members are started again.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(2..))]
+    stored: u64,
     /// Leave etcd out, also when it is installed.
     #[arg(long)]
     alone: bool,
@@ -204,7 +208,8 @@ impl Cluster {
         let (cases, places) = self.race(os, scratch, with_etcd).await?;
         let mut happened = Vec::new();
         for event in &self.events {
-            happened.extend(events::happen(os, &scratch.path, *event, with_etcd).await?);
+            happened
+                .extend(events::happen(os, &scratch.path, *event, self.stored, with_etcd).await?);
         }
         Ok(Measured { cases, places, happened })
     }

@@ -93,7 +93,13 @@ impl Usage {
 
 /// This process's anonymous memory: heap and stacks, without mapped files.
 pub(crate) fn anon_bytes() -> u64 {
-    field(&fs::read_to_string("/proc/self/status").unwrap_or_default(), "RssAnon:") * 1024
+    anon_bytes_of(std::process::id())
+}
+
+/// The same of any process; nothing when it is gone.
+pub(crate) fn anon_bytes_of(process: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    field(&status, "RssAnon:") * 1024
 }
 
 /// The blocks that a directory and what is below it occupy.

@@ -169,10 +169,7 @@ impl Running {
     }
 
     fn signal(&self, signal: &str) -> Outcome {
-        let id = self.process.id().to_string();
-        let sent = Command::new("kill").args([signal, &id]).status();
-        let sent = sent.map_err(|error| starting(&error))?;
-        if sent.success() { Ok(()) } else { Err(strange(&format!("kill {signal} {id}: {sent}"))) }
+        self.process.signal(signal).map_err(|error| strange(&error.to_string()))
     }
 
     /// Whether it has left because the others know another directory of its. However else it ended

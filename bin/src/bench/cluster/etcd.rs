@@ -33,6 +33,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// Where the members' directories are.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Starts a member, for the first time or again.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! - *failover*: the leader is killed with `kill -9` while somebody writes; the time from the kill
 //!   to the first write that is acknowledged, over several kills.
 //! - *idle*: a thousand groups with nothing to do for a while; the CPU that each node spends.
+//! - *restart*: with a million keys all members are ended and started again, in order and by
+//!   `kill -9` (`restart.rs`).
 //! - *catch-up*: a follower is killed, misses a million writes, and is started again; the time until
 //!   it has applied what the leader had.
 //!
@@ -32,6 +34,7 @@ use super::{
     members::Members,
     ours::{self, Ours, Shape},
     race::{self, Ask, Load, Target},
+    restart,
 };
 use crate::{
     bench::{
@@ -71,17 +74,25 @@ pub(super) enum Event {
     Idle,
     /// A node misses a million writes.
     CatchUp,
+    /// All members are ended and started again, with many keys.
+    Restart,
 }
 
 /// Names, values and units.
 pub(super) type Rows = Vec<Vec<Cell>>;
 
-fn row(rows: &mut Rows, name: &str, value: f64, unit: &str) {
+pub(super) fn row(rows: &mut Rows, name: &str, value: f64, unit: &str) {
     rows.push(vec![name.into(), value.into(), unit.into()]);
 }
 
 /// Lets it happen.
-pub(super) async fn happen(os: &Os, dir: &Path, event: Event, with_etcd: bool) -> Outcome<Rows> {
+pub(super) async fn happen(
+    os: &Os,
+    dir: &Path,
+    event: Event,
+    stored: u64,
+    with_etcd: bool,
+) -> Outcome<Rows> {
     let mut rows = Vec::new();
     match event {
         Event::Failover => {
@@ -104,6 +115,7 @@ pub(super) async fn happen(os: &Os, dir: &Path, event: Event, with_etcd: bool) -
             row(&mut rows, "1 M writes that a node misses", wrote.as_secs_f64(), "s");
             row(&mut rows, "until it has them", caught_up.as_secs_f64(), "s");
         }
+        Event::Restart => return restart::measure(os, dir, stored, with_etcd).await,
     }
     Ok(rows)
 }
@@ -204,7 +216,7 @@ async fn catch_up(os: &Os, dir: &Path) -> Outcome<Missed> {
         time: Duration::ZERO,
         is_drawn: false,
     };
-    race::count(os, &target, &load, MISSED).await.map_err(failed)?;
+    race::count(os, &target, &load, 0..MISSED).await.map_err(failed)?;
     let wrote = begin.elapsed();
     let wanted = applied(os, &members, leader).await;
     let begin = Instant::now();

@@ -2,7 +2,7 @@
 //!
 //! Not here: what a node does (`server.rs`), the loads (`race.rs`).
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use std::{env, io, net::SocketAddr, path::Path, process::Stdio, sync::Arc, time::Duration};
 use trilith_engine::{
     command::{Command as Change, Condition, Expiry, Op, Outcome, Refusal, Reply, Response},
@@ -92,7 +92,7 @@ pub(super) async fn leader(os: &Os, members: &Members, key: &[u8]) -> Result<usi
     while os.clock().now() < until {
         for (at, client) in clients.iter().enumerate() {
             let wish = Wish::strong(Duration::from_millis(100));
-            let key = bytes::Bytes::copy_from_slice(key);
+            let key = Bytes::copy_from_slice(key);
             match client.call(Op::Get(key), wish).await.outcome {
                 Outcome::Ok(_) => return Ok(at),
                 other => last = format!("{other:?}"),
@@ -124,6 +124,16 @@ impl Ours {
     }
 }
 
+impl Ours {
+    /// What a key has.
+    pub(super) async fn value(&self, worker: usize, key: &[u8]) -> Result<Option<Bytes>, String> {
+        match self.call(worker, Op::Get(Bytes::copy_from_slice(key))).await? {
+            Reply::Value(found) => Ok(found.map(|found| found.value)),
+            other => Err(format!("{other:?}")),
+        }
+    }
+}
+
 impl Target for Ours {
     async fn put(&self, worker: usize, key: &[u8], value: &[u8]) -> Result<(), String> {
         let mut both = BytesMut::with_capacity(key.len() + value.len());
@@ -137,6 +147,6 @@ impl Target for Ours {
     }
 
     async fn get(&self, worker: usize, key: &[u8]) -> Result<(), String> {
-        self.call(worker, Op::Get(bytes::Bytes::copy_from_slice(key))).await.map(drop)
+        self.value(worker, key).await.map(drop)
     }
 }

@@ -8,6 +8,7 @@
 
 use std::{
     future::Future,
+    ops::Range,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU8, AtomicU64, Ordering},
@@ -136,7 +137,7 @@ pub(super) async fn lap<T: Target>(os: &Os, target: &T, members: &Members, load:
     }
 }
 
-/// Asks so many times, and as fast as it goes.
+/// Asks for the keys of these numbers, each once, and as fast as it goes.
 ///
 /// # Errors
 /// The first request that was not answered as it should.
@@ -144,17 +145,19 @@ pub(super) async fn count<T: Target>(
     os: &Os,
     target: &T,
     load: &Load,
-    times: u64,
+    numbers: Range<u64>,
 ) -> Result<(), String> {
-    let left = Arc::new(AtomicU64::new(times));
+    let (next, end) = (Arc::new(AtomicU64::new(numbers.start)), numbers.end);
     let trouble = Arc::new(Mutex::new(None));
     let worker = |worker: usize| {
-        let (target, load, left) = (target.clone(), load.clone(), Arc::clone(&left));
+        let (target, load, next) = (target.clone(), load.clone(), Arc::clone(&next));
         let trouble = Arc::clone(&trouble);
         os.task().spawn("worker", async move {
-            let is_more = |left: u64| left.checked_sub(1);
-            while let Ok(number) = left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, is_more)
-            {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= end {
+                    return;
+                }
                 if let Err(why) = ask(worker, &target, &load, number % load.keys, number).await {
                     *trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
                 }
