@@ -227,7 +227,8 @@ fn whoever_says_it_twice_means_now() {
     let at: Vec<String> = cluster.at.iter().map(ToString::to_string).collect();
     let set = ["cli", "--at", &at.join(","), "--within-ms", "60000", "set", "hello", "world"];
     run(&set).ok();
-    let leads = |at: &String| run(&["ctl", "status", "--at", at]).code == Some(0);
+    let shown = |at: &String| run(&["-o", "json", "ctl", "status", "--at", at]).out;
+    let leads = |at: &String| shown(at).contains("\"leads\":1,");
     let leader = at.iter().position(leads).expect("somebody led just now");
     let mut leading = nodes.remove(leader);
     drop(nodes);
