@@ -34,6 +34,8 @@ const THINKS_MS: u64 = 250;
 const PATIENCE: Duration = Duration::from_millis(400);
 /// How often it looks at a key that is gone.
 const LOOKS_AGAIN: u32 = 6;
+/// How long the looks at a key take that is over in time.
+const LOOKS_TAKE_MS: u64 = 1000;
 /// How far ahead a wrong clock is.
 const AHEAD_MS: std::ops::Range<u64> = 60_000..20_000_000;
 
@@ -56,7 +58,8 @@ pub fn wrong_clocks(seed: u64, nodes: u32, within_ms: u64) -> (Vec<i64>, FaultPl
     (offsets, plan)
 }
 
-/// Writes and reads until the world has this time.
+/// Writes and reads until the world has this time, and nothing later: who still asks when the world
+/// ends leaves an answer on its way, and that looks like one that stays behind.
 pub async fn run(
     rt: SimRuntime,
     (nodes, secret): (Arc<[SocketAddr]>, Option<Secret>),
@@ -67,8 +70,11 @@ pub async fn run(
     let options = options(secret);
     let all = Client::start(&rt, &nodes, options);
     let each: Vec<_> = nodes.iter().map(|at| Client::start(&rt, &[*at], options)).collect();
+    let until = until.as_nanos() as u64;
+    // No key begins to live that could not be looked at to its end.
+    let begins_until = until.saturating_sub((LIVES_MS.end + LOOKS_TAKE_MS) * 1_000_000);
     for nth in 0.. {
-        if Duration::from_nanos(rt.true_time_ns()) >= until {
+        if rt.true_time_ns() >= begins_until {
             return;
         }
         // Each has a name of its own: a write of unknown outcome may come at any time.
@@ -88,7 +94,7 @@ pub async fn run(
         }
         lives.written((asked, rt.true_time_ns()), ttl_ms);
         mark!("cluster: a key was written that is to be over soon");
-        let over_at = asked + 4 * ttl_ms * 1_000_000 + 4_000_000_000;
+        let over_at = (asked + 4 * ttl_ms * 1_000_000 + 4_000_000_000).min(until);
         let mut gone = 0;
         while gone < LOOKS_AGAIN && rt.true_time_ns() < over_at {
             let thinks = Duration::from_millis(luck.range(0..THINKS_MS));
