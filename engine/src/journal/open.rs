@@ -331,6 +331,7 @@ async fn recover<R: Runtime>(
     };
     let mut recovery = Recovery {
         disk,
+        clock: rt.clock(),
         task: rt.task(),
         options,
         node,

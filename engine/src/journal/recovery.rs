@@ -6,6 +6,7 @@
 
 use alloc::{collections::BTreeMap, sync::Arc, vec::Vec};
 use bytes::Bytes;
+use core::time::Duration;
 
 use super::{
     chores::has_dead_records,
@@ -27,9 +28,12 @@ use super::{
 };
 use crate::{
     limits, mark, planted,
-    runtime::{Disk, DiskErrorKind, File, Open, ReadMode, Runtime},
+    runtime::{Clock, Disk, DiskErrorKind, File, Open, ReadMode, Runtime},
     types::{Lsn, SegmentId, Uuid},
 };
+
+/// Whoever waits for a node that opens many segments sees that it goes on.
+const TOLD_EVERY: Duration = Duration::from_secs(5);
 
 /// A segment that was not sealed, and the bytes it was judged by.
 pub(super) struct Unsealed<R: Runtime> {
@@ -41,6 +45,7 @@ pub(super) struct Unsealed<R: Runtime> {
 /// Recovery in progress.
 pub(super) struct Recovery<'a, R: Runtime> {
     pub(super) disk: &'a R::Disk,
+    pub(super) clock: &'a R::Clock,
     pub(super) task: &'a R::Task,
     pub(super) options: &'a JournalOptions,
     pub(super) node: Uuid,
@@ -69,7 +74,13 @@ impl<R: Runtime> Recovery<'_, R> {
     /// Reads everything the manifest lists. Changes nothing.
     pub(super) async fn read_segments(&mut self) -> Result<(), OpenError> {
         let listed: Vec<Listed> = self.state.segments.values().cloned().collect();
-        for listed in listed {
+        let (all, mut told) = (listed.len(), self.clock.now());
+        for (read, listed) in listed.into_iter().enumerate() {
+            if self.clock.now().since(told) >= TOLD_EVERY {
+                told = self.clock.now();
+                let bytes_read = self.report.bytes_read;
+                tracing::info!(segments = read, of = all, bytes_read, "opening");
+            }
             let name = segment_name(listed.kind, listed.id);
             let file = match self.disk.open(&name, Open::Write).await {
                 Ok(file) => file,

@@ -36,7 +36,7 @@ use crate::{
     },
     mark, planted,
     raft::{self, Boot, BootError, Effects, Moment, Raft},
-    runtime::{Clock, Rng, Runtime, queue},
+    runtime::{Clock, Instant, Rng, Runtime, queue},
     types::{GroupId, Index, NodeId, SegmentId, Uuid, Version},
     value::{HotValues, Indexed, Policy},
 };
@@ -191,6 +191,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     ) -> Result<(Self, OpenReport), OpenError> {
         let Founding { cluster, name, .. } = *founding;
         options.journal.owner = Some(Owner { cluster, name, number: node });
+        let began = rt.clock().now();
         let (journal, recovered) = Journal::open(&rt, options.journal).await?;
         let forgets = planted!("shard_given_up_comes_back");
         if let Some((group, at)) = journal.given_up().filter(|_| !forgets) {
@@ -256,7 +257,24 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         };
         shard.counts.damage_opened = recovered.report.damages.len() as u64;
         shard.boot_all(found)?;
+        shard.tell_opened(&recovered.report, began);
         Ok((shard, recovered.report))
+    }
+
+    /// The keys are those of the checkpoints; what was written since is applied again afterwards.
+    fn tell_opened(&self, report: &OpenReport, began: Instant) {
+        let rafts = self.groups.values().map(|group| &group.raft);
+        let left = rafts.map(|raft| raft.log().last().index.0.saturating_sub(raft.applied().0));
+        tracing::info!(
+            node = %self.node,
+            groups = self.groups.len(),
+            entries_to_apply = left.sum::<u64>(),
+            keys = self.engine.keys(),
+            segments = report.segments_hinted + report.segments_walked,
+            bytes_read = report.bytes_read,
+            millis = self.rt.clock().now().since(began).as_millis() as u64,
+            "opened"
+        );
     }
 
     fn boot_all(&mut self, found: BTreeMap<GroupId, Found>) -> Result<(), OpenError> {

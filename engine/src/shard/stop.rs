@@ -3,7 +3,8 @@
 //! From the moment it is asked, the shard takes no new requests. It hands every group that it leads
 //! to the voter that is furthest and not slow, to another one if that one does not take over within an election
 //! timeout, and ends when it leads nothing that somebody else could lead and everybody was
-//! answered; or when its time is over, for what it does here is a kindness and no promise.
+//! answered; or when its time is over, for what it does here is a kindness and no promise. Whom
+//! packets do not reach could not lead: where all nodes end at once, the last one waits for nobody.
 //!
 //! Not here: how leadership is handed over (`raft`), closing connections (`trilith-net`).
 
@@ -12,7 +13,7 @@ use core::time::Duration;
 
 use super::{Outbox, Shard, Stopped, group::Group};
 use crate::{
-    limits, mark,
+    limits, mark, planted,
     raft::{Input, Moment, Role},
     runtime::Runtime,
     types::{GroupId, ReplicaId},
@@ -74,6 +75,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .iter()
             .filter_map(|(id, group)| {
                 let mut fit = successors(group);
+                let is_there = |node| self.peers.is_up(node);
+                let gone_too = planted!("shard_hands_over_to_who_is_gone");
+                fit.retain(|id| gone_too || group.node_of(*id).is_some_and(is_there));
                 fit.sort_by_key(|id| group.node_of(*id).is_some_and(|to| self.pace.is_behind(to)));
                 fit.get(tries % fit.len().max(1)).map(|to| (*id, *to))
             })

@@ -21,6 +21,7 @@ mod settings;
 mod shares;
 mod snapshots;
 mod stage;
+mod stops;
 mod unknown;
 
 use bytes::Bytes;

@@ -228,6 +228,11 @@ pub(super) const SHARD: &[Planted] = &[
         "a compaction whose copies did not fit begins the same again",
     )
     .by(groups("full::a_compaction_that_gives_up_the_same_again_is_noticed")),
+    planted(
+        "shard_hands_over_to_who_is_gone",
+        "a node that ends waits for voters that are gone to lead",
+    )
+    .by(groups("stops::who_ends_last_and_waits_for_who_is_gone_is_noticed")),
     planted("shard_held_compaction_sleeps", "a compaction that gave up waits to be woken")
         .by(groups("full::a_compaction_that_waits_to_be_woken_is_noticed")),
     planted(
