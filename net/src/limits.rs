@@ -117,6 +117,10 @@ pub const RESP_READ_BYTES_MAX: usize = RESP_REQUEST_BYTES_MAX;
 /// value, and all answers are held until the first has come.
 pub const RESP_READS_AT_ONCE: usize = 32;
 
+/// Keys and values of acts of one connection that share a request. What is longer costs more than a
+/// request does, and gains nothing.
+pub const RESP_JOINED_BYTES: usize = 64 << 10;
+
 /// Requests, commands behind MULTI and answers of all connections together that may be in memory:
 /// some sixteen of the largest. Whoever announces a long request, and whoever does not read, would
 /// otherwise have as much of the node as he has connections.

@@ -193,10 +193,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         options.journal.owner = Some(Owner { cluster, name, number: node });
         let began = rt.clock().now();
         let (journal, recovered) = Journal::open(&rt, options.journal).await?;
-        let forgets = planted!("shard_given_up_comes_back");
-        if let Some((group, at)) = journal.given_up().filter(|_| !forgets) {
-            return Err(OpenError::GivenUp(group, at));
-        }
+        refuse_given_up(&journal)?;
         refuse_damage(&recovered.report, &recovered.tail)?;
         let mut settling = Settling::default();
         let mut found = recover::scan(&recovered.tail, &mut settling)?;
@@ -255,14 +252,14 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             stopped: None,
             rt,
         };
-        shard.counts.damage_opened = recovered.report.damages.len() as u64;
         shard.boot_all(found)?;
-        shard.tell_opened(&recovered.report, began);
+        shard.note_opened(&recovered.report, began);
         Ok((shard, recovered.report))
     }
 
     /// The keys are those of the checkpoints; what was written since is applied again afterwards.
-    fn tell_opened(&self, report: &OpenReport, began: Instant) {
+    fn note_opened(&mut self, report: &OpenReport, began: Instant) {
+        self.counts.damage_opened = report.damages.len() as u64;
         let rafts = self.groups.values().map(|group| &group.raft);
         let left = rafts.map(|raft| raft.log().last().index.0.saturating_sub(raft.applied().0));
         tracing::info!(
@@ -384,6 +381,16 @@ fn refuse_losses(
         settled.iter().for_each(|hints| found.foresee(*id, hints));
         found.check().map_err(|why| OpenError::Irreparable(*id, why.0))
     })
+}
+
+/// A directory whose state was another one than the others had stays given up.
+fn refuse_given_up<R: Runtime>(journal: &Journal<R>) -> Result<(), OpenError> {
+    match journal.given_up() {
+        Some((group, at)) if !planted!("shard_given_up_comes_back") => {
+            Err(OpenError::GivenUp(group, at))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What was durable and cannot be read any more must not pass for what never was. Where the tail

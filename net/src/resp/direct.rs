@@ -17,28 +17,36 @@ use super::{
 };
 use crate::limits::RESP_READ_BYTES_MAX;
 
+/// What an act asks that is a read; its keys are of one group.
+pub(super) fn reading(act: &Act) -> Op {
+    let mut keys: Vec<Bytes> = act.keys().into_iter().cloned().collect();
+    match act {
+        act if !act.looks_into_values() => Op::Look(keys),
+        _ if keys.len() == 1 => Op::Get(keys.remove(0)),
+        _ => Op::GetMany(keys),
+    }
+}
+
+/// What does a SET.
+pub(super) fn set(Set { key, value, expiry, present, answers }: &Set) -> Command {
+    Command::Set {
+        key: key.clone(),
+        value: value.clone(),
+        expiry: *expiry,
+        condition: match present {
+            None => Condition::Always,
+            Some(true) => Condition::Present,
+            Some(false) => Condition::Absent,
+        },
+        want_old: *answers == Answers::Old,
+    }
+}
+
 /// The operation that does it, if there is one; its keys are of one group.
 pub(super) fn operation(act: &Act) -> Option<Op> {
     let command = match act {
-        act if act.is_read() => {
-            let mut keys: Vec<Bytes> = act.keys().into_iter().cloned().collect();
-            return Some(match act {
-                act if !act.looks_into_values() => Op::Look(keys),
-                _ if keys.len() == 1 => Op::Get(keys.remove(0)),
-                _ => Op::GetMany(keys),
-            });
-        }
-        Act::Set(Set { key, value, expiry, present, answers }) => Command::Set {
-            key: key.clone(),
-            value: value.clone(),
-            expiry: *expiry,
-            condition: match present {
-                None => Condition::Always,
-                Some(true) => Condition::Present,
-                Some(false) => Condition::Absent,
-            },
-            want_old: *answers == Answers::Old,
-        },
+        act if act.is_read() => return Some(reading(act)),
+        Act::Set(known) => set(known),
         Act::Add(key, by) => Command::Increment { key: key.clone(), by: *by },
         Act::Append(key, value) => Command::Append { key: key.clone(), value: value.clone() },
         Act::GetDel(key) => {
@@ -111,7 +119,7 @@ pub(super) fn render(act: &Act, reply: Reply, late: Late) -> Said {
             | Reply::Count(_)
             | Reply::Cut(_)
             | Reply::Replacing(_),
-        ) => Said::Error(Cow::Borrowed("INDOUBT a node answered something else than was asked")),
+        ) => STRANGE,
     }
 }
 
@@ -138,6 +146,10 @@ fn old_said(old: Old) -> Said {
         )),
     }
 }
+
+/// Of an answer that no node should give.
+pub(super) const STRANGE: Said =
+    Said::Error(Cow::Borrowed("INDOUBT a node answered something else than was asked"));
 
 /// Why a write could not be made of what is there.
 pub(super) const fn failed(failure: Failure) -> Said {

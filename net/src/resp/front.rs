@@ -5,7 +5,7 @@
 //!                      └──► scratch: read, done here, written if nothing changed ─┴─► client ─► leader
 //! ```
 //! What a connection sends in one go is done in its order: reads among themselves and writes among
-//! themselves are on their way together, and a write waits for the reads before it, and a read for
+//! themselves are on their way together, several in one request where they can (`errand.rs`), and a write waits for the reads before it, and a read for
 //! the writes. Writes of one group enter its log in the order in which they were sent. If one of
 //! them did not get there and a later one did, or may have, the earlier one is not tried again: it
 //! would be done behind it. It is told that nothing happened, or that nobody knows.
@@ -45,6 +45,7 @@ use trilith_engine::{
 use super::{
     act::Act,
     direct::{self, CROSSSLOT},
+    errand::{self, Direct, Errand},
     scratch::{Late, Said, Scratch},
 };
 use crate::{
@@ -97,22 +98,6 @@ pub type Watched = BTreeMap<Bytes, Option<Version>>;
 struct Read {
     stamp: Stamp,
     found: Vec<Option<Found>>,
-}
-
-/// An act that is one operation of one group, and may be on its way with others.
-#[derive(Debug)]
-pub struct Direct {
-    act: Act,
-    op: Op,
-    group: u16,
-}
-
-impl Direct {
-    /// Whether it changes nothing.
-    #[must_use]
-    pub const fn is_read(&self) -> bool {
-        self.act.is_read()
-    }
 }
 
 /// The cluster, as connections to this node see it.
@@ -182,76 +167,115 @@ impl<R: Runtime> Front<R> {
         if keys.len() > GET_KEYS_MAX || groups.any(|other| other != group) {
             return Err(act);
         }
-        match direct::operation(&act) {
-            Some(op) => Ok(Direct { act, op, group }),
-            None => Err(act),
-        }
+        Direct::new(act, group)
     }
 
     /// Does acts that are all reads or all writes.
     pub async fn run(&self, connection: u64, acts: Vec<Direct>, mood: &Mood) -> Vec<Said> {
         let (lane, until) = (self.lane(connection), self.now() + mood.within);
-        let mut said = Vec::with_capacity(acts.len());
-        let mut acts = acts.into_iter();
-        while acts.len() > 0 {
+        let mut said = vec![None; acts.len()];
+        let mut errands = errand::errands(&acts);
+        while !errands.is_empty() {
             // Nothing that was begun waits unsent meanwhile. Without room the first one is refused.
             let _has_room = lane.has_room(until).await;
-            let some = acts.by_ref().take(lane.room().max(1)).collect();
+            let later = errands.split_off(errands.len().min(lane.room().max(1)));
             let mood = Mood { within: until.since(self.now()), ..*mood };
-            self.run_some(connection, some, &mood, &mut said).await;
+            let apart = self.run_some(connection, (&acts, errands), &mood, &mut said).await;
+            errands = apart.into_iter().map(|at| errand::alone(&acts, at)).chain(later).collect();
         }
-        said
+        said.into_iter().map(|said| said.unwrap_or_else(direct::unknown)).collect()
     }
 
-    /// The same, of so many as there is room for.
+    /// The same, of so many errands as there is room for. Which of the acts are still to be done, each
+    /// alone.
     async fn run_some(
         &self,
         connection: u64,
-        acts: Vec<Direct>,
+        (acts, errands): (&[Direct], Vec<Errand>),
         mood: &Mood,
-        said: &mut Vec<Said>,
-    ) {
+        said: &mut [Option<Said>],
+    ) -> Vec<usize> {
         let lane = self.lane(connection);
-        let (mut begun, mut known) = (Vec::with_capacity(acts.len()), Vec::new());
-        for Direct { act, op, group } in acts {
-            let wish = if act.is_read() { mood.read() } else { mood.write() };
-            begun.push(lane.ask(op, wish));
-            known.push((act, group));
+        let (mut begun, mut known) = (Vec::with_capacity(errands.len()), Vec::new());
+        for Errand { op, group, acts: of } in errands {
+            let is_read = acts[of[0]].is_read();
+            begun.push(lane.ask(op, if is_read { mood.read() } else { mood.write() }));
+            known.push((group, is_read, of));
         }
         let answers = Ask::once_each(begun.iter_mut().flatten().collect()).await;
         let mut answers = answers.into_iter();
         let try_one = |ask| match ask {
             Ok(ask) => answers.next().flatten().map_or(Tried::Open(ask), Tried::Answered),
-            Err(refusal) => Tried::Ended(direct::refused(refusal)),
+            Err(refusal) => Tried::Ended(refusal),
         };
         let tried: Vec<Tried<'_, R>> = begun.into_iter().map(try_one).collect();
         // The last write of each group that was done, or may have been.
         let mut last = BTreeMap::new();
-        for (at, ((act, group), tried)) in known.iter().zip(&tried).enumerate() {
-            if !act.is_read() && tried.may_be_done() {
+        for (at, ((group, is_read, _), tried)) in known.iter().zip(&tried).enumerate() {
+            if !is_read && tried.may_be_done() {
                 last.insert(*group, at);
             }
         }
-        for (at, ((act, group), tried)) in known.iter().zip(tried).enumerate() {
-            let is_behind = last.get(group).is_some_and(|last| *last > at);
-            let response = match tried {
-                Tried::Ended(answer) => {
-                    said.push(answer);
-                    continue;
-                }
-                Tried::Answered(response) => response,
-                Tried::Open(ask) if is_behind => {
-                    mark!("resp: a write is not tried again behind a later one");
-                    ask.end()
-                }
-                Tried::Open(ask) => ask.finish().await,
-            };
-            said.push(match (act, &response.outcome) {
-                (Act::MGet(_), Outcome::Refused(Refusal::TooLarge)) => {
-                    self.look_apart(connection, act, mood).await
-                }
-                _ => self.told(act, response),
-            });
+        let mut apart = Vec::new();
+        for (at, ((group, is_read, of), tried)) in known.into_iter().zip(tried).enumerate() {
+            if is_read && of.len() > 1 {
+                apart.extend(self.share(acts, of, tried, said));
+                continue;
+            }
+            let is_behind = last.get(&group).is_some_and(|last| *last > at);
+            let told = self.come_to(connection, &acts[of[0]].act, tried, (is_behind, mood)).await;
+            // What became of a write that several share became of all of them.
+            of.iter().skip(1).for_each(|at| said[*at] = Some(told.clone()));
+            said[of[0]] = Some(told);
+        }
+        apart
+    }
+
+    /// Gives reads that shared a request their answers. Which of them have none: all or nothing.
+    fn share(
+        &self,
+        acts: &[Direct],
+        of: Vec<usize>,
+        tried: Tried<'_, R>,
+        said: &mut [Option<Said>],
+    ) -> Vec<usize> {
+        let Tried::Answered(Response { told, outcome: Outcome::Ok(reply), .. }) = tried else {
+            mark!("resp: reads that shared a request are asked alone");
+            return of;
+        };
+        let late = self.late(told.stamp);
+        let mut found = match reply {
+            Reply::Values(found) => found.into_iter(),
+            _ => Vec::new().into_iter(),
+        };
+        for at in of {
+            said[at] = Some(errand::shared(&acts[at].act, &mut found, late));
+        }
+        Vec::new()
+    }
+
+    /// What becomes of an errand after its first attempt.
+    async fn come_to(
+        &self,
+        connection: u64,
+        act: &Act,
+        tried: Tried<'_, R>,
+        (is_behind, mood): (bool, &Mood),
+    ) -> Said {
+        let response = match tried {
+            Tried::Ended(refusal) => return direct::refused(refusal),
+            Tried::Answered(response) => response,
+            Tried::Open(ask) if is_behind => {
+                mark!("resp: a write is not tried again behind a later one");
+                ask.end()
+            }
+            Tried::Open(ask) => ask.finish().await,
+        };
+        match (act, &response.outcome) {
+            (Act::MGet(_), Outcome::Refused(Refusal::TooLarge)) => {
+                self.look_apart(connection, act, mood).await
+            }
+            _ => self.told(act, response),
         }
     }
 
@@ -503,11 +527,11 @@ fn first(executed: Executed) -> Said {
     }
 }
 
-/// An act whose first attempt was made.
+/// An errand whose first attempt was made.
 enum Tried<'a, R: Runtime> {
     Answered(Response),
     Open(Ask<'a, R>),
-    Ended(Said),
+    Ended(Refusal),
 }
 
 impl<R: Runtime> Tried<'_, R> {

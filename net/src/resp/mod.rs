@@ -2,7 +2,7 @@
 //!
 //! Files in reading order: `request` (bytes become commands), `reply` (answers become bytes),
 //! `commands` (which there are), `act` (what they say about keys), `decimal` (fractions),
-//! `scratch` (what it does), `direct` (where the engine does it), `front` (who asks the cluster),
+//! `scratch` (what it does), `direct` (where the engine does it), `errand` (which go together), `front` (who asks the cluster),
 //! `walk` and `cursors` (what is about all keys), `session`, `described`, `syntax` and `tuned` (what
 //! is about the connection or the node), `post` and `subscribe` (messages), `guest` and `slow` (what is known
 //! of connections and of what took long), `glob` (patterns), `hub` (what connections have in common),
@@ -17,6 +17,7 @@ mod cursors;
 pub mod decimal;
 mod described;
 mod direct;
+mod errand;
 pub mod front;
 pub mod glob;
 mod guest;

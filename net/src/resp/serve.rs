@@ -33,7 +33,7 @@ use trilith_engine::{
 
 use super::{
     commands::Verb,
-    front::Direct,
+    errand::Direct,
     hub::Hub,
     post::Full,
     reply::Answer,

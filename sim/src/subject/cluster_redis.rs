@@ -14,7 +14,8 @@
 //! Where there are users it says who it is on each connection, and sometimes asks before it has, says
 //! a wrong password, or forgets who it is: it must hear nothing then but that.
 //!
-//! What names several keys is as many operations of the history, and has one outcome.
+//! What names several keys is as many operations of the history, and has one outcome; what is asked
+//! of several keys in one go has an outcome each.
 //!
 //! While faults happen it also walks over all keys, and must meet the one that nobody deletes, once;
 //! and it publishes numbers, which all of these clients hear, on a connection of their own: each at
@@ -64,7 +65,7 @@ pub(super) async fn run(rt: SimRuntime, place: Place, setup: Setup) {
     let (nodes, users) = (Arc::clone(&place.nodes), place.users);
     let hears = Hears { rt: rt.clone(), luck: rt.rng("hears"), nodes, users };
     let guest = Guest::new(rt, "redis", place, setup);
-    let client = Redis { guest, has_counted: false, published: 0 };
+    let client = Redis { guest, has_counted: false, published: 0, left: 0 };
     race(client.live(), hears.live()).await;
 }
 
@@ -74,6 +75,8 @@ struct Redis {
     has_counted: bool,
     /// What it published last.
     published: u64,
+    /// How many keys of its own it has left, because something may still happen to them.
+    left: u64,
 }
 
 impl Redis {
@@ -117,6 +120,9 @@ impl Redis {
         if self.guest.luck.chance(1, 4) {
             self.publish(self.guest.until()).await;
         }
+        if self.guest.luck.chance(1, 4) {
+            self.mixture(self.guest.until()).await;
+        }
     }
 
     fn end(&self, id: OpId, outcome: Outcome) {
@@ -152,13 +158,19 @@ impl Redis {
             (0..).zip(&keys).map(|(nth, key)| (*key, call(nth))).collect();
         let ids: Vec<OpId> =
             calls.iter().map(|(key, call)| self.guest.begin(*key, *call)).collect();
-        let told = self.ask(&self.words(&calls), until).await;
-        for (at, (id, (_, call))) in ids.into_iter().zip(calls).enumerate() {
-            let told = match &told {
+        let told = if calls.len() > 1 && self.guest.luck.chance(1, 2) {
+            let all: Vec<Words> = calls.iter().map(|one| self.words(&[*one])).collect();
+            self.ask_all(&all, until).await
+        } else {
+            match self.ask(&self.words(&calls), until).await {
                 // Each key has its own of several values.
-                Ok(Heard::Many(Some(all))) => all.get(at).cloned().ok_or(Lost::Unheard),
-                told => told.clone(),
-            };
+                Ok(Heard::Many(Some(all))) => {
+                    (0..calls.len()).map(|at| all.get(at).cloned().ok_or(Lost::Unheard)).collect()
+                }
+                told => vec![told; calls.len()],
+            }
+        };
+        for ((id, (_, call)), told) in ids.into_iter().zip(calls).zip(told) {
             self.because(id, &told);
             self.end(id, outcome(call, told));
         }
@@ -214,6 +226,50 @@ impl Redis {
                 self.has_counted = true;
             }
         }
+    }
+
+    /// Different things in one go, with a key that nobody else knows: what is done is done in its order.
+    async fn mixture(&mut self, until: Instant) {
+        let key = format!("mix{}-{}", self.guest.setup.client, self.left);
+        let free = self.guest.luck.range(1..1000);
+        let (low, high) = (free.to_string(), (free + 2000).to_string());
+        let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect();
+        let all: Vec<Words> = vec![
+            words(&["SET", &key, &low]),
+            words(&["SET", "nobody's", "x"]),
+            words(&["INCR", &key]),
+            words(&["SET", &key, &high]),
+            words(&["GET", "nobody's"]),
+            words(&["GET", &key]),
+            words(&["STRLEN", &key]),
+            words(&["EXISTS", &key, "nowhere"]),
+            words(&["TTL", &key]),
+        ];
+        let told = self.ask_all(&all, until).await;
+        let heard = |at: usize| told.get(at).and_then(|told| told.as_ref().ok());
+        let is_definite =
+            |heard: &Heard| !matches!(heard, Heard::Error(why) if why.starts_with("INDOUBT"));
+        if !(0..all.len()).all(|at| heard(at).is_some_and(is_definite)) {
+            // Some of it may still happen, whatever is asked of this key afterwards.
+            self.left += 1;
+            return;
+        }
+        let done = |at: usize| heard(at) == Some(&Heard::Word("OK".into()));
+        let number = |at: usize, known: u64| match heard(at) {
+            Some(Heard::Number(number)) => *number == known as i64,
+            _ => true,
+        };
+        if !(done(0) && done(3)) {
+            return;
+        }
+        mark!("redis: different things were done in one go");
+        always!(number(2, free + 1), "an increment is done behind what was set before it");
+        if let Some(Heard::Bytes(value)) = heard(5) {
+            let is_last = value.as_deref() == Some(high.as_bytes());
+            always!(is_last, "what was set last is read behind it");
+        }
+        let (long, is_there) = (number(6, high.len() as u64), number(7, 1));
+        always!(long && is_there, "what is read together is read of each key");
     }
 
     /// The key that is its own, and that nobody deletes.

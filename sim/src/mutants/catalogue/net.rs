@@ -65,6 +65,13 @@ pub(super) const RESP: &[Planted] = &[
         "an act of which a part was done is told as refused",
     )
     .by(SPEAKING),
+    planted(
+        "resp_shared_values_are_shifted",
+        "reads that share a request have their neighbour's answer",
+    )
+    .by(SPEAKING),
+    planted("resp_sets_overtake", "SETs that were sent together are done before what came between")
+        .by(SPEAKING),
     planted("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys")
         .by(SPEAKING),
     planted("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done")
