@@ -19,6 +19,8 @@ pub struct Config {
     /// a tenth of an election timeout longer, so the preferred replica is usually first and the
     /// others are never hindered.
     pub priority: u8,
+    /// Whether a replica that begins, and has heard of no leader yet, asks for votes sooner than that.
+    pub hasty: bool,
     /// A leader that has had nothing to do for this long goes quiet. `None`: it never does.
     pub quiet_after: Option<Duration>,
     /// How far the rates of any two nodes' clocks differ at most, in parts per million, as far as is
@@ -76,6 +78,7 @@ impl Default for Config {
             heartbeat: Duration::from_millis(100),
             election: Duration::from_millis(1000),
             priority: 100,
+            hasty: true,
             quiet_after: Some(Duration::from_millis(10_000)),
             drift_ppm: None,
             lease: LeaseConfig::default(),

@@ -13,6 +13,12 @@
 //! back without disturbing anybody. A refusal carries the refuser's term: otherwise two replicas,
 //! one ahead in its log and one ahead in its term, would refuse each other forever.
 //!
+//! *Haste*: a replica that has just begun knows no leader whose silence it would have to wait out. It asks
+//! after a quarter of the usual time, and again, until it hears of a leader, gives its vote, stands in
+//! an election, or has been at it for two timeouts. So a cluster of which every node was restarted is
+//! there again soon, and since it only asks whether it would win, a leader that is well is not disturbed.
+//! Leases do not count on this silence (`lease.rs`).
+//!
 //! *Check of the quorum*: a leader that has not heard from a majority for an election timeout
 //! resigns, so that its clients look elsewhere and its followers may vote.
 //!
@@ -89,6 +95,8 @@ pub(super) struct Standing {
     pub(super) patience: Duration,
     /// The leader said that there is nothing to do; nodes watch over each other meanwhile.
     pub(super) quiet: bool,
+    /// Until then it waits for less: it has just begun.
+    pub(super) hasty_to: Moment,
 }
 
 impl Raft {
@@ -162,10 +170,26 @@ impl Raft {
     /// Begins to wait anew, with a new patience, so that a split vote does not repeat itself.
     pub(super) fn restart_patience(&mut self) {
         let election = nanos(self.config.election);
-        let drawn = if election == 0 { 0 } else { self.luck % election };
-        self.standing.patience = Duration::from_nanos(election + drawn) + self.reluctance();
+        let is_hasty = self.now < self.standing.hasty_to;
+        let (least, more) =
+            if is_hasty { (election / 8, election / 4) } else { (election, election) };
+        let drawn = if more == 0 { 0 } else { self.luck % more };
+        self.standing.patience = Duration::from_nanos(least + drawn) + self.reluctance();
         self.standing.heard_at = self.now;
         self.standing.quiet = false;
+    }
+
+    /// It begins, and knows of no leader.
+    pub(super) fn begin_to_wait(&mut self) {
+        if self.config.hasty {
+            self.standing.hasty_to = self.now + self.config.election * 2;
+        }
+        self.restart_patience();
+    }
+
+    /// It knows of a leader, or of somebody who may become one.
+    const fn end_haste(&mut self) {
+        self.standing.hasty_to = Moment(0);
     }
 
     /// How much longer it waits than who campaigns most eagerly.
@@ -216,6 +240,9 @@ impl Raft {
 
     /// Asks for votes, or first whether it would get them.
     pub(super) fn campaign(&mut self, pre: bool, forced: bool, fx: &mut Effects) {
+        if !pre {
+            self.end_haste();
+        }
         self.restart_patience();
         let mut others = self.membership.members();
         others.retain(|id| *id != self.id && self.membership.is_voter(*id));
@@ -283,6 +310,9 @@ impl Raft {
             self.writes.touch_hard();
         }
         self.state = State::Follower(leader);
+        if leader.is_some() && !planted!("raft_haste_outlasts_the_first_leader") {
+            self.end_haste();
+        }
         self.restart_patience();
     }
 
@@ -487,6 +517,7 @@ impl Raft {
         if matches!(self.state, State::Candidate(_)) {
             self.state = State::Follower(None);
         }
+        self.end_haste();
         self.restart_patience();
         self.promise(fx, from, Body::VoteReply { granted: true });
     }

@@ -309,7 +309,7 @@ impl Raft {
             now,
             luck,
         };
-        raft.restart_patience();
+        raft.begin_to_wait();
         raft.luck = 0;
         raft.check();
         Ok(raft)

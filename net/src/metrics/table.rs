@@ -112,7 +112,7 @@ pub const METRICS: &[Metric] = &[
         row(
             "trilith_shard_requests_total",
             Counter,
-            "Requests that this node's groups were asked and have answered; a request that was sent on was refused here",
+            "Requests that this node's groups were asked and have answered; a request that was sent on was refused here, and commands that a Redis client sent together may share one",
             Shard(|shard, out| {
                 for (family, asks) in Family::ALL.iter().zip(&shard.counts.asks) {
                     let of = asks.outcomes;

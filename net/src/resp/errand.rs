@@ -81,6 +81,8 @@ impl Direct {
         matches!(self.way, Way::Read)
     }
 }
+
+/// Whether a SET depends on nothing, and tells nothing of what was there.
 const fn is_plain(set: &Set) -> bool {
     set.present.is_none()
         && matches!(set.answers, Answers::Ok)
@@ -102,11 +104,11 @@ pub(super) fn errands(acts: &[Direct]) -> Vec<Errand> {
     let mut open: BTreeMap<(u16, bool), usize> = BTreeMap::new();
     for (at, Direct { act, group, way }) in acts.iter().enumerate() {
         let kind = (*group, act.is_read() && act.looks_into_values());
-        let mut own = Begun::of(at, act);
-        let joins = way.joins().then(|| open.get(&kind).copied()).flatten();
-        if let Some(begun) = joins.and_then(|nth| all.get_mut(nth))
-            && begun.takes(&mut own)
-        {
+        let weight = Weight::of(act);
+        let last = open.get(&kind).filter(|_| way.joins()).and_then(|nth| all.get_mut(*nth));
+        if let Some(begun) = last.filter(|begun| begun.weight.and(weight).is_little()) {
+            begun.acts.push(at);
+            begun.weight = begun.weight.and(weight);
             continue;
         }
         if way.joins() {
@@ -114,7 +116,7 @@ pub(super) fn errands(acts: &[Direct]) -> Vec<Errand> {
         } else if !planted!("resp_sets_overtake") {
             open.remove(&kind);
         }
-        all.push(own);
+        all.push(Begun { acts: vec![at], weight });
     }
     let errands = |Begun { acts: of, .. }| match joined(acts, &of) {
         Some(op) => vec![Errand { op, group: acts[of[0]].group, acts: of }],
@@ -126,33 +128,34 @@ pub(super) fn errands(acts: &[Direct]) -> Vec<Errand> {
 /// One that is put together.
 struct Begun {
     acts: Vec<usize>,
+    weight: Weight,
+}
+
+/// What acts bring into a request.
+#[derive(Clone, Copy)]
+struct Weight {
     bytes: usize,
     keys: usize,
 }
 
-impl Begun {
-    fn of(at: usize, act: &Act) -> Self {
-        let (bytes, keys) = match act {
-            Act::Get(key) => (key.len(), 1),
-            Act::Set(set) => (set.key.len() + set.value.len(), 1),
+impl Weight {
+    fn of(act: &Act) -> Self {
+        match act {
+            Act::Get(key) => Self { bytes: key.len(), keys: 1 },
+            Act::Set(set) => Self { bytes: set.key.len() + set.value.len(), keys: 1 },
             act => {
                 let keys = act.keys();
-                (keys.iter().map(|key| key.len()).sum(), keys.len())
+                Self { bytes: keys.iter().map(|key| key.len()).sum(), keys: keys.len() }
             }
-        };
-        Self { acts: vec![at], bytes, keys }
+        }
     }
 
-    /// Takes another one in, if that is not too much.
-    fn takes(&mut self, other: &mut Self) -> bool {
-        let (bytes, keys) = (self.bytes + other.bytes, self.keys + other.keys);
-        let has_room =
-            bytes <= RESP_JOINED_BYTES && keys <= GET_KEYS_MAX.min(TRANSACTION_WRITES_MAX);
-        if has_room {
-            self.acts.append(&mut other.acts);
-            (self.bytes, self.keys) = (bytes, keys);
-        }
-        has_room
+    const fn and(self, other: Self) -> Self {
+        Self { bytes: self.bytes + other.bytes, keys: self.keys + other.keys }
+    }
+
+    fn is_little(self) -> bool {
+        self.bytes <= RESP_JOINED_BYTES && self.keys <= GET_KEYS_MAX.min(TRANSACTION_WRITES_MAX)
     }
 }
 

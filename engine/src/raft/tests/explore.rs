@@ -173,6 +173,7 @@ fn config() -> Config {
         heartbeat: Duration::ZERO,
         election: Duration::ZERO,
         quiet_after: None,
+        hasty: false,
         // Time stands still.
         lease: LeaseConfig { duration: Duration::ZERO, drift_ppm_max: 0 },
         ..Config::default()

@@ -48,7 +48,7 @@ fn link(word: &str) -> (u64, u64) {
 /// Of a cluster in which nobody ever has a lease.
 fn unleased() -> Config {
     let lease = LeaseConfig { duration: Duration::ZERO, drift_ppm_max: 0 };
-    Config { quiet_after: None, lease, ..Config::default() }
+    Config { quiet_after: None, hasty: false, lease, ..Config::default() }
 }
 
 fn configured(words: &[&str]) -> Config {
@@ -68,6 +68,7 @@ fn configured(words: &[&str]) -> Config {
             "batch" => config.append_entries_max = value,
             "uncommitted" => config.uncommitted_bytes_max = value,
             "applying" => config.applying_bytes_max = value,
+            "hasty" => config.hasty = value > 0,
             "priority" => config.priority = value as u8,
             _ => panic!("no such option: {word}"),
         }

@@ -86,6 +86,7 @@ fn config(luck: &mut Luck) -> Config {
         config.lease = LeaseConfig { duration, drift_ppm_max: DRIFT_PPM };
         config.drift_ppm = Some(DRIFT_PPM);
     }
+    config.hasty = luck.chance(50);
     if luck.chance(50) {
         config.inflight_messages_max = 1 + luck.below(3) as usize;
         config.append_entries_max = 1 + luck.below(3);

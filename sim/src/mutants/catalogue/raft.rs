@@ -141,6 +141,11 @@ pub(super) const RAFT: &[Planted] = &[
         "the death of a quiet group's leader is slept through",
     )
     .by(ROOM),
+    planted(
+        "raft_haste_outlasts_the_first_leader",
+        "a replica that began lately is impatient with the leader that it has found",
+    )
+    .by(ROOM),
     planted("raft_priority_is_for_life", "a replica campaigns as eagerly as it began").by(ROOM),
     planted("raft_priority_counts_later", "who waits already waits as eagerly as before").by(ROOM),
     planted("raft_priority_wakes_the_sleeping", "a priority wakes a sleeping group").by(ROOM),
