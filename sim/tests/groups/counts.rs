@@ -7,7 +7,7 @@ use trilith_engine::{
     command::Op,
     shard::{Counts, Family, Roles},
 };
-use trilith_sim::subject::cluster::number;
+use trilith_sim::{subject::cluster::number, world::NodeId};
 
 use crate::stage::{SECOND, Stage, set, small};
 
@@ -57,7 +57,11 @@ fn what_happens_is_counted_where_it_happens() {
     assert_eq!((back.roles.followers, back.sizes.keys.now, back.unapplied), (1, 200, 0));
 
     stage.ask_each(&[leader, third], writes("b", 1));
-    stage.blink(leader, 10 * SECOND);
+    // Back at once, it would be elected again.
+    stage.world.power_loss(NodeId(leader));
+    stage.world.run_for(3 * SECOND);
+    stage.world.start(NodeId(leader));
+    stage.world.run_for(7 * SECOND);
     stage.ask_each(&[behind, third], writes("c", 1));
     stage.world.run_for(SECOND);
     let others = [stage.shown(behind), stage.shown(third)];

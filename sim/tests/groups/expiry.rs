@@ -39,16 +39,20 @@ fn mortal(expiry: Expiry, condition: Condition) -> Op {
     Op::Write(Command::Set { key, value, expiry, condition, want_old: false })
 }
 
+/// How often it is written what only takes room: how entries lie in segments decides which of them a
+/// checkpoint has to cover.
+const FILLS: [usize; 3] = [44, 46, 48];
+
 /// A lone node refuses to set a key because it is there; then the key is over, and a compaction
 /// becomes due that takes it along. The power goes in that operation of the disk from then on.
 /// Answers what the node has of the key in its next life, and how many operations there were.
-fn expire_and_compact(at: Option<u64>, world: WorldOptions) -> (Option<usize>, u64) {
+fn expire_and_compact(fill: usize, at: Option<u64>, world: WorldOptions) -> (Option<usize>, u64) {
     let mut stage = Stage::with(1, &options(), world);
     let many = |name: &str, count: u32| -> Vec<Op> {
         let value = || Bytes::from(vec![b'x'; 1 << 10]);
         (0..count).map(|nth| set(format!("{name}{nth}"), value())).collect()
     };
-    let again = || many("again", 1).into_iter().cycle().take(40).collect::<Vec<Op>>();
+    let again = || many("again", 1).into_iter().cycle().take(fill).collect::<Vec<Op>>();
     // Older values, which are live and lie apart from the others: what a deletion may hide.
     stage.ask(&[0], many("old", 10), 10 * SECOND);
     stage.ask_each(&[0], again());
@@ -77,11 +81,13 @@ fn expire_and_compact(at: Option<u64>, world: WorldOptions) -> (Option<usize>, u
 
 #[test]
 fn what_has_expired_since_the_checkpoint_is_seen_again() {
-    let (found, operations) = expire_and_compact(None, WorldOptions::default());
-    assert_eq!(found, None);
-    for at in 0..operations {
-        let (found, _) = expire_and_compact(Some(at), WorldOptions::default());
-        assert_eq!(found, None, "the power goes in operation {at} of {operations}");
+    for fill in FILLS {
+        let (found, operations) = expire_and_compact(fill, None, WorldOptions::default());
+        assert_eq!(found, None);
+        for at in 0..operations {
+            let (found, _) = expire_and_compact(fill, Some(at), WorldOptions::default());
+            assert_eq!(found, None, "the power goes in operation {at} of {operations}, {fill}");
+        }
     }
 }
 
@@ -90,7 +96,10 @@ fn what_has_expired_since_the_checkpoint_is_seen_again() {
 fn a_compaction_by_the_newest_time_is_noticed() {
     let planted = vec!["shard_compaction_by_the_newest_time".to_string()];
     let world = || WorldOptions { planted: planted.clone(), ..WorldOptions::default() };
-    let (_, operations) = expire_and_compact(None, world());
-    let comes_back = |at: u64| expire_and_compact(Some(at), world()).0.is_some();
-    assert!((0..operations).any(comes_back));
+    let comes_back = FILLS.iter().any(|fill| {
+        let (_, operations) = expire_and_compact(*fill, None, world());
+        let mut crashes = 0..operations;
+        crashes.any(|at| expire_and_compact(*fill, Some(at), world()).0.is_some())
+    });
+    assert!(comes_back);
 }
