@@ -32,7 +32,7 @@ enum Word {
     Run(cli::run::Arguments),
     /// Run many seeds on all cores and group what fails.
     Swarm(cli::swarm::Arguments),
-    /// Run seeds twice, in a batch and alone, and find where two runs of one seed part.
+    /// Run seeds twice, in a batch and alone and recorded, and find where two runs of one seed part.
     Twice(cli::twice::Arguments),
     /// Make a failing run small and write it to scenarios/found.
     Shrink(cli::shrink::Arguments),

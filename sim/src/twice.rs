@@ -3,14 +3,16 @@
 //! The digest folds in every poll, event and result, and every answer that a client got. Comparing
 //! random draws alone is known to miss leaks: code that asks a hash map for its order draws
 //! nothing. Each seed is run once among others on several threads and once alone, because state
-//! that leaks from one world into the next shows only there.
+//! that leaks from one world into the next shows only there. Nobody listens to the first and
+//! everything of the second is recorded, because who replays a seed does so to look at it.
 //!
 //! When two runs part, both are run again with their traces on, and the first line that differs is
 //! shown with what led to it. A leak need not repeat itself: the hunt for the line is tried a few
 //! times.
 //!
-//! That the comparison can fail at all is shown by two leaks put in on purpose: the order of a
-//! randomly seeded hash map, and the real clock. Both only decide who is woken first.
+//! That the comparison can fail at all is shown by three leaks put in on purpose: the order of a
+//! randomly seeded hash map, the real clock, and whether somebody listens to what is logged. They
+//! only decide who is woken first.
 //!
 //! Not here: the digest (`digest`), the trace (`trace`).
 
@@ -32,6 +34,8 @@ pub enum Leak {
     HashOrder,
     /// The real clock decides who is woken first.
     Clock,
+    /// Whether somebody listens decides who is woken first.
+    Listened,
 }
 
 impl Leak {
@@ -54,6 +58,13 @@ impl Leak {
                 let nanos = now.map_or(0, |now| now.subsec_nanos() / 100);
                 let mut all: Vec<&T> = items.iter().collect();
                 all.rotate_left(nanos as usize % items.len().max(1));
+                all
+            }
+            Self::Listened => {
+                let mut all: Vec<&T> = items.iter().collect();
+                if tracing::enabled!(tracing::Level::INFO) {
+                    all.reverse();
+                }
                 all
             }
         }
@@ -87,6 +98,12 @@ const CONTEXT: usize = 6;
 /// How often the line is looked for.
 const TRIES: usize = 8;
 
+/// A run of that seed that is recorded as for a page to look at.
+#[must_use]
+pub fn recorded(seed: u64) -> Request {
+    Request { keep: Keep::Last(CONTEXT), tape: true, ..Request::of(seed) }
+}
+
 fn traced(scenario: &Scenario, seed: u64) -> Report {
     run(scenario, &Request { keep: Keep::Everything, ..Request::of(seed) })
 }
@@ -98,6 +115,18 @@ pub fn find_parting(scenario: &Scenario, seed: u64) -> Option<Parting> {
         let (one, other) = (traced(scenario, seed), traced(scenario, seed));
         (one.digest != other.digest).then(|| part(seed, &lines(&one), &lines(&other)))
     })
+}
+
+/// Where two runs of this seed part, for people: in words where both have to be looked at for that.
+#[must_use]
+pub fn parting_in_words(scenario: &Scenario, seed: u64) -> String {
+    match find_parting(scenario, seed) {
+        Some(parting) => parting.to_string(),
+        None => format!(
+            "seed 0x{seed:x} was not the same run twice, and was while both were traced: see what \
+             is done only where something is logged"
+        ),
+    }
 }
 
 fn lines(report: &Report) -> Vec<String> {

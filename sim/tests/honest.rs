@@ -11,7 +11,7 @@ use trilith_sim::{
     scenario::{Scenario, load_all},
     shrink_run::shrink,
     swarm::over_seeds,
-    twice::{Leak, find_parting},
+    twice::{Leak, find_parting, parting_in_words, recorded},
 };
 
 fn scenario(name: &str) -> Scenario {
@@ -24,18 +24,11 @@ fn scenario(name: &str) -> Scenario {
 fn two_hundred_seeds_are_the_same_run_alone_and_in_a_batch() {
     for name in ["everything_goes_wrong_at_once", "a_cluster_loses_its_power"] {
         let scenario = scenario(name);
-        let digest = |seed| run(&scenario, &Request::of(seed)).digest;
-        let batch = over_seeds(1..101, 4, digest, |_, _| true);
+        let quietly = |seed| run(&scenario, &Request::of(seed)).digest;
+        let batch = over_seeds(1..101, 4, quietly, |_, _| true);
         for (seed, in_batch) in batch {
-            if digest(seed) != in_batch {
-                panic!(
-                    "{name}: {}",
-                    find_parting(&scenario, seed).map_or_else(
-                        || format!("seed 0x{seed:x} differed, and not again while traced"),
-                        |parting| parting.to_string()
-                    )
-                );
-            }
+            let alone = run(&scenario, &recorded(seed)).digest;
+            assert_eq!(alone, in_batch, "{name}: {}", parting_in_words(&scenario, seed));
         }
     }
 }
@@ -47,6 +40,15 @@ fn a_leaked_hash_order_and_a_leaked_clock_are_found() {
         let found = (1..10).any(|seed| find_parting(&leaking, seed).is_some());
         assert!(found, "{leak:?} was not detected");
     }
+}
+
+#[test]
+fn more_that_is_done_while_somebody_listens_is_found() {
+    let leak = Leak::Listened;
+    let leaking = Scenario { leak, ..scenario("everything_goes_wrong_at_once") };
+    let differs =
+        |seed| run(&leaking, &Request::of(seed)).digest != run(&leaking, &recorded(seed)).digest;
+    assert!((1..10).any(differs), "{leak:?} was not detected");
 }
 
 #[test]

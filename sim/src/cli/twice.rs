@@ -7,7 +7,7 @@ use trilith_sim::{
     run::{self, Request},
     scenario::Scenario,
     swarm::over_seeds,
-    twice::{Leak, find_parting},
+    twice::{Leak, find_parting, parting_in_words, recorded},
 };
 
 use super::{Done, House, bar, parse_seed};
@@ -30,13 +30,14 @@ pub(crate) struct Arguments {
 
 fn parted(house: &House, scenario: &Scenario, from: u64, seeds: u64) -> Vec<u64> {
     let bar = bar(seeds, &scenario.name);
-    let digest = |seed| run::run(scenario, &Request::of(seed)).digest;
-    let batch = over_seeds(from..from + seeds, house.threads, digest, |_, _| {
+    let quietly = |seed| run::run(scenario, &Request::of(seed)).digest;
+    let batch = over_seeds(from..from + seeds, house.threads, quietly, |_, _| {
         bar.inc(1);
         true
     });
     bar.finish_and_clear();
-    let alone = over_seeds(from..from + seeds, 1, digest, |_, _| true);
+    let watched = |seed| run::run(scenario, &recorded(seed)).digest;
+    let alone = over_seeds(from..from + seeds, 1, watched, |_, _| true);
     batch.keys().copied().filter(|seed| batch.get(seed) != alone.get(seed)).collect()
 }
 
@@ -49,7 +50,14 @@ fn print(house: &House, scenario: &Scenario, arguments: &Arguments) {
     }
 }
 
-/// Runs the seeds twice, then the two controls.
+/// The three leaks that must be found.
+const CONTROLS: [(Leak, &str); 3] = [
+    (Leak::HashOrder, "a leaked hash-map order"),
+    (Leak::Clock, "a leaked clock"),
+    (Leak::Listened, "more is done while somebody listens"),
+];
+
+/// Runs the seeds twice, then the controls.
 pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
     let scenarios = house.some(&arguments.scenarios)?;
     if arguments.print {
@@ -62,16 +70,11 @@ pub(crate) fn run(house: &House, arguments: &Arguments) -> Done {
         println!("{}: {} seeds twice, {} differ", scenario.name, arguments.seeds, different.len());
         if let Some(seed) = different.first() {
             holds = false;
-            match find_parting(scenario, *seed) {
-                Some(parting) => println!("{parting}"),
-                None => println!("seed 0x{seed:x} differed, and not again while traced"),
-            }
+            println!("{}", parting_in_words(scenario, *seed));
         }
     }
     let Some(toy) = scenarios.iter().find(|one| one.nodes.most() > 1) else { return Ok(holds) };
-    for (leak, what) in
-        [(Leak::HashOrder, "a leaked hash-map order"), (Leak::Clock, "a leaked clock")]
-    {
+    for (leak, what) in CONTROLS {
         let leaking = Scenario { leak, ..toy.clone() };
         let different = parted(house, &leaking, arguments.from, 5);
         let found = !different.is_empty();
