@@ -5,10 +5,11 @@
 //!                      └──► scratch: read, done here, written if nothing changed ─┴─► client ─► leader
 //! ```
 //! What a connection sends in one go is done in its order: reads among themselves and writes among
-//! themselves are on their way together, several in one request where they can (`errand.rs`), and a write waits for the reads before it, and a read for
-//! the writes. Writes of one group enter its log in the order in which they were sent. If one of
-//! them did not get there and a later one did, or may have, the earlier one is not tried again: it
-//! would be done behind it. It is told that nothing happened, or that nobody knows.
+//! themselves are on their way together, several in one request where they can (`errand.rs`); a
+//! write waits for the reads before it, and a read for the writes. Writes of one group enter its log
+//! in the order in which they were sent. If one of them did not get there and a later one did, or may
+//! have, the earlier one is not tried again: it would be done behind it. It is told that nothing
+//! happened, or that nobody knows.
 //!
 //! When too much is under way, a connection waits for room before it asks for more, and is not read
 //! meanwhile.
