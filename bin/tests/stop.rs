@@ -203,10 +203,10 @@ impl Heard {
         fs::read_to_string(&self.log).is_ok_and(|text| text.contains(words))
     }
 
-    fn terminate(&self) {
+    fn signal(&self, which: &str) {
         let id = self.child.id().to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().expect("there is a kill");
-        assert!(sent.success(), "kill -TERM {id}");
+        let sent = Command::new("kill").args([which, &id]).status().expect("there is a kill");
+        assert!(sent.success(), "kill {which} {id}");
     }
 }
 
@@ -218,7 +218,7 @@ impl Drop for Heard {
     }
 }
 
-/// It leads, and nobody is left whom it could hand that to: it would try for a while.
+/// It leads, and those whom it could hand that to hang: it would try for a while.
 #[test]
 fn whoever_says_it_twice_means_now() {
     // Long enough that it still leads when it is told to stop.
@@ -231,18 +231,19 @@ fn whoever_says_it_twice_means_now() {
     let leads = |at: &String| shown(at).contains("\"leads\":1,");
     let leader = at.iter().position(leads).expect("somebody led just now");
     let mut leading = nodes.remove(leader);
-    drop(nodes);
-    leading.terminate();
+    nodes.iter().for_each(|node| node.signal("-STOP"));
+    leading.signal("-TERM");
     wait("it does not hear the first", || leading.has_said("asked to stop"));
     if leading.child.try_wait().expect("it can be asked").is_some() {
         eprintln!("left out: it had done all it could before it was told twice");
         return;
     }
-    leading.terminate();
+    leading.signal("-TERM");
     let status = leading.child.wait().expect("it ends");
     assert_eq!(status.code(), Some(0), "{status}");
     assert!(leading.has_said("told to stop again"), "see {}", leading.log);
     // That loses nothing either.
+    drop(nodes);
     let _nodes: Vec<_> = (1..=3).map(|node| cluster.start(node)).collect();
     let get = ["cli", "--at", &at.join(","), "--within-ms", "60000", "get", "hello"];
     assert_eq!(run(&get).ok(), "world\n");
