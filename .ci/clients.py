@@ -4,6 +4,8 @@ What a program does with a store: strings, numbers, expiry, a pipeline, a transa
 walks over keys, messages, questions about the server, and going on when its node is gone. The arguments are the ports, behind the word `alone` if there is but one node; the demo's front door is the first.
 """
 
+import resource
+import socket
 import sys
 import time
 import redis
@@ -92,6 +94,23 @@ assert node.config_set("slowlog-max-len", 64) and node.config_get("slowlog-max-l
 assert isinstance(node.slowlog_get(), list) and ask("LATENCY", "LATEST") == []
 assert node.command_count() > 80
 assert ask("CLUSTER", "KEYSLOT", "foo") == 12182
+
+# Ten thousand at a time, as Redis has it. Half say nothing, the others half of something; whoever asks
+# is served meanwhile, and who comes to the end of it, too.
+files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+if alone and 12_000 <= files:
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+    idle = [socket.create_connection(("127.0.0.1", ports[0])) for _ in range(9_900)]
+    begun = idle[::2]
+    for one in begun:
+        one.sendall(b"*2\r\n$3\r\nGET\r\n$5\r\nne")
+    assert all(node.set("word", number) for number in range(100))
+    assert node.info("clients")["connected_clients"] > 9_900
+    for one in begun:
+        one.sendall(b"ver\r\n")
+    assert all(one.recv(16) == b"$-1\r\n" for one in begun)
+    for one in idle:
+        one.close()
 
 assert door.flushall() and node.dbsize() == 0 and node.scan(0) == (0, [])
 print(f"redis-py {redis.__version__}: all as expected")

@@ -134,6 +134,11 @@ pub const RESP_PATIENCE: Duration = Duration::from_secs(60);
 /// Commands of one connection that are done before anything is answered.
 pub const RESP_BATCH: usize = 512;
 
+/// Connections that wait in the kernel to be accepted. When a node is gone all its clients come to
+/// another one at once, and whoever finds no place here is silently not heard and asks again a second
+/// later; the kernel takes no more than its own limit.
+pub const LISTENER_BACKLOG: u32 = 4096;
+
 /// Answers of one connection that wait before they are written.
 pub const RESP_ANSWER_BYTES: usize = 256 << 10;
 

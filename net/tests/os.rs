@@ -158,6 +158,24 @@ fn bytes_arrive_in_order_and_then_the_end() {
     .unwrap();
 }
 
+/// All clients of a node that is gone come to another one at once, before it accepts any.
+#[test]
+fn whoever_comes_in_a_crowd_is_heard() {
+    let kernels = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    if kernels.trim().parse::<u32>().unwrap() < 1024 {
+        eprintln!("left out: this kernel lets fewer wait");
+        return;
+    }
+    run_core("", async |os| {
+        let listener = os.net().listen(any_port()).await.unwrap();
+        let mut held = Vec::new();
+        while held.len() < 400 {
+            held.push(os.net().connect(listener.local(), within(&os, 20_000)).await.unwrap());
+        }
+    })
+    .unwrap();
+}
+
 #[test]
 fn connecting_to_nobody_fails_within_the_deadline() {
     run_core("", async |os| {

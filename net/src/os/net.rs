@@ -18,7 +18,7 @@ use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpStream,
+        TcpListener, TcpSocket, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
 };
@@ -28,6 +28,7 @@ use trilith_engine::runtime::{
 };
 
 use super::OsClock;
+use crate::limits::LISTENER_BACKLOG;
 
 /// How long a listener that cannot accept waits before it says so. It cannot for lack of
 /// descriptors or memory, and whoever asks again at once would keep a processor busy with it.
@@ -101,12 +102,20 @@ fn is_own_end(stream: &TcpStream) -> bool {
     matches!((stream.local_addr(), stream.peer_addr()), (Ok(near), Ok(far)) if near == far)
 }
 
+/// What `TcpListener::bind` does, but for how many may wait.
+fn listener(at: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if at.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(at)?;
+    socket.listen(LISTENER_BACKLOG)
+}
+
 impl Net for OsNet {
     type Listener = OsListener;
     type Stream = OsStream;
 
     async fn listen(&self, at: SocketAddr) -> NetResult<OsListener> {
-        let socket = TcpListener::bind(at).await.map_err(|error| refused(&error))?;
+        let socket = listener(at).map_err(|error| refused(&error))?;
         let local = socket.local_addr().map_err(|error| refused(&error))?;
         Ok(OsListener { socket, local })
     }
