@@ -129,6 +129,8 @@ Errors have the words of Redis where a program can tell, and these codes of our 
 | `STALEREAD` | an eventual read found no replica that is new enough |
 | `CROSSSLOT` | the keys must lie in one slot, in a cluster: give them a common `{tag}` |
 
+Clients that are used as they are, unchanged: `redis-cli`, `redis-benchmark` (`-t ping,set,get,incr,mset`) and redis-py, which CI runs; ioredis 6.0 and redis-rs 1.8 (RESP3, pipelines, transactions, walks, messages), tried on 2026-11-23.
+
 A request that begins with `POST` or `Host:` ends its connection without a word: it comes from a web page.
 A key has at most 65,535 bytes, a value 8 MiB, a request 32 MiB.
 What all connections to a node hold beside 64 KiB each, requests that are not whole and answers that nobody reads, is at most 512 MiB: beyond that a long request is answered with `UNAVAILABLE` and ends its connection, and an answer that is not read within a second ends it too.
