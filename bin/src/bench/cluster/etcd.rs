@@ -67,7 +67,10 @@ impl Plan {
 /// When there is no etcd.
 pub(super) fn start(dir: &Path) -> io::Result<(Members, Plan)> {
     std::fs::create_dir_all(dir)?;
-    let plan = Plan { dir: dir.to_owned(), clients: free_ports(3)?, peers: free_ports(3)? };
+    // All at once: a port that was free a moment ago may be given a second time.
+    let mut clients = free_ports(6)?;
+    let peers = clients.split_off(3);
+    let plan = Plan { dir: dir.to_owned(), clients, peers };
     let processes = (0..3).map(|at| plan.start_one(at, false)).collect::<io::Result<_>>()?;
     let addresses = plan.clients.clone();
     Ok((Members { addresses, resp: Vec::new(), processes, secret: None }, plan))
