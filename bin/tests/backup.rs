@@ -5,7 +5,7 @@
 
 mod program;
 
-use program::{Answer, Redis, Scratch, Server, addresses, run};
+use program::{Answer, Redis, Scratch, Server, addresses, run, trilith};
 use std::{
     fs,
     net::SocketAddr,
@@ -21,6 +21,7 @@ const KEYS: usize = 1000;
 /// Nodes that run, and where they are.
 struct Cluster {
     _nodes: Vec<Server>,
+    members: String,
     at: String,
     redis: SocketAddr,
 }
@@ -43,7 +44,7 @@ fn start(scratch: &Scratch, name: &str, nodes: usize, groups: &str, more: &[&str
     });
     let _nodes = servers.collect();
     let at = at.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
-    Cluster { _nodes, at, redis }
+    Cluster { _nodes, members, at, redis }
 }
 
 impl Cluster {
@@ -173,6 +174,31 @@ fn a_cluster_with_a_secret_is_backed_up_by_who_knows_it() {
     cluster.ctl(&[&["create", &dir], &known[..]].concat()).ok();
     cluster.ctl(&["restore", &dir]).failed_after_its_log(7, "TR-E511");
     cluster.ctl(&[&["restore", &dir], &known[..]].concat()).ok();
+}
+
+/// Whoever is not named is found as by the rest of `ctl`; who follows cannot be asked alone.
+#[test]
+fn nodes_need_not_be_named_and_one_that_follows_is_not_enough() {
+    let scratch = Scratch::new("nodes_need_not_be_named_and_one_that_follows_is_not_enough");
+    let (dir, cluster) = (scratch.path("kept"), start(&scratch, "n", 3, "1", &[]));
+    assert_eq!(Redis::to(cluster.redis).ask(&["SET", "a", "b"]), "OK");
+    let unnamed = |words: &[&str]| {
+        let mut asked = trilith();
+        asked.env("TRILITH_CLUSTER__MEMBERS", &cluster.members).args(["ctl", "backup"]).args(words);
+        Answer::of(asked.output().expect("it starts"))
+    };
+    unnamed(&["create", &dir]).ok();
+    unnamed(&["restore", &dir]).failed_after_its_log(5, "TR-E514");
+    let alone = |at: &str| {
+        run(&["ctl", "backup", "restore", &dir, "--resume", "--patience", "1", "--at", at])
+    };
+    let all: Vec<Answer> = cluster.at.split(',').map(alone).collect();
+    let (leads, follow): (Vec<_>, Vec<_>) = all.into_iter().partition(|one| one.code == Some(0));
+    assert_eq!((leads.len(), follow.len()), (1, 2), "{follow:?}");
+    for answer in follow {
+        assert!(answer.err.contains("next: name all nodes: "), "{answer:?}");
+        answer.failed_after_its_log(6, "TR-E516");
+    }
 }
 
 #[test]

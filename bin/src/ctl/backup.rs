@@ -9,16 +9,19 @@ use clap::{Args, Subcommand};
 use std::{
     fs::File,
     io,
-    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
-use trilith_engine::runtime::{DiskErrorKind, Runtime};
+use trilith_engine::{
+    command::Refusal,
+    runtime::{DiskErrorKind, Runtime},
+};
 use trilith_net::{
     backup::{self, Error, Options, Phase, Step, format::Manifest},
     os::run_core,
 };
 
+use super::nodes::Nodes;
 use crate::{
     failure::{
         Code, DAMAGED, DIFFERS, FILE, FULL, Failure, INTERNAL, NO_BACKUP, NOT_EMPTY, OUTPUT_TAKEN,
@@ -26,7 +29,7 @@ use crate::{
     },
     out::{Cell, Out},
     progress::Progress,
-    secret::{NAME_IT, Shared},
+    secret::NAME_IT,
 };
 
 /// What there is to do.
@@ -43,14 +46,11 @@ pub enum Backup {
 /// Where the cluster is.
 #[derive(Args, Debug)]
 struct At {
-    /// The nodes: each that is named may be read from.
-    #[arg(long, value_delimiter = ',', default_value = "127.0.0.1:7381", value_name = "IP:PORT,…")]
-    at: Vec<SocketAddr>,
+    #[command(flatten)]
+    nodes: Nodes,
     /// How long to go on without getting any further.
     #[arg(long, default_value_t = 30, value_name = "SECONDS")]
     patience: u64,
-    #[command(flatten)]
-    shared: Shared,
 }
 
 /// Into which directory.
@@ -93,14 +93,11 @@ impl Backup {
 }
 
 impl At {
-    fn options(&self) -> Outcome<Options> {
-        let patience = Duration::from_secs(self.patience.max(1));
-        Ok(Options { patience, ..Options::new(self.at.clone(), self.shared.client()?) })
-    }
-
-    fn nodes(&self) -> String {
-        let at: Vec<String> = self.at.iter().map(SocketAddr::to_string).collect();
-        at.join(",")
+    /// How to do it, and the nodes as an argument.
+    fn options(&self) -> Outcome<(Options, String)> {
+        let found = self.nodes.find()?;
+        let (named, patience) = (found.named(), Duration::from_secs(self.patience.max(1)));
+        Ok((Options { patience, ..Options::new(found.at, found.options) }, named))
     }
 }
 
@@ -136,11 +133,11 @@ fn path(dir: &Path) -> String {
 
 impl Create {
     fn run(&self, out: Out) -> Outcome {
-        let options = self.at.options()?;
+        let (options, nodes) = self.at.options()?;
         let run = |os| async move { backup::create(&os, "", &options, shows()).await };
         let made = run_core(&self.dir, run).map_err(no_room)?;
         let dir = path(&self.dir);
-        let manifest = made.map_err(|why| self.failure(&why))?;
+        let manifest = made.map_err(|why| self.failure(&why, &nodes))?;
         // The directory's own name: what is in it is durable already.
         let above = self.dir.parent().filter(|above| !above.as_os_str().is_empty());
         let above = above.unwrap_or(Path::new("."));
@@ -153,8 +150,8 @@ impl Create {
         Ok(())
     }
 
-    fn failure(&self, why: &Error) -> Failure {
-        let (dir, nodes) = (path(&self.dir), self.at.nodes());
+    fn failure(&self, why: &Error, nodes: &str) -> Failure {
+        let dir = path(&self.dir);
         let (code, next): (&Code, String) = match why {
             Error::Taken(_) => (&OUTPUT_TAKEN, "name another directory, or empty that one".into()),
             Error::Disk(why) if why.kind == DiskErrorKind::NoSpace => {
@@ -195,10 +192,10 @@ fn unreadable(dir: &str, why: &Error) -> Failure {
 
 impl Restore {
     fn run(&self, out: Out) -> Outcome {
-        let (options, resume) = (self.at.options()?, self.resume);
+        let ((options, nodes), resume) = (self.at.options()?, self.resume);
         let run = |os| async move { backup::restore(&os, "", &options, resume, shows()).await };
         let restored = run_core(&self.dir, run).map_err(no_room)?;
-        let restored = restored.map_err(|why| self.failure(&why))?;
+        let restored = restored.map_err(|why| self.failure(&why, &nodes))?;
         out.facts(&[
             ("backup", restored.backup.to_string().into()),
             ("groups", restored.groups.into()),
@@ -207,12 +204,12 @@ impl Restore {
             ("expired", restored.expired.into()),
             ("compared", restored.compared.into()),
         ])?;
-        out.next(&format!("trilith ctl status --at {}", self.at.nodes()));
+        out.next(&format!("trilith ctl status --at {nodes}"));
         Ok(())
     }
 
-    fn failure(&self, why: &Error) -> Failure {
-        let (dir, nodes) = (path(&self.dir), self.at.nodes());
+    fn failure(&self, why: &Error, nodes: &str) -> Failure {
+        let dir = path(&self.dir);
         let again = format!("trilith ctl backup restore {dir} --resume --at {nodes}");
         let (code, next): (&Code, String) = match why {
             Error::NotEmpty(_) => {
@@ -225,6 +222,10 @@ impl Restore {
             Error::Unreached(_) => {
                 (&UNANSWERED, format!("trilith ctl status --at {nodes}, and name all nodes"))
             }
+            Error::Refused { why: Some(Refusal::NotLeader(_) | Refusal::NoGroup), .. } => (
+                &UNRESTORED,
+                format!("name all nodes: trilith ctl backup restore {dir} --resume --at IP:PORT,…"),
+            ),
             Error::Refused { .. } | Error::Answer(_) => (&UNRESTORED, again),
             _ => return unreadable(&dir, why),
         };
@@ -250,6 +251,6 @@ fn show(out: Out, manifest: &Manifest) -> Outcome {
     let (id, keys, groups) = (manifest.backup, manifest.records(), manifest.lines.len());
     let (cluster, bytes) = (manifest.cluster, manifest.bytes());
     out.say(&format!(
-        "backup {id} of cluster {cluster}: {keys} keys of {groups} groups, {bytes} bytes"
+        "backup {id} of cluster {cluster}: {keys} keys, {groups} groups, {bytes} bytes"
     ))
 }

@@ -208,12 +208,20 @@ pub(super) fn refused(refusal: Refusal) -> Said {
         Refusal::DiskFull => {
             "OOM the leader's disk is full; nothing happened: delete keys, or make room"
         }
+        Refusal::FromTheFuture => {
+            "UNAVAILABLE this node's clock is far ahead of the group's; nothing happened: set the \
+             clocks right"
+        }
+        Refusal::Damaged => {
+            "UNAVAILABLE a replica has stopped because it is damaged, and no other one led in time; \
+             nothing happened: see its node's log"
+        }
+        Refusal::Stopping => {
+            "UNAVAILABLE the node that was asked is going down; nothing happened: try again"
+        }
         Refusal::NoGroup
         | Refusal::NotLeader(_)
-        | Refusal::Stopping
         | Refusal::TooLate
-        | Refusal::Damaged
-        | Refusal::FromTheFuture
         | Refusal::NoCut
         | Refusal::Forgotten => {
             "UNAVAILABLE no majority answered in time; nothing happened: try again"
