@@ -79,6 +79,12 @@ impl Mood {
     pub(super) const fn write(&self) -> Wish {
         Wish::strong(self.within)
     }
+
+    /// The same of a step that may take as long as a command, but not beyond that time. When it is over
+    /// nothing is begun any more: what is asked within no time is refused.
+    pub(super) fn until(&self, until: Instant, now: Instant) -> Self {
+        Self { within: self.within.min(until.since(now)), ..*self }
+    }
 }
 
 /// What EXEC comes to.
@@ -157,6 +163,11 @@ impl<R: Runtime> Front<R> {
         Late { stamp_ms: stamp.ms(), clock_ms: stamp.ms().max(ms) }
     }
 
+    /// What is wanted of a step, when all of them have until then.
+    pub(super) fn left(&self, mood: &Mood, until: Instant) -> Mood {
+        mood.until(until, self.now())
+    }
+
     /// An act that is one operation; otherwise the act.
     ///
     /// # Errors
@@ -180,7 +191,7 @@ impl<R: Runtime> Front<R> {
             // Nothing that was begun waits unsent meanwhile. Without room the first one is refused.
             let _has_room = lane.has_room(until).await;
             let later = errands.split_off(errands.len().min(lane.room().max(1)));
-            let mood = Mood { within: until.since(self.now()), ..*mood };
+            let mood = self.left(mood, until);
             let apart = self.run_some(connection, (&acts, errands), &mood, &mut said).await;
             errands = apart.into_iter().map(|at| errand::alone(&acts, at)).chain(later).collect();
         }
@@ -196,7 +207,7 @@ impl<R: Runtime> Front<R> {
         mood: &Mood,
         said: &mut [Option<Said>],
     ) -> Vec<usize> {
-        let lane = self.lane(connection);
+        let (lane, until) = (self.lane(connection), self.now() + mood.within);
         let (mut begun, mut known) = (Vec::with_capacity(errands.len()), Vec::new());
         for Errand { op, group, acts: of } in errands {
             let is_read = acts[of[0]].is_read();
@@ -224,7 +235,8 @@ impl<R: Runtime> Front<R> {
                 continue;
             }
             let is_behind = last.get(&group).is_some_and(|last| *last > at);
-            let told = self.come_to(connection, &acts[of[0]].act, tried, (is_behind, mood)).await;
+            let told = self.come_to(connection, &acts[of[0]].act, tried, (is_behind, until), mood);
+            let told = told.await;
             // What became of a write that several share became of all of them.
             of.iter().skip(1).for_each(|at| said[*at] = Some(told.clone()));
             said[of[0]] = Some(told);
@@ -261,7 +273,8 @@ impl<R: Runtime> Front<R> {
         connection: u64,
         act: &Act,
         tried: Tried<'_, R>,
-        (is_behind, mood): (bool, &Mood),
+        (is_behind, until): (bool, Instant),
+        mood: &Mood,
     ) -> Said {
         let response = match tried {
             Tried::Ended(refusal) => return direct::refused(refusal),
@@ -274,7 +287,7 @@ impl<R: Runtime> Front<R> {
         };
         match (act, &response.outcome) {
             (Act::MGet(_), Outcome::Refused(Refusal::TooLarge)) => {
-                self.look_apart(connection, act, mood).await
+                self.look_apart(connection, act, &self.left(mood, until)).await
             }
             _ => self.told(act, response),
         }
@@ -334,13 +347,16 @@ impl<R: Runtime> Front<R> {
         if let Some(refusal) = parts.iter().find_map(direct::refusal) {
             return direct::refused(refusal);
         }
+        let until = self.now() + mood.within;
         let (mut sum, mut is_begun) = (None, false);
         for act in parts {
+            let is_generous = planted!("resp_each_part_has_the_whole_time");
+            let left = if is_generous { *mood } else { self.left(mood, until) };
             let said = match self.direct(act) {
-                Ok(direct) => self.alone(connection, direct, mood).await,
+                Ok(direct) => self.alone(connection, direct, &left).await,
                 Err(act) => {
                     let acts = std::slice::from_ref(&act);
-                    first(self.change(connection, acts, &Watched::new(), mood).await)
+                    first(self.change(connection, acts, &Watched::new(), &left).await)
                 }
             };
             match said {
@@ -395,7 +411,7 @@ impl<R: Runtime> Front<R> {
             return Executed::Failed(direct::refused(Refusal::TooLarge));
         }
         loop {
-            let left = Mood { reads: Level::Strong, within: until.since(self.now()), ..*mood };
+            let left = Mood { reads: Level::Strong, ..self.left(mood, until) };
             let read = match self.read_apart(connection, &needed, wants, &left).await {
                 Ok(read) => read,
                 Err(said) => return Executed::Failed(said),
@@ -419,6 +435,7 @@ impl<R: Runtime> Front<R> {
                 Err(refusal) => return Executed::Failed(direct::refused(refusal)),
             };
             let op = Op::Write(Command::Transaction(transaction));
+            let left = self.left(mood, until);
             match self.lane(connection).call(op, left.write()).await.outcome {
                 Outcome::Ok(Reply::Conflict { .. }) if self.now() < until => {
                     mark!("resp: a key has changed between reading and writing");
@@ -462,6 +479,7 @@ impl<R: Runtime> Front<R> {
         wants: Option<Whole>,
         mood: &Mood,
     ) -> Result<Read, Said> {
+        let until = self.now() + mood.within;
         let mut read = Read { stamp: Stamp(0), found: vec![None; keys.len()] };
         let mut bytes = 0;
         let mut parts: BTreeMap<u16, Vec<usize>> = BTreeMap::new();
@@ -473,7 +491,8 @@ impl<R: Runtime> Front<R> {
         while let Some(piece) = pieces.pop_front() {
             let piece_keys = piece.iter().map(|at| keys[*at].clone()).collect();
             let op = if wants.is_some() { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
-            let response = self.lane(connection).call(op, mood.read()).await;
+            let left = self.left(mood, until);
+            let response = self.lane(connection).call(op, left.read()).await;
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
                     read.stamp = read.stamp.max(response.told.stamp);

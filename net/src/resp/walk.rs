@@ -17,7 +17,7 @@ use bytes::Bytes;
 use trilith_engine::{
     command::{Command, Level, Op, Outcome, Reply, Scan, Transaction, Write},
     mark, planted,
-    runtime::{Instant, Runtime, Task},
+    runtime::{Runtime, Task},
     types::GroupId,
 };
 
@@ -172,7 +172,7 @@ impl<R: Runtime> Front<R> {
         // A cursor of a cluster with more groups.
         let mut goes_on = walk.place.group < self.groups();
         while goes_on && left > 0 {
-            let mood = within(until, self.now(), mood);
+            let mood = self.left(mood, until);
             let mut page = self.page(connection, walk.scan(left, u32::MAX), &mood).await?;
             if page.next.is_some() && planted!("resp_walk_leaves_the_last_of_a_page") {
                 page.keys.pop();
@@ -192,7 +192,7 @@ impl<R: Runtime> Front<R> {
         let mut walk = Walk::new(Some(pattern), Place::default());
         let (until, mut found, mut bytes) = (self.now() + mood.within, Vec::new(), 0);
         loop {
-            let left = within(until, self.now(), mood);
+            let left = self.left(mood, until);
             let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
             let page = match self.page(connection, scan, &left).await {
                 Ok(page) => page,
@@ -220,7 +220,7 @@ impl<R: Runtime> Front<R> {
         let mut counts = Vec::new();
         for group in 0..self.groups() {
             let op = Op::Count(GroupId(u32::from(group) + 1));
-            let left = within(until, self.now(), mood);
+            let left = self.left(mood, until);
             match self.lane(connection).call(op, left.read()).await.outcome {
                 Outcome::Ok(Reply::Count(keys)) => counts.push(keys),
                 Outcome::Refused(refusal) => return Err(direct::refused(refusal)),
@@ -254,7 +254,7 @@ impl<R: Runtime> Front<R> {
         for group in groups.chain(0..first.map_or(0, |first| first as u16)) {
             let mut walk = Walk::new(None, Place { group, after: None });
             while walk.place.group == group {
-                let left = within(until, self.now(), mood);
+                let left = self.left(mood, until);
                 let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
                 let Page { keys, next } = match self.page(connection, scan, &left).await {
                     Ok(page) => page,
@@ -284,11 +284,11 @@ impl<R: Runtime> Front<R> {
             until = until + RESP_FLUSH_WITHIN * 1000;
         }
         loop {
-            let mood = within(until, self.now(), &mood);
+            let mood = self.left(&mood, until);
             let scan = walk.scan(RESP_FLUSH_KEYS, RESP_FLUSH_BYTES);
             let done = match self.page(connection, scan, &mood).await {
                 Ok(Page { keys, next }) => {
-                    let mood = within(until, self.now(), &mood);
+                    let mood = self.left(&mood, until);
                     self.delete(connection, keys, &mood).await.map(|any| (any, next))
                 }
                 Err(said) => Err(said),
@@ -326,12 +326,6 @@ impl<R: Runtime> Front<R> {
     }
 }
 
-/// What is wanted of a step that may take as long as a command, but not beyond that time. When it is
-/// over nothing is begun any more: what is asked within no time is refused.
-fn within(until: Instant, now: Instant, mood: &Mood) -> Mood {
-    Mood { within: mood.within.min(until.since(now)), ..*mood }
-}
-
 /// What is kept of a page that had so many keys. Where another node leads, all of them lie in the
 /// frame that they came with: a few must not keep the others.
 fn apart(found: Vec<Bytes>, of: usize) -> Vec<Bytes> {
@@ -353,6 +347,7 @@ fn is_empty(scan: &Scan) -> bool {
 mod tests {
     use super::*;
     use std::time::Duration;
+    use trilith_engine::runtime::Instant;
 
     fn wanted(line: &str) -> Result<Wanted, Said> {
         Wanted::read(&line.split(' ').collect())
@@ -402,7 +397,7 @@ mod tests {
     fn steps_of_a_walk_share_its_time() {
         let (second, mood) = (Duration::from_secs(1), Mood::default());
         let until = Instant(0) + RESP_FLUSH_WITHIN;
-        let left = |until, now| within(until, now, &mood).within;
+        let left = |until, now| mood.until(until, now).within;
         assert_eq!(left(until, Instant(0)), mood.within);
         assert_eq!(left(until, Instant(0) + (RESP_FLUSH_WITHIN - second)), second);
         assert_eq!(left(until, until), Duration::ZERO);

@@ -33,8 +33,13 @@ pub(super) const TEXT: u16 = 7382;
 
 /// A node that serves everybody.
 async fn serves(rt: SimRuntime, bounds: Bounds, within: Duration) {
+    serves_groups(rt, bounds, within, 1).await;
+}
+
+/// The same with so many groups.
+async fn serves_groups(rt: SimRuntime, bounds: Bounds, within: Duration, groups: u16) {
     let at = |port| rt.address(NodeId(0), port);
-    let cluster = Cluster::new("sim", vec![(Member(1), at(PEERS))], 1).expect("it can be");
+    let cluster = Cluster::new("sim", vec![(Member(1), at(PEERS))], groups).expect("it can be");
     let (resp, http, text) = (Some(at(RESP)), Some(at(HTTP)), Some(at(TEXT)));
     let mut setup = Setup { resp, http, text, ..Setup::new(Member(1), cluster) };
     setup.links.bounds = bounds;
@@ -439,4 +444,49 @@ fn a_flush_has_an_end_and_says_what_is_not_done() {
 fn a_flush_without_an_end_is_noticed() {
     let (took, said) = flushed(&["resp_flush_runs_for_ever"]);
     assert!(took > 700 * SECOND, "{took:?} {said}");
+}
+
+/// What a DEL of keys of all groups says where the write of each takes seconds, and how long it took.
+fn deleted(bugs: &[&str]) -> (Duration, String) {
+    let mut world = World::new(1, planted(bugs));
+    let boot = move |rt| serves_groups(rt, Bounds::default(), 5 * SECOND, 16);
+    let node = world.add("node", NodeOptions::default(), boot);
+    let client = world.add("client", NodeOptions::default(), |_| pending::<()>());
+    world.start_all();
+    world.run_for(5 * SECOND);
+    let words = |with: &str| (0..200).map(|nth| format!(" k{nth}{with}")).collect::<String>();
+    let fills = move |rt: SimRuntime| async move {
+        let mut stream = connect(&rt, RESP).await;
+        say(&mut stream, format!("MSET{}\r\n", words(" x")).as_bytes()).await;
+        assert_eq!(hear(&rt, &mut stream, SECOND).await.words, "+OK\r\n");
+    };
+    world.run_on(client, 60 * SECOND, fills).expect("it has written");
+    world.strike(&FaultKind::SlowDisk { node: node.0, times: SLOW / 4, for_ms: 36_000_000 });
+    let asks = move |rt: SimRuntime| async move {
+        let mut stream = connect(&rt, RESP).await;
+        let began = rt.clock().now();
+        say(&mut stream, format!("DEL{}\r\n", words("")).as_bytes()).await;
+        let mut answer = [0; 200];
+        let read = stream.read(&mut answer).await.expect("it is answered");
+        let said = String::from_utf8_lossy(&answer[..read]).into_owned();
+        (rt.clock().now().since(began), said)
+    };
+    let told = world.run_on(client, 36_000 * SECOND, asks).expect("it has an end");
+    assert!(world.panics().is_empty(), "{:?}", world.panics());
+    told
+}
+
+/// A command about keys of several groups has the time of a command, and says what it did of it.
+#[test]
+fn a_delete_over_many_groups_has_one_time() {
+    let (took, said) = deleted(&[]);
+    assert!((SECOND..7 * SECOND).contains(&took), "{took:?} {said}");
+    assert!(said.starts_with("-INDOUBT a part of it was done; of another part: "), "{said}");
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_delete_that_has_time_for_each_group_is_noticed() {
+    let (took, said) = deleted(&["resp_each_part_has_the_whole_time"]);
+    assert!(took > 10 * SECOND, "{took:?} {said}");
 }
