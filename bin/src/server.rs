@@ -6,7 +6,10 @@
 use clap::Args;
 use std::{fs, time::Duration};
 use trilith_engine::{shard::ShardOptions, types::NodeId};
-use trilith_net::node::{Cluster, NodeOptions};
+use trilith_net::{
+    facts::Host,
+    node::{Cluster, NodeOptions},
+};
 
 use crate::{
     config::{Flags, SETTINGS, Setting, Settings},
@@ -103,7 +106,7 @@ pub fn apply(settings: &Settings, options: &mut NodeOptions) -> Outcome {
     shard.scrub_bytes_per_second = settings.scrub_rate;
     shard.journal.segment_bytes_max = settings.segment_bytes;
     shard.journal.reserve_bytes = settings.reserve_bytes;
-    options.resident = resident_bytes;
+    options.host = Host { resident_bytes, log_level: log::level, set_log_level: log::set_level };
     Ok(())
 }
 

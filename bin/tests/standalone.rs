@@ -224,3 +224,26 @@ fn directories_of_others_are_left_alone() {
     drop(alone.start());
     run(&["kv", &alone.scratch.path("some/where"), "get", "a"]).failed(1, "TR-E109");
 }
+
+/// Lines that were not wanted when they came are not told later; those that come now are.
+#[test]
+fn how_much_is_logged_changes_while_it_runs() {
+    let alone = Alone::new("how_much_is_logged_changes_while_it_runs");
+    let [resp, listen] = [alone.resp, alone.listen].map(|at| at.to_string());
+    let data = alone.scratch.path("data");
+    let usual = Alone::arguments(&data, &resp, &listen);
+    let node = Server::of(&[&usual[..], &["--log-level", "error"]].concat());
+    let mut redis = Redis::to(alone.resp);
+    let told = |redis: &mut Redis| redis.ask(&["CONFIG", "GET", "loglevel"]);
+    assert_eq!(told(&mut redis), "1) \"loglevel\"\n2) \"error\"");
+    for words in [&["loud"][..], &["info", "slowlog-max-len", "x"]] {
+        let said = redis.ask(&[&["CONFIG", "SET", "loglevel"], words].concat());
+        assert!(said.starts_with("(error) ERR CONFIG SET failed"), "{said}");
+    }
+    assert_eq!(told(&mut redis), "1) \"loglevel\"\n2) \"error\"", "all of it or nothing");
+    assert_eq!(redis.ask(&["CONFIG", "SET", "loglevel", "NOTICE"]), "OK");
+    assert_eq!(told(&mut redis), "1) \"loglevel\"\n2) \"info\"");
+    let ended = node.end("-TERM");
+    assert!(ended.err.contains("a client has set how much is logged"), "{ended:?}");
+    assert!(!ended.err.contains("\"role\":\"leader\""), "it was told too early: {ended:?}");
+}

@@ -52,7 +52,7 @@ use trilith_engine::{
 
 use crate::{
     client::{Client, Ear, Wish},
-    facts::{Facts, Resident},
+    facts::{Facts, Host},
     gate::Gate,
     http::{self, desk::Desk},
     limits::NODE_INBOX,
@@ -100,8 +100,8 @@ pub struct NodeOptions {
     pub links: LinkOptions,
     /// What it tells of all this to who asks at the nodes' port, in words; it does not read them.
     pub settings: Vec<Setting>,
-    /// How much memory the process holds, for those who ask for it.
-    pub resident: Resident,
+    /// The process that it is part of.
+    pub host: Host,
 }
 
 impl NodeOptions {
@@ -121,7 +121,7 @@ impl NodeOptions {
             shard: ShardOptions::default(),
             links: LinkOptions::default(),
             settings: Vec::new(),
-            resident: || 0,
+            host: Host::default(),
         }
     }
 
@@ -291,7 +291,7 @@ impl<R: Runtime, W: Watch> Node<R, W> {
     pub async fn start(rt: &R, options: NodeOptions, watch: W) -> Result<Self, StartError> {
         let at = options.listens_at()?;
         let NodeOptions { node, cluster, resp, http, text, shard, links, .. } = options;
-        let told = (options.guests_within, options.http_names, options.resident);
+        let told = (options.guests_within, options.http_names, options.host);
         let secret = links.secrets.map(|secrets| secrets.first());
         let listener = rt.net().listen(at).await.map_err(|why| StartError::Listen(at, why))?;
         let listens = listener.local();
@@ -402,13 +402,13 @@ impl<R: Runtime> Guests<R> {
         (lanes, cluster): (&Arc<[Client<R>]>, &Cluster),
         gate: Arc<Gate<R>>,
         (identity, post, source): (Identity, Arc<Post>, Source),
-        (within, names, resident): (Duration, Vec<String>, Resident),
+        (within, names, host): (Duration, Vec<String>, Host),
         ends: Arc<AtomicBool>,
     ) -> Self {
         let (groups, members) = (cluster.groups(), cluster.members().len());
         let resp = resp.map(|door| {
             let front = Front::new(rt.clone(), Arc::clone(lanes), groups, members);
-            let facts = Facts::new(identity, door.local(), resident);
+            let facts = Facts::new(identity, door.local(), host);
             let (gate, meters) = (Arc::clone(&gate), Arc::clone(source.meters()));
             serve::open(Hub::new(rt.clone(), front, gate, post, meters, within, facts), door)
         });
@@ -418,8 +418,7 @@ impl<R: Runtime> Guests<R> {
             text::serve::open(rt, (lanes, Wish::strong(within)), (gate, meters), door)
         });
         let http = http.map(|door| {
-            let (facts, shape) =
-                (Facts::new(identity, door.local(), resident), (groups, members > 1));
+            let (facts, shape) = (Facts::new(identity, door.local(), host), (groups, members > 1));
             let (asked, facts) = ((Arc::clone(lanes), gate), (facts, names));
             let desk = Desk::new(rt.clone(), asked, shape, facts, within, ends, source);
             http::serve::open(desk, door)

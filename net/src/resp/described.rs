@@ -405,7 +405,7 @@ pub(super) fn info<R: Runtime>(hub: &Hub<R>, words: &Words, keys: Option<u64>) -
             ),
         ),
         ("Clients", format!("connected_clients:{connected}\r\nblocked_clients:0\r\n")),
-        ("Memory", memory(facts.resident_bytes())),
+        ("Memory", memory((facts.host.resident_bytes)())),
         ("Persistence", "loading:0\r\naof_enabled:1\r\naof_last_write_status:ok\r\n".into()),
         (
             "Stats",

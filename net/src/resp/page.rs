@@ -29,7 +29,10 @@ const NOTES: [(&str, &str); 23] = [
     ("client kill", "`LADDR` is nobody's"),
     ("client no-evict", "no key is ever evicted"),
     ("cluster", "as of a Redis without cluster mode: any node serves any key"),
-    ("config set", "of this node, until it ends: `slowlog-*` and `latency-monitor-threshold`"),
+    (
+        "config set",
+        "of this node, until it ends: `loglevel`, `slowlog-*` and `latency-monitor-threshold`",
+    ),
     ("copy", "of keys of one slot, in a cluster"),
     ("dbsize", "counts keys that are over and that nobody has asked for since; not in MULTI"),
     ("del", "over several groups, and of more than 1,024 keys, it is not one moment"),

@@ -3,10 +3,12 @@
 //! | parameter | may be set |
 //! | --- | --- |
 //! | `slowlog-log-slower-than`, `slowlog-max-len`, `latency-monitor-threshold` | yes, of this node, until it ends |
+//! | `loglevel`, where the process has a log of its own | yes, of this process, until it ends |
 //! | all others | no: they say how it is, for programs that ask before they begin |
 //!
 //! Not here: what the parameters of `trilith` itself are (`bin`), the log itself (`slow.rs`).
 
+use tracing::Level;
 use trilith_engine::runtime::Runtime;
 
 use super::{
@@ -33,6 +35,7 @@ const FIXED: [(&str, &str); 12] = [
 const LOG_FROM: &str = "slowlog-log-slower-than";
 const LOG_MAX: &str = "slowlog-max-len";
 const MOMENTS_FROM: &str = "latency-monitor-threshold";
+const LOUDNESS: &str = "loglevel";
 
 /// All parameters, in order.
 fn parameters<R: Runtime>(hub: &Hub<R>) -> Vec<(&'static str, String)> {
@@ -43,6 +46,8 @@ fn parameters<R: Runtime>(hub: &Hub<R>) -> Vec<(&'static str, String)> {
     all.push((LOG_FROM, slow.log_from.to_string()));
     all.push((LOG_MAX, slow.log_max.to_string()));
     all.push((MOMENTS_FROM, slow.moments_from.to_string()));
+    let loudness = (hub.facts().host.log_level)();
+    all.extend(loudness.map(|level| (LOUDNESS, level.as_str().to_ascii_lowercase())));
     all.sort_unstable();
     all
 }
@@ -122,6 +127,7 @@ fn set<R: Runtime>(hub: &Hub<R>, words: &Words) -> Result<(), String> {
     let mut slow = hub.slow();
     let (mut log_from, mut log_max, mut moments_from) =
         (slow.log_from, slow.log_max, slow.moments_from);
+    let mut loudness = None;
     for at in (2..words.len()).step_by(2) {
         let (name, value) = (words.get(at).to_ascii_lowercase(), words.get(at + 1));
         let shown = String::from_utf8_lossy(words.get(at)).into_owned();
@@ -155,6 +161,10 @@ fn set<R: Runtime>(hub: &Hub<R>, words: &Words) -> Result<(), String> {
                 let from = u64::try_from(number()?);
                 moments_from = from.map_err(|_negative| range("9223372036854775807"))?;
             }
+            LOUDNESS => {
+                let words = "argument must be one of error, warn, info, debug, trace";
+                loudness = Some(level(value).ok_or_else(|| failed(words))?);
+            }
             // Whoever says how it is changes nothing.
             _ if now.as_bytes() == value => {}
             _ => return Err(failed("can't set immutable config")),
@@ -162,7 +172,24 @@ fn set<R: Runtime>(hub: &Hub<R>, words: &Words) -> Result<(), String> {
     }
     (slow.log_from, slow.log_max, slow.moments_from) = (log_from, log_max, moments_from);
     slow.cut();
+    if let Some(level) = loudness {
+        // A process that tells its level can change it.
+        let _is_set = (hub.facts().host.set_log_level)(level);
+        tracing::info!(%level, "a client has set how much is logged");
+    }
     Ok(())
+}
+
+/// How much is to be logged, in our words or in those of Redis.
+fn level(word: &[u8]) -> Option<Level> {
+    match &word.to_ascii_lowercase()[..] {
+        b"error" | b"nothing" => Some(Level::ERROR),
+        b"warn" | b"warning" => Some(Level::WARN),
+        b"info" | b"notice" => Some(Level::INFO),
+        b"debug" | b"verbose" => Some(Level::DEBUG),
+        b"trace" => Some(Level::TRACE),
+        _ => None,
+    }
 }
 
 fn log<R: Runtime>(hub: &Hub<R>, words: &Words, answer: &mut Answer<'_>) {
