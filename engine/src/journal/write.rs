@@ -469,6 +469,19 @@ impl<R: Runtime> Journal<R> {
     /// # Errors
     /// [`JournalError::Failed`] stops the journal for good.
     pub async fn seal_idle(&mut self) -> Result<(), JournalError> {
+        self.seal(Sync::Later).await
+    }
+
+    /// The same, and waits until that is durable itself. A device that loses a write which it had
+    /// promised would have to lose two, or be found out.
+    ///
+    /// # Errors
+    /// As [`seal_idle`](Self::seal_idle).
+    pub async fn attest(&mut self) -> Result<(), JournalError> {
+        self.seal(Sync::Now).await
+    }
+
+    async fn seal(&mut self, sync: Sync) -> Result<(), JournalError> {
         self.check_running()?;
         let Some(active) = &self.active else { return Ok(()) };
         let seal = FrameBuilder::new(self.next_lsn, BytesMut::new());
@@ -477,10 +490,7 @@ impl<R: Runtime> Journal<R> {
             return Ok(());
         }
         mark!("journal_idle_seal");
-        match self.write_frame(seal, Sync::Later).await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.write_frame(seal, sync).await.map(|_persisted| ())
     }
 
     /// Makes sure that the active segment has room for this frame, by going on to another one when

@@ -402,6 +402,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                     tracing::error!(why = %stopped, "the shard stops");
                 }
                 self.end_work().await;
+                self.attest().await;
                 self.give_up(&stopped).await;
                 return stopped;
             }
@@ -430,6 +431,18 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 Ok(done) => self.take_done(done),
                 Err(_) => return,
             }
+        }
+    }
+
+    /// Says on the disk that what was written last was durable: nobody wrote anything behind it, and
+    /// the next life could take its loss for a write that never ended.
+    async fn attest(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        if planted!("shard_ends_without_a_word") {
+            return;
+        }
+        if let Err(error) = journal.attest().await {
+            tracing::warn!(%error, "the last write is not vouched for");
         }
     }
 

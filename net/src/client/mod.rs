@@ -30,7 +30,7 @@
 //!
 //! Invariants: a number belongs to one request for ever; the server is told the lowest number that
 //! still waits, and nothing below it is ever asked again; at most [`CLIENT_IN_FLIGHT_MAX`] calls are
-//! on their way.
+//! on their way, and no more writes of a group began behind one that still waits.
 //!
 //! Not here: the bytes of requests (`trilith_engine::command`), the server's side
 //! (`peer/callers.rs`), what at most once costs (`trilith_engine::store`).
@@ -67,7 +67,7 @@ use crate::{
     limits::{CLIENT_IN_FLIGHT_MAX, SPREAD_BYTES_MAX},
     peer::proof::Secret,
 };
-use calls::Calls;
+use calls::{Calls, Writes};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +152,7 @@ struct State<G> {
     /// clock was wrong may be ahead of all others.
     behind: BTreeMap<Target, Stamp>,
     calls: Calls,
+    writes: Writes,
     /// Who waits for room for one more, the first who came first.
     waiting: VecDeque<Waker>,
     lines: Vec<Line>,
@@ -263,6 +264,8 @@ impl<R: Runtime> Core<R> {
 struct Numbered<'a, R: Runtime> {
     core: &'a Core<R>,
     number: u64,
+    /// Of which group it is a write, and which one of those; nothing for what reads.
+    write: Option<(u32, u64)>,
     since: Stamp,
 }
 
@@ -270,9 +273,20 @@ impl<R: Runtime> Drop for Numbered<'_, R> {
     fn drop(&mut self) {
         let mut state = self.core.lock();
         state.calls.end(self.number);
+        if let Some((group, nth)) = self.write {
+            state.writes.end(group, nth);
+        }
         // Whoever is woken may have gone; so everybody is for whom there is room.
-        let room = CLIENT_IN_FLIGHT_MAX.saturating_sub(state.calls.len()).min(state.waiting.len());
-        state.waiting.drain(..room).for_each(Waker::wake);
+        let woken = state.waiting.len();
+        let woken = if woken > 0 { state.room().min(woken) } else { 0 };
+        state.waiting.drain(..woken).for_each(Waker::wake);
+    }
+}
+
+impl<G> State<G> {
+    /// How many more calls can be made, whatever they ask for.
+    fn room(&self) -> usize {
+        CLIENT_IN_FLIGHT_MAX.saturating_sub(self.calls.len()).min(self.writes.room())
     }
 }
 
@@ -370,6 +384,7 @@ impl<R: Runtime> Client<R> {
             since: Stamp(0),
             behind: BTreeMap::new(),
             calls: Calls::default(),
+            writes: Writes::default(),
             waiting: VecDeque::new(),
             lines: here.into_iter().chain(nodes.iter().map(|_| Line::default())).collect(),
             leaders: BTreeMap::new(),
@@ -408,7 +423,7 @@ impl<R: Runtime> Client<R> {
     pub async fn has_room(&self, until: Instant) -> bool {
         let room = poll_fn(|context| {
             let mut state = self.core.lock();
-            if state.calls.len() < CLIENT_IN_FLIGHT_MAX {
+            if state.room() > 0 {
                 return Poll::Ready(());
             }
             mark!("client: a call waits for others to end");
@@ -421,7 +436,7 @@ impl<R: Runtime> Client<R> {
     /// How many more calls can be made now.
     #[must_use]
     pub fn room(&self) -> usize {
-        CLIENT_IN_FLIGHT_MAX.saturating_sub(self.core.lock().calls.len())
+        self.core.lock().room()
     }
 
     /// A call that is made step by step. Nothing is sent yet.
@@ -431,7 +446,8 @@ impl<R: Runtime> Client<R> {
     pub fn ask(&self, op: Op, wish: Wish) -> Result<Ask<'_, R>, Refusal> {
         op.check()?;
         let target = Target::of(&op, self.core.options.groups);
-        let numbered = self.begin(target).ok_or(Refusal::Overloaded)?;
+        let is_write = matches!(op, Op::Write(_));
+        let numbered = self.begin(target, is_write).ok_or(Refusal::Overloaded)?;
         let now = self.core.runtime.clock().now();
         let progress = Progress {
             target,
@@ -466,16 +482,23 @@ impl<R: Runtime> Client<R> {
         }
     }
 
-    fn begin(&self, target: Target) -> Option<Numbered<'_, R>> {
+    fn begin(&self, target: Target, is_write: bool) -> Option<Numbered<'_, R>> {
         let mut state = self.core.lock();
         if state.calls.len() >= CLIENT_IN_FLIGHT_MAX {
             return None;
         }
+        let write = if is_write {
+            // Who does not know how slots are split takes all of them for one group.
+            let group = if let Target::Group(group) = target { group.0 } else { 0 };
+            Some((group, state.writes.begin(group)?))
+        } else {
+            None
+        };
         state.last += 1;
         let since = state.behind.get(&target).copied().unwrap_or(state.since);
         let number = state.last;
         state.calls.begin(number);
-        Some(Numbered { core: &self.core, number, since })
+        Some(Numbered { core: &self.core, number, write, since })
     }
 
     /// What is sent, as far as all attempts have it in common.

@@ -169,3 +169,30 @@ fn late_requests_that_stay_are_noticed() {
         assert!(!matches!(answer, Some(Outcome::Ok(_))), "{bug}: {answer:?}");
     }
 }
+
+/// A client that knows of no leader asks everybody for writes, thousands at once. How many of them it
+/// does not know to be done after a while.
+fn left_in_doubt(asked: &[u32], bugs: &[&str]) -> usize {
+    let mut stage = Stage::with(3, &ShardOptions::default(), planted(bugs));
+    stage.leader();
+    let writes = (0..6000).map(|nth| set(format!("key{nth}"), Bytes::from_static(b"v"))).collect();
+    let told = stage.ask(asked, writes, 10 * SECOND);
+    stage.assert_no_panic();
+    told.iter().filter(|outcome| !matches!(outcome, Some(Outcome::Ok(_)))).count()
+}
+
+/// Some of the first had to be asked again, and thousands of others were done meanwhile: the group
+/// kept no room for them any more, and nobody could say what had become of them.
+#[test]
+fn no_write_is_left_behind_by_those_that_came_later() {
+    let each = [[0, 1, 2], [1, 2, 0], [2, 0, 1]].map(|asked| left_in_doubt(&asked, &[]));
+    assert_eq!(each, [0; 3]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn a_write_that_is_left_behind_is_noticed() {
+    let bugs = ["client_leaves_a_write_behind"];
+    let each = [[0, 1, 2], [1, 2, 0], [2, 0, 1]].map(|asked| left_in_doubt(&asked, &bugs));
+    assert!(each.iter().any(|left| *left > 0), "{each:?}");
+}

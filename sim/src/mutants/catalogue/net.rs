@@ -98,6 +98,8 @@ pub(super) const RESP: &[Planted] = &[
         .by(groups("patience::a_deaf_redis_client_that_is_waited_for_is_noticed")),
     planted("resp_flush_runs_for_ever", "FLUSHALL has time for each step, and any number of them")
         .by(groups("patience::a_flush_without_an_end_is_noticed")),
+    planted("client_leaves_a_write_behind", "writes run further ahead than a group keeps answers")
+        .by(groups("crowds::a_write_that_is_left_behind_is_noticed")),
     planted("resp_each_part_has_the_whole_time", "DEL has the time of a command for each group")
         .by(groups("patience::a_delete_that_has_time_for_each_group_is_noticed")),
     planted("resp_long_requests_are_waited_for", "who stops in a long request keeps his part")

@@ -33,6 +33,8 @@ pub(super) const SHARD: &[Planted] = &[
     .by(groups("full::open_entries_that_move_one_by_one_are_noticed")),
     planted("shard_mended_entry_held_for_good", "an entry that was mended stays in memory")
         .by(scenarios(&["a_mended_entry_is_let_go_of"])),
+    planted("shard_ends_without_a_word", "who ends in order does not vouch for its last write")
+        .by(scenarios(&["a_last_vote_is_lost_by_the_disk"])),
     planted(
         "shard_settled_before_applied",
         "a segment settles while its entries may still be replaced",
