@@ -101,6 +101,13 @@ pub fn check_exposure(options: &NodeOptions, is_wanted: bool) -> Outcome {
                     and add --insecure";
         return Err(Failure::new(&CONFIGURATION, cause, next));
     }
+    if !options.users.is_empty() && options.links.secrets.is_none() {
+        tracing::warn!(
+            %at,
+            "clients are asked who they are, and whoever reaches the nodes' port is not: name a \
+             secret too (trilith config secret)"
+        );
+    }
     Ok(())
 }
 
@@ -167,15 +174,16 @@ impl Member {
 pub struct Place {
     node: u64,
     data: PathBuf,
-    /// Nobody else has what it holds.
-    is_alone: bool,
+    /// Where the other members listen; nobody else has what it holds when there are none.
+    others: String,
 }
 
 impl Place {
     /// That node's, with its data there.
     pub fn of(options: &NodeOptions, data: &Path) -> Self {
-        let is_alone = options.cluster.members().len() == 1;
-        Self { node: options.node.0, data: data.to_owned(), is_alone }
+        let others = options.cluster.members().iter().filter(|(node, _)| *node != options.node);
+        let others: Vec<String> = others.map(|(_, at)| at.to_string()).collect();
+        Self { node: options.node.0, data: data.to_owned(), others: others.join(",") }
     }
 
     /// Why it could not begin.
@@ -241,7 +249,7 @@ impl Place {
             Stopped::Outcast { node, is_new: true, .. } => self.failure(
                 &OTHERS,
                 why,
-                format!("trilith ctl replace {node}, and start it again"),
+                format!("trilith ctl replace {node} --at {}, and start it again", self.others),
             ),
             Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
         }
@@ -253,15 +261,15 @@ impl Place {
 
     /// What to do about a directory that cannot be this node's any more.
     fn empty_it(&self) -> String {
-        let (data, node) = (self.data.display(), self.node);
-        if self.is_alone {
+        let (data, node, others) = (self.data.display(), self.node, &self.others);
+        if others.is_empty() {
             return format!(
                 "trilith inspect {data} tells more; nobody else has what it held: keep a copy of it"
             );
         }
         format!(
             "trilith inspect {data} tells more; the others have what it held: move it away, start \
-             again, and trilith ctl replace {node}"
+             again, and trilith ctl replace {node} --at {others}"
         )
     }
 }

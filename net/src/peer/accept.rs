@@ -90,13 +90,19 @@ impl<R: Runtime, Q: From<Incoming> + Send + 'static> Visit<R, Q> {
         if let Trouble::Refusing(why) | Trouble::Refused(why) = &trouble
             && matches!(why, Refusal::Unproven | Refusal::NoSecret)
         {
-            tracing::warn!(from = %self.from, %why, "somebody did not prove that he belongs here");
+            let (from, others) = (self.from, self.hall.strangers.tells(clock.now()));
+            if let Some(others) = others {
+                tracing::warn!(%from, %why, others, "somebody did not prove that he belongs here");
+            }
         }
         let refusal = match trouble {
             Trouble::Refusing(refusal) => refusal,
             Trouble::Garbage(why) => {
                 mark!("peer: garbage ended a connection");
-                tracing::warn!(%why, "an incoming connection sent garbage");
+                if let Some(others) = self.hall.garbage.tells(clock.now()) {
+                    let from = self.from;
+                    tracing::warn!(%from, %why, others, "an incoming connection sent garbage");
+                }
                 Refusal::Garbage
             }
             Trouble::Silent => Refusal::Silent,

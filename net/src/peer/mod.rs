@@ -35,6 +35,7 @@ mod link;
 mod outbox;
 mod pulse;
 mod register;
+mod seldom;
 pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -64,6 +65,7 @@ use outbox::Outbox;
 use proof::Secrets;
 use pulse::Pulse;
 use register::Register;
+use seldom::Seldom;
 
 /// What links tell their node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -269,6 +271,9 @@ struct Hall<Q> {
     post: Arc<Post>,
     meters: Arc<Meters>,
     settings: Bytes,
+    /// Who did not know the secret, and who sent what means nothing.
+    strangers: Seldom,
+    garbage: Seldom,
     into: Sender<Q>,
 }
 
@@ -401,6 +406,8 @@ impl<R: Runtime> Links<R> {
             post: Arc::clone(&post),
             meters: Arc::clone(&meters),
             settings,
+            strangers: Seldom::default(),
+            garbage: Seldom::default(),
             into,
         });
         let (mut outboxes, mut tasks) = (Vec::new(), Vec::new());

@@ -263,11 +263,10 @@ impl Session {
         }
         let act = Act::read(spec, &words).map_err(error)?;
         if let Some(mood) = mood
-            && !act.as_ref().is_some_and(|act| act.is_read() || mood.reads == Level::Strong)
+            && mood.reads != Level::Strong
+            && act.is_none()
         {
-            return Err(error(
-                "CONSISTENCY a write is always strong, and other commands have no level",
-            ));
+            return Err(error("CONSISTENCY only what reads or writes keys has a level"));
         }
         let Some(gathered) = &mut self.gathered else {
             return Ok(match act {
@@ -470,8 +469,8 @@ impl Session {
             let word = words.get(at + 1);
             match &words.get(at).to_ascii_uppercase()[..] {
                 b"READ" => mood.reads = level(word)?,
-                b"WRITE" if level(word)? == Level::Strong => {}
-                b"WRITE" => return Err(error("CONSISTENCY a write is always strong here")),
+                // A level is the least that is wanted, and every write is strong.
+                b"WRITE" => _ = level(word)?,
                 b"MAXSTALE" => {
                     let ms = integer(word).ok().and_then(|ms| u32::try_from(ms).ok());
                     mood.staleness_ms = ms.ok_or_else(|| {
