@@ -349,7 +349,7 @@ settings! {
     "How many bytes a second are read to see whether they are still whole; 0 for none"
     cache_bytes: u64 = ShardOptions::default().cache_bytes, "storage.cache_bytes", "cache-bytes", Node;
     "How many bytes of applied entries each group keeps in memory for its followers"
-    hot_bytes: u64 = ShardOptions::default().hot_bytes, "storage.hot_bytes", "hot-bytes", Node;
+    hot_bytes: u64 = ShardOptions::default().hot_bytes, "storage.hot_bytes", "hot-bytes", Node, 0..=1 << 40;
     "How many bytes of memory hold values that were read lately; 0 for none"
 
     log_level: tracing::Level = tracing::Level::INFO, "log.level", "log-level", Node;

@@ -12,12 +12,15 @@
 //! Where all four of a row are warm, all grow cold but the last. When there is no room for one more
 //! value, a hand goes around over all rows: what is warm it makes cold, what is cold goes.
 //!
+//! Rows are made some at a time, with the first value that one of them keeps: a large budget costs
+//! little as long as little is read.
+//!
 //! Invariants: the values, with what keeping them costs, and the rows are at most the budget; a value
 //! is only ever given out for the place and version with which it came.
 //!
 //! Not here: reading records and judging them (`indexed.rs`).
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use bytes::Bytes;
 
 use super::leaf::Place;
@@ -28,6 +31,9 @@ use crate::{
 
 /// Values in a row.
 const ROW: usize = 4;
+
+/// Slots that are made at once, unless there are fewer.
+const SHEET: usize = 16 * ROW;
 
 /// Room for one value is made for so many bytes of the budget.
 const BYTES_A_SLOT: usize = 256;
@@ -53,8 +59,10 @@ struct Hot {
 pub struct HotValues {
     /// What the values and what keeping them costs may weigh.
     budget: usize,
-    /// Made with the first value that is kept.
-    slots: Vec<Option<Hot>>,
+    /// All slots, by the sheets in which they are made.
+    sheets: Vec<Option<Box<[Option<Hot>]>>>,
+    /// How many sheets are made.
+    made: usize,
     /// As a power of two; 0 when nothing is kept.
     rows: usize,
     bytes: usize,
@@ -78,9 +86,11 @@ impl HotValues {
     /// The value that lies there, if it was read lately.
     pub fn get(&mut self, place: &Place) -> Option<Bytes> {
         let (at, name) = (self.row(place.loc), name_of(place.loc));
-        let row = self.slots.get_mut(at..at + ROW)?;
+        let nth = at / self.sheet();
+        let sheet = self.sheets.get_mut(nth)?.as_mut()?;
+        let row = sheet.get_mut(at % SHEET..)?.iter_mut().take(ROW);
         let is_it = |hot: &&mut Hot| hot.place == name && hot.version == place.version;
-        let hot = row.iter_mut().flatten().find(is_it)?;
+        let hot = row.flatten().find(is_it)?;
         hot.is_warm = true;
         self.served += 1;
         Some(hot.value.clone())
@@ -92,26 +102,51 @@ impl HotValues {
         if weight > self.budget / LARGEST_DIVISOR || self.rows == 0 {
             return;
         }
-        if self.slots.is_empty() {
-            self.slots.resize_with(self.rows * ROW, || None);
-        }
         let slot = self.slot_for(self.row(place.loc));
         self.empty(slot);
         self.bytes += weight;
         self.make_room();
-        self.slots[slot] = Some(Hot {
+        let hot = Hot {
             place: name_of(place.loc),
             version: place.version,
             value: value.clone(),
             weight: weight as u32,
             is_warm: false,
-        });
+        };
+        self.sheet_of(slot)[slot % SHEET] = Some(hot);
+    }
+
+    /// How many slots there are.
+    const fn slots(&self) -> usize {
+        self.rows * ROW
+    }
+
+    /// How many are made at once.
+    const fn sheet(&self) -> usize {
+        match self.slots() {
+            0 => 1,
+            few if few < SHEET => few,
+            _ => SHEET,
+        }
+    }
+
+    /// The sheet of a slot, made when it was not there.
+    fn sheet_of(&mut self, slot: usize) -> &mut [Option<Hot>] {
+        let (sheet, slots) = (self.sheet(), self.slots());
+        if self.sheets.is_empty() {
+            self.sheets.resize_with(slots / sheet, || None);
+        }
+        let made = &mut self.made;
+        self.sheets[slot / sheet].get_or_insert_with(|| {
+            *made += 1;
+            (0..sheet).map(|_| None).collect()
+        })
     }
 
     /// What it weighs now, with its rows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes + self.slots.len() * size_of::<Option<Hot>>()
+        self.bytes + self.made * self.sheet() * size_of::<Option<Hot>>()
     }
 
     /// How many reads it has served.
@@ -130,7 +165,7 @@ impl HotValues {
 
     /// Which of a row the next one takes.
     fn slot_for(&mut self, row: usize) -> usize {
-        let slots = &mut self.slots[row..row + ROW];
+        let slots = &mut self.sheet_of(row)[row % SHEET..][..ROW];
         let is_free = |slot: &Option<Hot>| slot.is_none();
         let is_cold = |slot: &Option<Hot>| slot.as_ref().is_some_and(|hot| !hot.is_warm);
         let free = slots.iter().position(is_free).or_else(|| slots.iter().position(is_cold));
@@ -141,7 +176,7 @@ impl HotValues {
     }
 
     fn empty(&mut self, slot: usize) {
-        if let Some(gone) = self.slots[slot].take() {
+        if let Some(gone) = self.sheet_of(slot)[slot % SHEET].take() {
             self.bytes -= gone.weight as usize;
         }
     }
@@ -149,10 +184,16 @@ impl HotValues {
     /// Lets go of what is cold, until all that is kept has room.
     fn make_room(&mut self) {
         while self.bytes > self.budget {
-            self.hand = (self.hand + 1) % self.slots.len();
-            match &mut self.slots[self.hand] {
+            self.hand = (self.hand + 1) % self.slots();
+            let (sheet, hand) = (self.sheet(), self.hand);
+            let Some(slots) = &mut self.sheets[hand / sheet] else {
+                // Nothing is there: the next turn begins the next sheet.
+                self.hand |= sheet - 1;
+                continue;
+            };
+            match &mut slots[hand % SHEET] {
                 Some(hot) if hot.is_warm => hot.is_warm = false,
-                _ => self.empty(self.hand),
+                _ => self.empty(hand),
             }
         }
     }
@@ -208,6 +249,17 @@ mod tests {
             hot.keep(&place(1), &value(1));
             assert_eq!((hot.get(&place(1)), hot.bytes()), (None, 0));
         }
+    }
+
+    /// The first value of a large budget made room for all of them, and the machine had none.
+    #[test]
+    fn a_large_budget_costs_little_until_it_is_used() {
+        let mut hot = HotValues::new(64 << 30);
+        for nth in 0..1000 {
+            hot.keep(&place(nth), &value(nth));
+        }
+        assert!((0..1000).all(|nth| hot.get(&place(nth)) == Some(value(nth))));
+        assert!(hot.bytes() < 8 << 20, "{}", hot.bytes());
     }
 
     #[test]

@@ -5,7 +5,11 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use trilith_engine::{mark, planted, runtime::Runtime};
 
-use super::{answer::Problem, cut::Request, route};
+use super::{
+    answer::Problem,
+    cut::{Method, Request},
+    route,
+};
 use crate::{
     gate::{Entry, Gate, Guesses},
     limits::{PASSWORD_BYTES_MAX, USER_NAME_BYTES_MAX},
@@ -20,7 +24,7 @@ pub(super) async fn may<R: Runtime>(
     request: &Request,
     guesses: &mut Guesses,
 ) -> Result<(), Problem> {
-    if gate.is_open() || route::is_for_all(&request.target) || planted!("http_no_auth_asked") {
+    if gate.is_open() || is_for_all(request)? || planted!("http_no_auth_asked") {
         return Ok(());
     }
     let Some(said) = request.once("authorization")? else {
@@ -42,6 +46,15 @@ pub(super) async fn may<R: Runtime>(
     }
 }
 
+/// Whether a request only asks how the node is. One that brings something with it does not: what
+/// strangers send is not kept.
+fn is_for_all(request: &Request) -> Result<bool, Problem> {
+    let brings = request.once("content-length")?.is_some_and(|length| length.trim() != "0")
+        || request.once("transfer-encoding")?.is_some();
+    let is_read = matches!(request.method, Method::Get | Method::Head);
+    Ok(is_read && !brings && route::is_for_all(&request.target))
+}
+
 /// A name and a password.
 fn basic(said: &str) -> Option<(Vec<u8>, Vec<u8>)> {
     let (scheme, coded) = said.split_once(' ')?;
@@ -60,6 +73,25 @@ fn basic(said: &str) -> Option<(Vec<u8>, Vec<u8>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::cut::{Cut, Cutter};
+    use bytes::BytesMut;
+
+    #[test]
+    fn only_who_brings_nothing_need_not_say_who_asks() {
+        let is_for_all = |head: &str| {
+            let mut cutter = Cutter::default();
+            match cutter.take(&mut BytesMut::from(format!("{head}\r\n\r\n").as_bytes())).unwrap() {
+                Cut::Request(request) => is_for_all(&request).unwrap(),
+                _ => is_for_all(cutter.head_of_pending().unwrap()).unwrap(),
+            }
+        };
+        assert!(is_for_all("GET /livez HTTP/1.1"));
+        assert!(is_for_all("HEAD /readyz?verbose HTTP/1.1\r\nContent-Length: 0"));
+        assert!(!is_for_all("GET /v1/status HTTP/1.1"));
+        assert!(!is_for_all("PUT /livez HTTP/1.1\r\nContent-Length: 11900010"));
+        assert!(!is_for_all("GET /livez HTTP/1.1\r\nContent-Length: 11900010"));
+        assert!(!is_for_all("GET /livez HTTP/1.1\r\nTransfer-Encoding: chunked"));
+    }
 
     #[test]
     fn who_asks_is_read_as_it_is_written() {

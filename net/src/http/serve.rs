@@ -224,7 +224,9 @@ impl<R: Runtime> Visit<R> {
 
     /// Writes what is there, unless nobody takes it.
     async fn write<S: StreamWrite>(&self, writer: &mut S, out: &mut BytesMut) -> Next {
-        let until = self.clock().now() + HTTP_ARRIVES_WITHIN;
+        // A long answer goes over a slow line at some pace.
+        let pace = BYTE_WITHIN.saturating_mul(out.len() as u32);
+        let until = self.clock().now() + HTTP_ARRIVES_WITHIN + pace;
         let is_taken =
             matches!(timeout(self.clock(), until, write_all(writer, out)).await, Ok(Ok(())));
         out.clear();
