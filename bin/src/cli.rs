@@ -36,6 +36,7 @@ use crate::{
     secret::{self, Shared},
 };
 
+mod lines;
 mod talk;
 
 /// Where the cluster is, and what to ask it: one of the commands below, or any Redis command as it

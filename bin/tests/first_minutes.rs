@@ -8,7 +8,7 @@
 
 mod program;
 
-use program::{Answer, Redis, Scratch, addresses, run, trilith};
+use program::{Answer, Redis, Scratch, Server, addresses, run, trilith};
 use std::{
     fs,
     io::{BufRead, BufReader, Read, Write},
@@ -298,6 +298,52 @@ fn on_a_terminal(arguments: &[&str]) -> Option<(bool, String)> {
     }
     let said = script(&command)?;
     Some((said.status.success(), String::from_utf8_lossy(&said.stdout).replace('\r', "")))
+}
+
+/// What `trilith cli` shows on a terminal where these keys are pressed. `None` where there is no
+/// `script`.
+fn typed(home: &str, at: &str, keys: &str) -> Option<String> {
+    on_a_terminal(&["version"])?;
+    let command = format!("'{}' cli --resp {at}", env!("CARGO_BIN_EXE_trilith"));
+    let mut script = Command::new("script");
+    script.args(["-qec", &command, "/dev/null"]).env("HOME", home).env_remove("XDG_STATE_HOME");
+    script.env("TERM", "xterm").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = script.spawn().expect("it was there");
+    let mut keyboard = script.stdin.take().expect("it is piped");
+    keyboard.write_all(keys.as_bytes()).expect("it reads");
+    drop(keyboard);
+    let said = script.wait_with_output().expect("it ends");
+    Some(String::from_utf8_lossy(&said.stdout).into_owned())
+}
+
+/// Who types is helped: a tab completes, an arrow brings back what was said, also another day.
+#[test]
+fn a_line_can_be_edited_completed_and_said_again() {
+    let scratch = Scratch::new("a_line_can_be_edited_completed_and_said_again");
+    let at = addresses(2);
+    let [resp, listen] = [0, 1].map(|nth| at[nth].to_string());
+    let (data, home) = (scratch.path("data"), scratch.path("home"));
+    let usual = ["standalone", "--data", &data, "--resp", &resp, "--http", "127.0.0.1:0"];
+    let _node = Server::of(&[&usual[..], &["--listen", &listen]].concat());
+    let keys = "set greeting hello\ngetr\t greeting 0 1\nauth me secret\nquit\n";
+    let Some(said) = typed(&home, &resp, keys) else {
+        eprintln!("left out: there is no script(1) of Linux here to make a terminal");
+        return;
+    };
+    assert!(said.contains("\"he\""), "{said}");
+    // Up over quit and over what was asked then.
+    let again = typed(&home, &resp, "\x1b[A\x1b[A\nquit\n").expect("it was there");
+    assert!(again.contains("\"he\""), "{again}");
+    let kept = format!("{home}/.local/state/trilith/history");
+    let remembered = fs::read_to_string(&kept).expect("it is there");
+    assert!(remembered.contains("set greeting hello"), "{remembered}");
+    assert!(!remembered.contains("secret"), "{remembered}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(&kept).expect("it is there").permissions().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
 }
 
 /// What somebody changes on a terminal is followed by a command, which works as it stands and shows

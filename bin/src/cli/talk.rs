@@ -5,19 +5,16 @@
 //! exit code says of what kind it was: a script whose third line failed must not go on with its
 //! fourth. `help` tells what there is, from the same table that the nodes have.
 //!
-//! Not here: the protocol and who is asked next (`asker.rs`).
+//! Not here: how lines come in (`lines.rs`), the protocol and who is asked next (`asker.rs`).
 
-use std::{
-    io::{self, BufRead, IsTerminal},
-    net::SocketAddr,
-};
+use std::net::SocketAddr;
 use trilith_net::resp::{
     commands::{COMMANDS, Spec},
     heard::Heard,
     request::Words,
 };
 
-use super::{What, given};
+use super::{What, given, lines::Lines};
 use crate::{
     asker::Asker,
     config::distance,
@@ -27,17 +24,13 @@ use crate::{
 
 /// Reads commands until there are no more.
 pub(super) fn talk(nodes: &[SocketAddr], mut asker: Asker, out: Out) -> Outcome {
-    let is_typed = io::stdin().is_terminal();
+    let mut lines = Lines::open(if out.is_json() { "" } else { "trilith> " })?;
+    let is_typed = lines.are_typed();
     if is_typed {
         eprintln!("help tells what there is, quit is the end");
     }
-    let mut lines = io::stdin().lock().lines();
     loop {
-        if is_typed && !out.is_json() {
-            out.raw(b"trilith> ")?;
-        }
-        let Some(line) = lines.next() else { return Ok(()) };
-        let line = line.map_err(|why| Failure::new(&INPUT, why, "write commands as text"))?;
+        let Some(line) = lines.next()? else { return Ok(()) };
         let words: Words = line.split_whitespace().collect();
         match words.get(0).to_ascii_lowercase().as_slice() {
             [] | [b'#', ..] => {}
