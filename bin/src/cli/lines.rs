@@ -31,7 +31,7 @@ use crate::failure::{Failure, INPUT, Outcome};
 const REMEMBERED: usize = 1000;
 
 /// Words that are no command of the nodes.
-const OWN: [&str; 3] = ["exit", "help", "quit"];
+const OWN: [&str; 2] = ["exit", "help"];
 
 /// Where lines come from.
 pub(super) enum Lines {
