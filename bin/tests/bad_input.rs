@@ -336,6 +336,20 @@ fn a_node_whose_disk_is_full_goes_on_when_there_is_room() {
         // It waits behind what was taken before and has no room.
         said => assert!(full.doubtful > 0 && said.starts_with("(error) INDOUBT "), "{said}"),
     }
+    // Whatever else only takes keys away is taken too, or waits as well.
+    for ask in ["DEL", "UNLINK", "EXPIRE"] {
+        let gone: Vec<String> = (0..2).filter_map(|_| full.acknowledged.pop()).collect();
+        let is_expire = ask == "EXPIRE";
+        let last = if is_expire { "0" } else { &gone[1] };
+        if is_expire {
+            full.acknowledged.push(gone[1].clone());
+        }
+        match full.redis.ask(&[ask, &gone[0], last]).as_str() {
+            "(integer) 2" => assert!(!is_expire),
+            "(integer) 1" => assert!(is_expire),
+            said => assert!(full.doubtful > 0 && said.starts_with("(error) INDOUBT "), "{said}"),
+        }
+    }
     // Room, at last.
     fs::remove_file(&ballast).expect("it is there");
     full.sets_until(true, "goes-on");

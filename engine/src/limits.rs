@@ -224,6 +224,9 @@ pub const SHARD_GROUPS_MAX: usize = REPLACING_GROUPS_MAX;
 /// members. Who is forgotten is known again when it speaks.
 pub const SHARD_STRANGERS_MAX: usize = RAFT_VOTERS_MAX + RAFT_LEARNERS_MAX;
 
+/// Keys that are over and leave the index before anything else gets its turn: half a millisecond.
+pub const SHARD_EXPIRED_AT_ONCE: usize = 512;
+
 /// Members that have shown themselves and wait to be written down: each of the others a few times.
 /// Whoever is forgotten comes again; a disk that hangs would otherwise collect them.
 pub const SHARD_GREETINGS_MAX: usize = 64;

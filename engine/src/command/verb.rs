@@ -42,6 +42,7 @@ use crate::{
         KEY_BYTES_MAX, RAFT_ENTRY_BYTES_MAX, TRANSACTION_CHECKS_MAX, TRANSACTION_WRITES_MAX,
         VALUE_BYTES_MAX_CLUSTER,
     },
+    planted,
     types::{Stamp, Version},
 };
 use alloc::vec::Vec;
@@ -468,6 +469,25 @@ impl<B: AsRef<[u8]>> Command<B> {
             Self::Clock | Self::CloseSession => (None, None),
         };
         one.into_iter().chain(many.into_iter().flat_map(Transaction::keys))
+    }
+
+    /// Whether all that it does is to take keys away.
+    #[must_use]
+    pub fn is_deletion(&self) -> bool {
+        match self {
+            Self::Delete { .. } => true,
+            Self::Transaction(transaction) => {
+                let mut writes = transaction.writes().iter();
+                writes.all(|write| matches!(write, Write::Delete { .. }))
+                    && !planted!("command_deletions_together_are_none")
+            }
+            Self::Set { .. }
+            | Self::Increment { .. }
+            | Self::Append { .. }
+            | Self::Expire { .. }
+            | Self::Clock
+            | Self::CloseSession => false,
+        }
     }
 
     /// Whether it is within the limits: what is checked before it is proposed, so that it can be

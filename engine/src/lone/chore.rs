@@ -23,6 +23,9 @@ use crate::{
 /// Keys that are pointed elsewhere before commits get their turn again: a quarter of a millisecond.
 const MOVES_AT_ONCE: usize = 512;
 
+/// Keys that are over and leave the index before commits get their turn again: a few milliseconds.
+const EXPIRED_AT_ONCE: usize = 4096;
+
 /// After a compaction that gave up, none is planned for so long.
 const HOLD: Duration = Duration::from_secs(5);
 
@@ -167,6 +170,7 @@ impl<R: Runtime> Store<R> {
         if effort == Effort::Chores || self.compacting.strong_count() > 0 {
             return None;
         }
+        self.expire(effort);
         self.refresh();
         let victims = match effort {
             Effort::Chores => return None,
@@ -209,6 +213,17 @@ impl<R: Runtime> Store<R> {
         let token = Arc::new(());
         self.compacting = Arc::downgrade(&token);
         Some(Chore(Work::Compact(Box::new(self.engine.plan(parts)), token)))
+    }
+
+    /// Lets go of keys that are over: what compaction cannot choose for their sake it cannot give back.
+    fn expire(&mut self, effort: Effort) {
+        let now_ms = self.now_ms();
+        loop {
+            let (_, is_all) = self.engine.expire(GROUP, now_ms, EXPIRED_AT_ONCE);
+            if is_all || effort != Effort::Everything {
+                return;
+            }
+        }
     }
 
     /// Takes a part of a chore's result in. When it answers something, that is to be installed

@@ -59,6 +59,7 @@ mod compaction;
 mod compare;
 mod counts;
 mod cut;
+mod expiry;
 mod forward;
 mod found;
 mod fresh;
@@ -335,6 +336,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     scrubbing: scrub::Scrubbing,
     clocks: time::Clocks,
     room: room::Room,
+    expiry: expiry::Expiry,
     forward: forward::Forward,
     counts: Counts,
     /// What the journal held when it had changed last, and which change that was.
@@ -381,6 +383,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.take_in();
             self.feed_intakes();
             self.compact();
+            self.expire();
             self.scrub();
             self.mend().await;
             self.look_forward().await;
@@ -496,6 +499,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             .chain(self.compacts_at().filter(|_| !planted!("shard_held_compaction_sleeps")))
             .chain(self.sources_at())
             .chain(self.cuts_at())
+            .chain(self.expires_at())
             .chain(self.room.looks_at().filter(|_| self.journal.is_some()));
         let timer = self.timers.next().into_iter().chain(others).min();
         match held.filter(|_| self.journal.is_some()) {
@@ -514,6 +518,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             || !self.unfetched.is_empty()
             || self.mending.has_more()
             || self.compaction_goes_on()
+            || self.has_more_over()
     }
 
     /// Whether whatever there is may be written: no frame was refused lately for want of room.

@@ -104,12 +104,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
 
     /// A command for the next proposal, if there is room for it.
     fn gather(&mut self, id: GroupId, asked: Asked, session: Session, command: Command) {
-        if let Some(refusal) = self.lacks_room(id, &command) {
+        let body = Body::Command(session, command);
+        if let Some(refusal) = self.lacks_room(id, self.makes_room(&body)) {
             mark!("shard_write_refused_for_want_of_room");
             return self.refuse(asked, refusal);
         }
         let Some(group) = self.groups.get_mut(&id) else { return };
-        group.gathered.push(Gathered { asked, body: Body::Command(session, command) });
+        group.gathered.push(Gathered { asked, body });
         self.gathered.insert(id);
     }
 
@@ -171,7 +172,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let gathered = core::mem::take(&mut group.gathered);
         let lacks = |one: &Gathered| match &one.body {
-            Body::Command(_, command) => self.lacks_room(id, command),
+            body @ Body::Command(..) => self.lacks_room(id, self.makes_room(body)),
             Body::Noop | Body::Change(_) | Body::Leave => None,
         };
         let (refused, kept): (Vec<_>, Vec<_>) = gathered

@@ -133,12 +133,29 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             return Ok(Some((told, Outcome::Refused(Refusal::TooLarge))));
         };
         // Most of what is read is never over, and no clock is looked at for it.
-        let may_wait = by_stamp && !reading.has_waited && is_overdue(&reply, u64::MAX);
-        let waits = may_wait && is_overdue(&reply, self.time_ms(id));
+        let may_wait = by_stamp && !reading.has_waited && is_mortal(&view, &reply);
+        let waits = may_wait && is_over(&view, &reply, now_ms, self.time_ms(id));
         if waits && !planted!("shard_time_waits_for_writes") {
             return Ok(None);
         }
         Ok(Some((told, Outcome::Ok(reply))))
+    }
+}
+
+/// Whether what a read came to may be over one day.
+fn is_mortal<R: Runtime>(view: &IndexView<R>, reply: &Reply) -> bool {
+    match reply {
+        Reply::Count(_) => view.tree().soonest().is_some(),
+        reply => is_overdue(reply, u64::MAX),
+    }
+}
+
+/// Whether what a read came to by one time is over by a later one.
+fn is_over<R: Runtime>(view: &IndexView<R>, reply: &Reply, now_ms: u64, later_ms: u64) -> bool {
+    let (tree, later_ms) = (view.tree(), later_ms.max(now_ms));
+    match reply {
+        Reply::Count(_) => tree.count_over(later_ms) > tree.count_over(now_ms),
+        reply => is_overdue(reply, later_ms),
     }
 }
 
@@ -167,7 +184,7 @@ async fn read<R: Runtime>(
             let look = |key: &Bytes| view.look(key, now_ms).map(found);
             Reply::Values(keys.iter().map(look).collect())
         }
-        Op::Count(_) => Reply::Count(view.tree().len() as u64),
+        Op::Count(_) => Reply::Count(count(view, now_ms) as u64),
         Op::Scan(scan) => {
             let page = value::Scan {
                 start: scan.start.as_ref().map(AsRef::as_ref),
@@ -185,6 +202,11 @@ async fn read<R: Runtime>(
         }
         Op::Write(_) | Op::Replace(_) | Op::Cut(_) => Reply::Value(None),
     }))
+}
+
+fn count<R: Runtime>(view: &IndexView<R>, now_ms: u64) -> usize {
+    let over = if planted!("shard_counts_what_is_over") { 0 } else { view.tree().count_over(now_ms) };
+    view.tree().len() - over
 }
 
 /// What a key has: as it was read lately, or from the disk.

@@ -33,8 +33,7 @@ use core::time::Duration;
 
 use super::{Outbox, Shard, group::Group};
 use crate::{
-    command::{Command, Refusal},
-    journal::{Record, RecordKind},
+    command::{Body, Command, Entry, Refusal, encoded_bytes},
     mark, planted,
     raft::{HardState, Moment, Tally},
     runtime::Runtime,
@@ -43,6 +42,10 @@ use crate::{
 
 /// How often a full disk is looked at.
 const LOOKS: Duration = Duration::from_millis(500);
+
+/// What gives room back is refused when it takes more than this part of the reserve itself. It could
+/// not be written, and everything would wait behind it.
+const LARGEST_DIVISOR: u64 = 8;
 
 /// What was refused for want of room is not tried again for so long.
 const HOLD: Duration = Duration::from_millis(100);
@@ -171,8 +174,16 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.room.is_full || self.pace.knows_full(self.now())
     }
 
-    /// Why a write is not taken for want of room, if so.
-    pub(super) fn lacks_room(&self, id: GroupId, command: &Command) -> Option<Refusal> {
+    /// Whether an entry would give room back, and is small enough for what is left for that.
+    pub(super) fn makes_room(&self, body: &Body) -> bool {
+        let Body::Command(_, command) = body else { return false };
+        let reserve_bytes = self.options.journal.reserve_bytes;
+        let is_small = encoded_bytes(body) as u64 <= reserve_bytes / LARGEST_DIVISOR;
+        command.is_deletion() && (is_small || reserve_bytes == 0)
+    }
+
+    /// Why something is not taken for want of room, if so; whether it gives room back is said.
+    pub(super) fn lacks_room(&self, id: GroupId, gives_back: bool) -> Option<Refusal> {
         if !self.may_lack_room() {
             return None;
         }
@@ -181,11 +192,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         if self.room.is_full {
             let grade = self.room.grade(now);
             let waits = grade != Grade::Everything && group.unsaved.first.is_some();
-            let gives_back = matches!(command, Command::Delete { .. });
             let may_go = gives_back && !waits && grade != Grade::Nothing;
             return (!may_go).then_some(Refusal::DiskFull);
         }
-        let gives_back = matches!(command, Command::Delete { .. });
         (!gives_back && self.majority_is_full(group)).then_some(Refusal::DiskFull)
     }
 
@@ -238,7 +247,11 @@ impl Group {
     pub(super) fn gives_room_back(&self) -> bool {
         let first = self.unsaved.first.unwrap_or(Index(u64::MAX));
         self.window.unwritten(first).all(|bytes| {
-            Record::parse(bytes).is_ok_and(|(record, _)| record.kind == RecordKind::Tombstone)
+            Entry::parse(bytes).is_ok_and(|entry| match entry.body {
+                Body::Noop | Body::Command(_, Command::Clock) => true,
+                Body::Command(_, command) => command.is_deletion(),
+                Body::Change(_) | Body::Leave => false,
+            })
         })
     }
 }

@@ -207,6 +207,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     ) {
         self.working = None;
         match result {
+            // That the disk is full was said, and it is looked at twice a second.
+            Ok(Installed::NotPrepared(error)) if self.room.is_full() => {
+                tracing::debug!(%error, "no segment could be prepared");
+            }
             Ok(Installed::NotPrepared(error)) => {
                 tracing::warn!(%error, "no segment could be prepared; trying again later");
             }

@@ -26,8 +26,8 @@
 //! Reads that promise to be current expire by the stamp too: two nodes with two clocks would
 //! otherwise show a key as gone and then as there. When such a read comes upon a key that is over by
 //! the time of now, its leader has the group agree on that first, by an entry that does nothing else
-//! (`Command::Clock`). So a group that nobody reads or writes says nothing, and every such entry
-//! ends at least one key.
+//! (`Command::Clock`). So does what has been over for a while without anybody asking (`expiry.rs`). Each
+//! such entry ends at least one key, and a group without one that is over says nothing.
 //!
 //! Invariants: a leader makes entries of commands only when it knows a majority's clocks; no more
 //! than one clock entry of a group is under way; a read waits for one, and not for another.
@@ -240,7 +240,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// Whether a group cannot be made to agree on the time: what would say it is not taken for want
     /// of room, or too few clocks are known. What it has agreed on is its time until then.
     fn time_stands(&self, id: GroupId) -> bool {
-        let stands = self.lacks_room(id, &Command::Clock).is_some() || !self.time(id).1;
+        let stands = self.lacks_room(id, false).is_some() || !self.time(id).1;
         stands && !planted!("shard_read_waits_for_room")
     }
 
@@ -256,13 +256,11 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             mark!("shard_leader_must_say_what_time_it_is");
             return self.refuse(reading.asked, Refusal::NotLeader(group.leader_node()));
         }
-        let (term, applied) = (group.raft.term(), group.raft.applied());
         if self.time_stands(id) {
             mark!("shard_read_by_the_time_that_stands");
             return self.serve_by_stamp(id, reading);
         }
-        let under_way = group.clock.filter(|clock| *clock > (term, applied) && clock.0 == term);
-        let Some((_, index)) = under_way.or_else(|| self.propose_clock(id)) else {
+        let Some(index) = self.agree_on_time(id) else {
             return self.refuse(reading.asked, Refusal::Overloaded);
         };
         if let Some(group) = self.groups.get_mut(&id) {
@@ -276,6 +274,15 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             group.confirmed.push_front((Index(0), Reading { has_waited: true, ..reading }));
             self.readable.insert(id);
         }
+    }
+
+    /// Has a group that is led here agree on what time it is, unless it does already. Where that will
+    /// be said.
+    pub(super) fn agree_on_time(&mut self, id: GroupId) -> Option<Index> {
+        let group = self.groups.get(&id)?;
+        let (term, applied) = (group.raft.term(), group.raft.applied());
+        let under_way = group.clock.filter(|clock| *clock > (term, applied) && clock.0 == term);
+        under_way.or_else(|| self.propose_clock(id)).map(|(_, index)| index)
     }
 
     /// Has a group agree on what time it is.

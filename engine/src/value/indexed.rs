@@ -9,7 +9,8 @@
 //!
 //! A record that is not the one the index names is damage, never absence: a read says where.
 //!
-//! Expiry: the index keeps expired keys until compaction meets them; reads do not see them.
+//! Expiry: reads do not see what is over. The index keeps it until its owner says by which time it may
+//! go ([`Indexed::expire`]), or compaction meets it.
 //!
 //! Invariants: I3, every place in an index lies in an open segment; I4, the version of a key never
 //! goes down; the ledger's live bytes are the sum over all indexes.
@@ -415,6 +416,22 @@ impl<R: Runtime> Indexed<R> {
             }
             None => _ = group.tree.remove(moved.key),
         }
+    }
+
+    /// Lets go of keys that are over by then, about `most` of them. Answers how many went, and whether
+    /// that is all. Their records lie where they are, and are dead: whoever begins with an earlier
+    /// time still finds them, and compaction knows by its own time that they were values once.
+    pub fn expire(&mut self, group: GroupId, now_ms: u64, most: usize) -> (usize, bool) {
+        let Some(group) = self.groups.get_mut(&group) else { return (0, true) };
+        let (over, is_all) = group.tree.over(now_ms, most);
+        for (key, place) in &over {
+            group.tree.remove(key);
+            self.ledger.dead(place.loc);
+        }
+        if !over.is_empty() {
+            mark!("value: keys that are over leave the index");
+        }
+        (over.len(), is_all)
     }
 
     /// The group is at this version, whatever its records say.

@@ -9,7 +9,7 @@
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use super::keys::Keys;
+use super::{due::Soonest, keys::Keys};
 use crate::types::{Loc, Version};
 
 /// Where the record of a key lies, how new it is, and until when it counts.
@@ -41,7 +41,7 @@ struct Cell {
 #[derive(Clone, Debug)]
 enum Cells {
     Narrow { base: u64, cells: Vec<Cell> },
-    Wide(Vec<Place>),
+    Wide { places: Vec<Place>, soonest: Soonest },
 }
 
 /// Room for this many more places is taken when a leaf grows.
@@ -72,10 +72,15 @@ impl Cells {
         for place in places {
             match narrow(place) {
                 Some(cell) => cells.push(cell),
-                None => return Self::Wide(places.to_vec()),
+                None => return Self::wide(places.to_vec()),
             }
         }
         Self::Narrow { base, cells }
+    }
+
+    fn wide(places: Vec<Place>) -> Self {
+        let soonest = Soonest::of_places(&places);
+        Self::Wide { places, soonest }
     }
 
     fn get(&self, index: usize) -> Place {
@@ -84,7 +89,7 @@ impl Cells {
                 let Cell { loc, newer } = cells[index];
                 Place { loc, version: Version(base + u64::from(newer)), expires_ms: None }
             }
-            Self::Wide(places) => places[index],
+            Self::Wide { places, .. } => places[index],
         }
     }
 
@@ -98,13 +103,17 @@ impl Cells {
         Some(Cell { loc: place.loc, newer })
     }
 
-    fn widen(&mut self) -> &mut Vec<Place> {
+    /// All places, unpacked; one like this comes to them.
+    fn widen(&mut self, more: &Place) -> &mut Vec<Place> {
         if let Self::Narrow { cells, .. } = self {
             let places = (0..cells.len()).map(|index| self.get(index)).collect();
-            *self = Self::Wide(places);
+            *self = Self::wide(places);
         }
         match self {
-            Self::Wide(places) => places,
+            Self::Wide { places, soonest } => {
+                soonest.lower(more.expires_ms);
+                places
+            }
             Self::Narrow { .. } => unreachable!("it was widened above"),
         }
     }
@@ -116,7 +125,7 @@ impl Cells {
                 cells.insert(index, cell);
             }
             _ => {
-                let places = self.widen();
+                let places = self.widen(&place);
                 grow(places);
                 places.insert(index, place);
             }
@@ -126,7 +135,7 @@ impl Cells {
     fn set(&mut self, index: usize, place: Place) {
         match (self.fits(&place), &mut *self) {
             (Some(cell), Self::Narrow { cells, .. }) => cells[index] = cell,
-            _ => self.widen()[index] = place,
+            _ => self.widen(&place)[index] = place,
         }
     }
 
@@ -136,7 +145,7 @@ impl Cells {
                 cells.remove(index);
                 shrink(cells);
             }
-            Self::Wide(places) => {
+            Self::Wide { places, .. } => {
                 places.remove(index);
                 shrink(places);
             }
@@ -146,7 +155,7 @@ impl Cells {
     const fn heap_bytes(&self) -> usize {
         match self {
             Self::Narrow { cells, .. } => cells.capacity() * size_of::<Cell>(),
-            Self::Wide(places) => places.capacity() * size_of::<Place>(),
+            Self::Wide { places, .. } => places.capacity() * size_of::<Place>(),
         }
     }
 }
@@ -190,6 +199,14 @@ impl Leaf {
     pub(super) fn remove(&mut self, index: usize) {
         self.keys.remove(index);
         self.cells.remove(index);
+    }
+
+    /// What it says of when the first of its keys is over; `None` when none ever is.
+    pub(super) const fn soonest(&self) -> Option<&Soonest> {
+        match &self.cells {
+            Cells::Narrow { .. } => None,
+            Cells::Wide { soonest, .. } => Some(soonest),
+        }
     }
 
     pub(super) fn places(&self) -> Vec<Place> {

@@ -8,13 +8,14 @@
 //!   segments' hints ──▶ merge ──▶ index                                     at startup
 //! ```
 //! Read in this order: `engine.rs` (what any engine promises), `memory.rs` (the model), `keys.rs`,
-//! `leaf.rs`, `tree.rs` (the index), `hot.rs`, `merge.rs`, `ledger.rs`; `contract.rs` asks every engine what
-//! `engine.rs` promises.
+//! `leaf.rs`, `tree.rs` (the index), `due.rs` (what is over), `hot.rs`, `merge.rs`, `ledger.rs`;
+//! `contract.rs` asks every engine what `engine.rs` promises.
 //!
 //! Not here: making records durable (`journal`), batches and conditions (`lone`).
 
 mod compact;
 pub mod contract;
+mod due;
 mod engine;
 mod hot;
 mod indexed;

@@ -17,15 +17,17 @@
 //! Invariants: keys ascend over all leaves; every key under child i is at least separator i-1 and
 //! below separator i; `len` and `bytes` are what a walk would count; a snapshot never changes.
 //!
-//! Not here: values (they stay on disk), versions' meaning (`engine.rs`).
+//! Not here: values (they stay on disk), versions' meaning (`engine.rs`), keys that are over (`due.rs`).
 
 use alloc::{sync::Arc, vec, vec::Vec};
 use core::ops::{Bound, Range};
 
 use super::{
+    due::Soonest,
     keys::{Flat, Keys, common},
     leaf::{Leaf, Place},
 };
+use crate::planted;
 
 /// Keys in a leaf. More would make a change move more bytes, fewer would cost memory: about 100
 /// bytes a leaf are not keys.
@@ -37,15 +39,16 @@ const CHILDREN_MAX: usize = 48;
 const REST_BYTES_MAX: usize = 8 << 10;
 
 #[derive(Clone, Debug)]
-enum Node {
+pub(super) enum Node {
     Leaf(Leaf),
     Inner(Inner),
 }
 
 #[derive(Clone, Debug, Default)]
-struct Inner {
+pub(super) struct Inner {
     separators: Keys,
-    children: Vec<Arc<Node>>,
+    pub(super) children: Vec<Arc<Node>>,
+    pub(super) soonest: Soonest,
 }
 
 /// A node that came to be on the right of another, and the separator between them.
@@ -80,6 +83,11 @@ impl Node {
 }
 
 impl Inner {
+    fn new(separators: Keys, children: Vec<Arc<Node>>) -> Self {
+        let soonest = Soonest::of_nodes(&children);
+        Self { separators, children, soonest }
+    }
+
     /// Which child covers `key`.
     fn child_of(&self, key: &[u8]) -> usize {
         match self.separators.search(key) {
@@ -153,9 +161,8 @@ fn split_leaf(leaf: &Leaf, index: usize, key: &[u8], place: Place) -> (Leaf, Vec
 /// Children in order, with the separators between them: as one inner node or several, and between
 /// two of those the separator that goes up.
 fn inner_nodes(flat: &Flat, children: &[Arc<Node>], middle: usize) -> (Inner, Vec<Right>) {
-    let part = |range: Range<usize>| Inner {
-        separators: flat.pack(between(&range)),
-        children: children[range].to_vec(),
+    let part = |range: Range<usize>| {
+        Inner::new(flat.pack(between(&range)), children[range].to_vec())
     };
     let parts = cut(children.len(), middle, |range| children_fit(flat, range));
     let mut parts = parts.into_iter();
@@ -237,7 +244,7 @@ fn join(separators: &Keys, left: usize, one: &Node, other: &Node) -> Option<Node
             let children: Vec<_> = one.children.iter().chain(&other.children).cloned().collect();
             let whole = 0..children.len();
             children_fit(&flat, &whole)
-                .then(|| Node::Inner(Inner { separators: flat.pack(between(&whole)), children }))
+                .then(|| Node::Inner(Inner::new(flat.pack(between(&whole)), children)))
         }
         (Node::Leaf(_), Node::Inner(_)) | (Node::Inner(_), Node::Leaf(_)) => {
             unreachable!("all leaves lie at one depth")
@@ -266,6 +273,10 @@ impl Tree {
         let root = Node::Leaf(Leaf::default());
         let bytes = root.bytes();
         Self { root: Arc::new(root), len: 0, bytes }
+    }
+
+    pub(super) fn root(&self) -> &Node {
+        &self.root
     }
 
     /// How many keys it holds.
@@ -386,10 +397,10 @@ fn crown(mut level: Vec<Right>, bytes: &mut usize) -> Arc<Node> {
                     None => core::mem::take(&mut lowest),
                     Some(before) => flat.get(before).to_vec(),
                 },
-                node: Arc::new(Node::Inner(Inner {
-                    separators: flat.pack(between(&range)),
-                    children: children[range].to_vec(),
-                })),
+                node: Arc::new(Node::Inner(Inner::new(
+                    flat.pack(between(&range)),
+                    children[range].to_vec(),
+                ))),
             })
             .collect();
         *bytes += level.iter().map(|right| right.node.bytes()).sum::<usize>();
@@ -561,6 +572,9 @@ fn insert(
         Node::Inner(inner) => {
             let child = inner.child_of(key);
             let (old, rights) = insert(&mut inner.children[child], key, place, bytes);
+            if !planted!("index_does_not_say_what_is_over_first") {
+                inner.soonest.lower(place.expires_ms);
+            }
             let above = if rights.is_empty() { rights } else { adopt(inner, child, rights) };
             (old, above)
         }
@@ -603,7 +617,7 @@ mod tests {
         Place {
             loc: Loc { segment: SegmentId(word), offset_words: word ^ 7, len: word + 1 },
             version: Version(version),
-            expires_ms: NonZeroU64::new(if version % 97 == 5 { version } else { 0 }),
+            expires_ms: NonZeroU64::new(if version % 7 == 5 { version } else { 0 }),
         }
     }
 
@@ -656,6 +670,36 @@ mod tests {
         let mut sums = [0; 2];
         walk(&tree.root, &[], None, &mut sums);
         assert_eq!(sums, [tree.len(), tree.bytes()]);
+        says_no_later(&tree.root);
+    }
+
+    /// Each node says when the first of its keys is over, or something earlier. Answers when it is.
+    fn says_no_later(node: &Node) -> u64 {
+        let first = match node {
+            Node::Leaf(leaf) => Soonest::of_places(&leaf.places()).get(),
+            Node::Inner(inner) => {
+                let each = inner.children.iter().map(|child| says_no_later(child));
+                each.min().expect("a child")
+            }
+        };
+        assert!(node.soonest() <= first, "{} is later than {first}", node.soonest());
+        first
+    }
+
+    /// Takes out what is over by then, a little at a time, and answers how much that was.
+    fn expire(tree: &mut Tree, now_ms: u64) -> usize {
+        let mut count = 0;
+        loop {
+            let (over, is_all) = tree.over(now_ms, 20);
+            count += over.len();
+            for (key, place) in over {
+                assert!(place.is_expired(now_ms));
+                assert_eq!(tree.remove(&key), Some(place));
+            }
+            if is_all {
+                return count;
+            }
+        }
     }
 
     fn same(tree: &Tree, model: &Model) {
@@ -685,6 +729,7 @@ mod tests {
         Insert(Vec<u8>),
         Remove(Vec<u8>),
         RemoveNth(usize),
+        Expire(u64),
         Range(Vec<u8>, Vec<u8>),
         Snapshot,
     }
@@ -694,6 +739,7 @@ mod tests {
             12 => key().prop_map(Step::Insert),
             2 => key().prop_map(Step::Remove),
             5 => any::<usize>().prop_map(Step::RemoveNth),
+            2 => (0_u64..900).prop_map(Step::Expire),
             2 => (key(), key()).prop_map(|(from, to)| Step::Range(from, to)),
             1 => Just(Step::Snapshot),
         ]
@@ -720,6 +766,14 @@ mod tests {
                         let key = key.unwrap_or_default();
                         prop_assert_eq!(tree.get(&key), model.get(&key).copied());
                         prop_assert_eq!(tree.remove(&key), model.remove(&key));
+                    }
+                    Step::Expire(now_ms) => {
+                        let before = model.len();
+                        model.retain(|_, place| !place.is_expired(now_ms));
+                        prop_assert_eq!(tree.count_over(now_ms), before - model.len());
+                        prop_assert_eq!(expire(&mut tree, now_ms), before - model.len());
+                        prop_assert_eq!(tree.count_over(now_ms), 0);
+                        same(&tree, &model);
                     }
                     Step::Range(from, to) => {
                         let (from, to) = if from <= to { (from, to) } else { (to, from) };
@@ -770,7 +824,7 @@ mod tests {
     fn keys_in_order_leave_full_leaves() {
         let mut tree = Tree::new();
         for n in 0..20_000_u64 {
-            tree.insert(&n.to_be_bytes(), place(n * 97));
+            tree.insert(&n.to_be_bytes(), place(n * 7));
         }
         check(&tree);
         assert!(tree.bytes() / tree.len() < 26, "{} bytes a key", tree.bytes() / tree.len());

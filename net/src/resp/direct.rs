@@ -58,6 +58,10 @@ pub(super) fn operation(act: &Act) -> Option<Op> {
             }
             _ => return None,
         },
+        // A time that has passed for everybody. A full disk takes a deletion.
+        Act::Expire(key, Expiry::At(1), When { only: Only::Always, must_have: false }) => {
+            Command::Delete { key: key.clone(), condition: Condition::Always, want_old: false }
+        }
         Act::Expire(key, expiry, When { only, must_have: false }) => {
             Command::Expire { key: key.clone(), expiry: *expiry, only: *only }
         }

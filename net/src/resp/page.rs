@@ -34,7 +34,7 @@ const NOTES: [(&str, &str); 23] = [
         "of this node, until it ends: `loglevel`, `slowlog-*` and `latency-monitor-threshold`",
     ),
     ("copy", "of keys of one slot, in a cluster"),
-    ("dbsize", "counts keys that are over and that nobody has asked for since; not in MULTI"),
+    ("dbsize", "counts no key that is over; not in MULTI"),
     ("del", "over several groups, and of more than 1,024 keys, it is not one moment"),
     (
         "exec",

@@ -5,6 +5,9 @@
 //! checkpoint still saw; and until another checkpoint covers the compaction, a crash brings that
 //! entry back.
 //!
+//! What has left the index before the checkpoint knew of it is taken for something that a later entry
+//! deleted: no deletion takes its place, and what it had replaced comes back.
+//!
 //! Not here: keys that expire under load (`scenarios/random/clocks_of_a_minority_are_ahead.toml`).
 
 use bytes::Bytes;
@@ -102,4 +105,46 @@ fn a_compaction_by_the_newest_time_is_noticed() {
         crashes.any(|at| expire_and_compact(*fill, Some(at), world()).0.is_some())
     });
     assert!(comes_back);
+}
+
+/// A value that is over hides one that is not. The group knows that it is over, its checkpoint does
+/// not, and a compaction takes along what was over and leaves what it hides. What the node has of the
+/// key in its next life.
+fn hides_another(fill: usize, world: WorldOptions) -> Option<usize> {
+    let mut stage = Stage::with(1, &options(), world);
+    let many = |name: &str, bytes: usize| -> Vec<Op> {
+        let value = || Bytes::from(vec![b'x'; bytes]);
+        (0..10).map(|nth| set(format!("{name}{nth}"), value())).collect()
+    };
+    let again = || many("again", 1 << 10).into_iter().take(1).cycle().take(fill).collect();
+    stage.ask_each(&[0], vec![mortal(Expiry::None, Condition::Always)]);
+    stage.ask(&[0], many("old", 1 << 10), 10 * SECOND);
+    stage.ask_each(&[0], again());
+    stage.ask_each(&[0], vec![mortal(Expiry::After(60_000), Condition::Always)]);
+    stage.ask(&[0], many("new", 1 << 10), 10 * SECOND);
+    stage.ask_each(&[0], again());
+    stage.world.run_for(65 * SECOND);
+    // Who asks for it makes the group agree on the time.
+    stage.ask_each(&[0], vec![Op::Get(Bytes::from_static(b"mortal"))]);
+    stage.world.run_for(5 * SECOND);
+    let begun = stage.shown(0).counts.compactions_begun;
+    stage.ask(&[0], many("new", 1), 10 * SECOND);
+    stage.world.run_for(30 * SECOND);
+    assert!(stage.shown(0).counts.compactions_begun > begun);
+    stage.blink(0, 5 * SECOND);
+    stage.assert_no_panic();
+    stage.glance(0, "mortal")
+}
+
+#[test]
+fn what_was_over_hides_what_it_replaced() {
+    assert_eq!(FILLS.map(|fill| hides_another(fill, WorldOptions::default())), [None; 3]);
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn what_leaves_the_index_by_the_newest_time_is_noticed() {
+    let planted = vec!["shard_over_by_the_newest_time".to_string()];
+    let world = || WorldOptions { planted: planted.clone(), ..WorldOptions::default() };
+    assert!(FILLS.iter().any(|fill| hides_another(*fill, world()).is_some()));
 }

@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use trilith_engine::{
-    command::{Command, Op, Outcome},
+    command::{Command, Op, Outcome, Transaction, Write},
     shard::ShardOptions,
 };
 use trilith_sim::world::{NodeId, WorldOptions};
@@ -60,6 +60,44 @@ fn what_is_dead_makes_room_for_what_waits() {
 fn a_full_disk_that_keeps_everything_back_is_noticed() {
     let bugs = ["shard_full_disk_keeps_everything_back"];
     assert!(!ENOUGH_KIB.iter().any(|left_kib| more_under_way_than_room(*left_kib, &bugs)));
+}
+
+/// Keys fill the disk, and are deleted many at a time. Whether there is room again.
+fn deletions_together(bugs: &[&str]) -> bool {
+    let mut stage = Stage::with(1, &small(), planted(bugs));
+    stage.fill(&[0], 600 << 10);
+    let (mut keys, value) = (Vec::new(), Bytes::from(vec![b'x'; KIB]));
+    let mut takes_any = true;
+    while takes_any {
+        let more: Vec<String> = (0..40).map(|nth| format!("key{}", keys.len() + nth)).collect();
+        let sets = more.iter().map(|key| set(key.clone(), value.clone())).collect();
+        takes_any = stage.ask(&[0], sets, 2 * SECOND).iter().any(is_done);
+        keys.extend(more);
+        assert!(keys.len() < 4000, "the disk never fills up");
+    }
+    for keys in keys.chunks(20) {
+        let delete = |key: &String| Write::Delete { key: key.clone().into() };
+        let all = Transaction::new(Vec::new(), keys.iter().map(delete).collect()).expect("it fits");
+        let all = vec![Op::Write(Command::Transaction(all))];
+        if !is_done(&stage.ask(&[0], all, 2 * SECOND)[0]) {
+            return false;
+        }
+    }
+    stage.world.run_for(10 * SECOND);
+    let answers = stage.ask(&[0], churn(40, KIB), 10 * SECOND);
+    stage.assert_no_panic();
+    answers.iter().all(is_done)
+}
+
+#[test]
+fn a_full_disk_takes_deletions_together() {
+    assert!(deletions_together(&[]));
+}
+
+#[cfg(feature = "mutants")]
+#[test]
+fn deletions_together_that_are_refused_are_noticed() {
+    assert!(!deletions_together(&["command_deletions_together_are_none"]));
 }
 
 /// The leader's disk is full, those of the others are not.

@@ -14,6 +14,7 @@ mod expiry;
 mod full;
 mod guests;
 mod installs;
+mod over;
 mod patience;
 mod promises;
 mod secrets;

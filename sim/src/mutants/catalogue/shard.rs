@@ -154,6 +154,18 @@ pub(super) const SHARD: &[Planted] = &[
         "compaction buries what had not expired for an older checkpoint",
     )
     .by(groups("expiry::a_compaction_by_the_newest_time_is_noticed")),
+    planted("command_deletions_together_are_none", "a full disk takes one deletion at a time")
+        .by(groups("full::deletions_together_that_are_refused_are_noticed")),
+    planted("shard_over_by_the_newest_time", "what an older checkpoint has leaves the index")
+        .by(groups("expiry::what_leaves_the_index_by_the_newest_time_is_noticed")),
+    planted("shard_over_stays", "what is over and that nobody asks for stays")
+        .by(groups("over::what_is_over_and_stays_is_noticed")),
+    planted("shard_over_waits_for_a_write", "a group without writes does not agree on the time")
+        .by(groups("over::what_is_over_and_waits_for_others_is_noticed")),
+    planted("shard_over_waits_for_a_checkpoint", "no checkpoint is made for what is over")
+        .by(groups("over::what_is_over_and_waits_for_others_is_noticed")),
+    planted("shard_counts_what_is_over", "what is over is counted")
+        .by(groups("over::what_is_over_and_counted_is_noticed")),
     planted("shard_any_seat_taken", "a node makes any group in which anybody seats a replica here")
         .by(groups("unknown::a_group_that_anybody_may_make_is_noticed")),
     planted("shard_older_number_kept", "a directory that is seated again keeps its older number")
