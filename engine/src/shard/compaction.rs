@@ -111,9 +111,9 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             Stage::Held(until) if self.now() >= until => self.look_for_work(),
             Stage::Copied(compacted) => self.list(compacted),
             Stage::Moving(compacted, mut progress) => {
-                let engine = &mut self.engine;
+                let (engine, expired) = (&mut self.engine, &mut self.counts.expired);
                 let more = compacted.next_moves(&mut progress, MOVES_AT_ONCE, |moved| {
-                    engine.relocate(moved, &compacted.victims);
+                    *expired += u64::from(engine.relocate(moved, &compacted.victims));
                 });
                 if more { Stage::Moving(compacted, progress) } else { self.end_moves(compacted) }
             }
@@ -389,7 +389,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         self.counts.compactions += 1;
         self.counts.segments_dropped += compacted.victims.len() as u64;
         self.counts.compacted_bytes += compacted.bytes;
-        self.counts.expired += compacted.expired_keys() as u64;
         let victims: BTreeSet<SegmentId> = compacted.victims.iter().copied().collect();
         for victim in &victims {
             self.engine.ledger_mut().forget(*victim);

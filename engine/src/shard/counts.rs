@@ -141,7 +141,7 @@ pub struct Counts {
     pub segments_dropped: u64,
     /// Bytes that they copied.
     pub compacted_bytes: u64,
-    /// Keys that they let go because they had expired.
+    /// Keys that left the index because they were over.
     pub expired: u64,
     /// Bytes that were read to see whether they are whole.
     pub scrubbed_bytes: u64,

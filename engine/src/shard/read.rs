@@ -205,7 +205,8 @@ async fn read<R: Runtime>(
 }
 
 fn count<R: Runtime>(view: &IndexView<R>, now_ms: u64) -> usize {
-    let over = if planted!("shard_counts_what_is_over") { 0 } else { view.tree().count_over(now_ms) };
+    let over =
+        if planted!("shard_counts_what_is_over") { 0 } else { view.tree().count_over(now_ms) };
     view.tree().len() - over
 }
 

@@ -236,14 +236,6 @@ pub struct Compacted<R: Runtime> {
     expired: Vec<(GroupId, Vec<u8>, Version)>,
 }
 
-impl<R: Runtime> Compacted<R> {
-    /// How many keys had expired.
-    #[must_use]
-    pub const fn expired_keys(&self) -> usize {
-        self.expired.len()
-    }
-}
-
 impl<R: Runtime> fmt::Debug for Compacted<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Compacted({:?} into {:?})", self.victims, self.segments)

@@ -399,14 +399,14 @@ impl<R: Runtime> Indexed<R> {
     }
 
     /// Points a key at its record's copy, if the key is still at the version that was copied and
-    /// still points into a victim.
-    pub fn relocate(&mut self, moved: &Moved<'_>, victims: &[SegmentId]) {
-        let Some(group) = self.groups.get_mut(&moved.group) else { return };
-        let Some(place) = group.tree.get(moved.key) else { return };
+    /// still points into a victim. Whether the key went, because its value was over.
+    pub fn relocate(&mut self, moved: &Moved<'_>, victims: &[SegmentId]) -> bool {
+        let Some(group) = self.groups.get_mut(&moved.group) else { return false };
+        let Some(place) = group.tree.get(moved.key) else { return false };
         let is_stale = place.version != moved.version || !victims.contains(&place.loc.segment);
         if is_stale && !planted!("install_without_cas") {
             mark!("value: a key changed while its record moved");
-            return;
+            return false;
         }
         self.ledger.dead(place.loc);
         match moved.to {
@@ -416,6 +416,7 @@ impl<R: Runtime> Indexed<R> {
             }
             None => _ = group.tree.remove(moved.key),
         }
+        moved.to.is_none()
     }
 
     /// Lets go of keys that are over by then, about `most` of them. Answers how many went, and whether

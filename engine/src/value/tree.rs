@@ -161,9 +161,8 @@ fn split_leaf(leaf: &Leaf, index: usize, key: &[u8], place: Place) -> (Leaf, Vec
 /// Children in order, with the separators between them: as one inner node or several, and between
 /// two of those the separator that goes up.
 fn inner_nodes(flat: &Flat, children: &[Arc<Node>], middle: usize) -> (Inner, Vec<Right>) {
-    let part = |range: Range<usize>| {
-        Inner::new(flat.pack(between(&range)), children[range].to_vec())
-    };
+    let part =
+        |range: Range<usize>| Inner::new(flat.pack(between(&range)), children[range].to_vec());
     let parts = cut(children.len(), middle, |range| children_fit(flat, range));
     let mut parts = parts.into_iter();
     let first = parts.next().map(part).unwrap_or_default();

@@ -195,8 +195,14 @@ pub const METRICS: &[Metric] = &[
     row(
         "trilith_store_keys",
         Gauge,
-        "Keys that this node holds, of all its groups, with those that are over and not gone",
+        "Keys that this node holds, of all its groups, with those that have been over for a minute at most",
         Shard(|shard, out| out.is(shard.sizes.keys.now)),
+    ),
+    row(
+        "trilith_store_expired_keys_total",
+        Counter,
+        "Keys that went because their time was over",
+        Shard(|shard, out| out.is(shard.counts.expired)),
     ),
     row(
         "trilith_store_index_bytes",
@@ -467,12 +473,6 @@ pub const METRICS: &[Metric] = &[
         Counter,
         "What of those was live and was written again",
         Shard(|shard, out| out.is(shard.counts.compacted_bytes)),
-    ),
-    row(
-        "trilith_compaction_expired_keys_total",
-        Counter,
-        "Keys whose time was over and that went with them",
-        Shard(|shard, out| out.is(shard.counts.expired)),
     ),
     // Damage.
     with(

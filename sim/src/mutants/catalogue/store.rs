@@ -11,8 +11,11 @@ pub(super) const VALUE: &[Planted] = &[
     planted("install_without_cas", "a moved record replaces a newer one in the index").by(STORING),
     planted("tombstone_dropped_early", "compaction drops a deletion that still hides").by(STORING),
     planted("compaction_forgets_a_victim", "one victim's records are dropped uncopied").by(STORING),
-    planted("index_does_not_say_what_is_over_first", "a node of the index does not know what is over")
-        .by(groups("over::what_is_over_and_not_said_is_noticed")),
+    planted(
+        "index_does_not_say_what_is_over_first",
+        "a node of the index does not know what is over",
+    )
+    .by(groups("over::what_is_over_and_not_said_is_noticed")),
     planted("compact_cold_keeps_dead", "a journal segment goes only together with all older ones")
         .by(groups("full::cold_segments_that_keep_dead_ones_are_noticed")),
     planted(
