@@ -64,10 +64,11 @@ pub fn run(doctor: &Doctor, out: Out) -> Outcome {
     judge(&checks, &UNFIT, out)
 }
 
-/// That directory, or the nearest above it that is there.
+/// That directory, or the nearest above it that is there. A file is what it is: no node keeps its
+/// data there.
 fn nearest(data: &Path) -> PathBuf {
     let path = std::path::absolute(data).unwrap_or_else(|_| data.to_path_buf());
-    let there = path.ancestors().find(|path| path.is_dir());
+    let there = path.ancestors().find(|path| path.exists());
     there.unwrap_or_else(|| Path::new("/")).to_path_buf()
 }
 

@@ -3,9 +3,12 @@
 //! It takes no lock and changes nothing, so it may look at a store that runs or that does not open
 //! any more. A file's kind is known by its first bytes, not by its name: a journal or data segment,
 //! a manifest, `CURRENT`, `NODE`, or a log of the first format. What does not decode is shown as
-//! what it is, with its offset; damage ends with exit code 3.
+//! what it is, with its offset; damage ends with exit code 3. Where the manifest of the directory
+//! around it ends a segment, what lies behind that is not damage (`root.rs`).
 //!
 //! Not here: whether damage matters (recovery decides, with all segments in view), repair.
+
+mod root;
 
 use clap::Args;
 use std::{
@@ -26,6 +29,7 @@ use trilith_net::backup::format::is_of_backup;
 
 use crate::{
     failure::{self, Failure, Outcome},
+    inspect::root::Root,
     kv::{read_regular, regular, unreadable},
     out::{Cell, Out, lossy},
 };
@@ -94,10 +98,7 @@ fn refused(path: &Path, error: FormatError) -> Failure {
             (&failure::NEWER, "use the trilith that wrote it, or a later one")
         }
         FormatError::NotOurs => (&failure::FORMAT, "give a file of a data directory"),
-        _ => (
-            &failure::DAMAGED,
-            "restore it from a copy, or see what recovery says: trilith kv DIR verify",
-        ),
+        _ => return damaged(&Root::around(path), format!("{}: {error}", path.display())),
     };
     Failure::new(code, format!("{}: {error}", path.display()), next)
 }
@@ -142,12 +143,14 @@ fn file(inspect: &Inspect, out: Out) -> Outcome {
 struct Looked {
     header: SegmentHeader,
     walk: Walk,
+    /// Where the manifest ends its frames.
+    end: Option<u64>,
     /// Where the footer begins, and what it says.
     footer: Option<(usize, Result<SegmentHints, FormatError>)>,
 }
 
-fn look(path: &Path, bytes: &[u8]) -> Outcome<Looked> {
-    let header = SegmentHeader::decode(bytes).map_err(|error| refused(path, error))?;
+fn look(bytes: &[u8], root: Option<&Root>) -> Result<Looked, FormatError> {
+    let header = SegmentHeader::decode(bytes)?;
     let seed = Seed::of(header.uuid);
     let places = (FOOTER_ALIGN..bytes.len()).step_by(FOOTER_ALIGN);
     let footer = places.into_iter().find_map(|at| {
@@ -156,22 +159,37 @@ fn look(path: &Path, bytes: &[u8]) -> Outcome<Looked> {
         let body = bytes.get(at..end).unwrap_or(&bytes[at..]);
         Some((at, SegmentHints::decode(body.to_vec(), header.id, seed, at as u64)))
     });
+    // Manifests have numbers of their own.
+    let listed = root.filter(|_| header.kind != SegmentKind::Manifest);
+    let end = listed.and_then(|root| root.end_of(header.id));
     let start = Start {
         id: header.id,
         uuid: header.uuid,
         first_lsn: None,
         previous_crc: None,
-        end: footer.as_ref().map(|(at, _)| *at as u64),
+        end: end.or(footer.as_ref().map(|(at, _)| *at as u64)),
     };
-    Ok(Looked { walk: walk(bytes, &start), header, footer })
+    Ok(Looked { walk: walk(bytes, &start), end, header, footer })
 }
 
 impl Looked {
     /// How many places hold something other than what was written.
-    fn damages(&self) -> usize {
+    fn damages(&self, bytes: &[u8]) -> usize {
         let strange = self.walk.holes().filter(|hole| hole.evidence == Evidence::Strange).count();
         let footer = matches!(self.footer, Some((_, Err(_))));
-        strange + usize::from(footer)
+        strange + usize::from(footer) + usize::from(self.missing(bytes) > 0)
+    }
+
+    /// The bytes behind the end of its frames that are neither zero nor the footer.
+    fn left(&self, bytes: &[u8]) -> Option<(usize, usize)> {
+        let from = usize::try_from(self.end?).ok()?;
+        let to = self.footer.as_ref().map_or(bytes.len(), |(at, _)| *at);
+        bytes.get(from..to).filter(|left| !format::is_zero(left)).map(|left| (from, left.len()))
+    }
+
+    /// How many bytes of its frames the file does not hold.
+    fn missing(&self, bytes: &[u8]) -> u64 {
+        self.end.unwrap_or(0).saturating_sub(bytes.len() as u64)
     }
 
     fn records(&self) -> u64 {
@@ -181,7 +199,8 @@ impl Looked {
 
 fn segment(inspect: &Inspect, bytes: &[u8], out: Out) -> Outcome {
     let path = &inspect.path;
-    let looked = look(path, bytes)?;
+    let root = Root::around(path);
+    let looked = look(bytes, Some(&root)).map_err(|error| refused(path, error))?;
     if !out.is_json() {
         out.facts(&[
             ("kind", looked.header.kind.to_string().into()),
@@ -206,25 +225,25 @@ fn segment(inspect: &Inspect, bytes: &[u8], out: Out) -> Outcome {
     } else {
         out.table(
             &["offset", "bytes", "what", "first_lsn", "records", "durable_lsn", "state"],
-            &pieces(&looked),
+            &pieces(&looked, bytes),
         )?;
     }
-    verdict(path, looked.damages())
+    verdict(path, looked.damages(bytes), &root)
 }
 
-fn verdict(path: &Path, damages: usize) -> Outcome {
+fn verdict(path: &Path, damages: usize, root: &Root) -> Outcome {
     if damages == 0 {
         return Ok(());
     }
-    let cause = format!("{}: {damages} damaged place(s), listed above", path.display());
-    Err(Failure::new(
-        &failure::DAMAGED,
-        cause,
-        "see what recovery makes of it: trilith kv DIR verify",
-    ))
+    let places = if damages == 1 { "damaged place" } else { "damaged places" };
+    Err(damaged(root, format!("{}: {damages} {places}, listed above", path.display())))
 }
 
-fn pieces(looked: &Looked) -> Vec<Vec<Cell>> {
+fn damaged(root: &Root, cause: String) -> Failure {
+    Failure::new(&failure::DAMAGED, cause, root.next())
+}
+
+fn pieces(looked: &Looked, bytes: &[u8]) -> Vec<Vec<Cell>> {
     let mut rows: Vec<Vec<Cell>> = Vec::new();
     for piece in &looked.walk.pieces {
         rows.push(match piece {
@@ -261,21 +280,25 @@ fn pieces(looked: &Looked) -> Vec<Vec<Cell>> {
             }
         });
     }
+    let piece = |at: Cell, bytes: Cell, what: &str, records: Cell, state: String| {
+        vec![at, bytes, what.into(), Cell::Absent, records, Cell::Absent, state.into()]
+    };
+    let end = looked.end.unwrap_or_default();
+    if let Some((at, bytes)) = looked.left(bytes) {
+        let state = "not part of it: recovery ended the segment before it".to_owned();
+        rows.push(piece(at.into(), bytes.into(), "left behind", Cell::Absent, state));
+    }
+    let missing = looked.missing(bytes);
+    if missing > 0 {
+        let state = format!("damaged: the manifest says that its frames end at {end}");
+        rows.push(piece(bytes.len().into(), missing.into(), "missing", Cell::Absent, state));
+    }
     if let Some((at, hints)) = &looked.footer {
         let (keys, state) = match hints {
             Ok(hints) => (Cell::Number(hints.len()), "whole".to_owned()),
             Err(why) => (Cell::Absent, format!("damaged: {why}")),
         };
-        let absent = Cell::Absent;
-        rows.push(vec![
-            (*at).into(),
-            absent.clone(),
-            "footer".into(),
-            absent.clone(),
-            keys,
-            absent,
-            state.into(),
-        ]);
+        rows.push(piece((*at).into(), Cell::Absent, "footer", keys, state));
     }
     rows
 }
@@ -381,7 +404,7 @@ fn seed(path: &Path, bytes: &[u8], out: Out) -> Outcome {
         }
     }
     out.table(&["offset", "operation", "key", "value_bytes", "state"], &rows)?;
-    verdict(path, damages)
+    verdict(path, damages, &Root::around(path))
 }
 
 /// The files of a data directory, in order of name: its own and those of the two directories of
@@ -431,6 +454,18 @@ impl Line {
         Self { bytes: Cell::Absent, state: failure.cause.into(), damages: 1, ..Self::of(what, 0) }
     }
 
+    fn segment(looked: &Looked, bytes: &[u8]) -> Self {
+        let damages = looked.damages(bytes);
+        let state = if damages == 0 { "whole" } else { "damaged" }.into();
+        let what = looked.header.kind.to_string();
+        Self {
+            records: looked.records().into(),
+            state,
+            damages,
+            ..Self::of(&what, bytes.len() as u64)
+        }
+    }
+
     fn is_ours(&self) -> bool {
         !matches!(self.what.as_str(), "unknown" | "empty" | "unreadable" | BACKUP)
     }
@@ -439,15 +474,15 @@ impl Line {
 /// What a file is by its name, where that says that it holds more than zeros.
 fn named(path: &Path) -> Option<&'static str> {
     match path.file_name()?.to_str()? {
-        "NODE" => Some("node"),
-        "CURRENT" => Some("current"),
+        identity::NODE => Some("node"),
+        identity::CURRENT => Some("current"),
         name if name.starts_with("MANIFEST-") => Some("manifest"),
         _ => None,
     }
 }
 
 /// Looks at one file of a directory. Only a segment is read whole.
-fn line(path: &Path) -> Line {
+fn line(path: &Path, root: &Root) -> Line {
     let (front, len) = match front(path) {
         Ok(read) => read,
         Err(failure) => return Line::failed("unreadable", failure),
@@ -460,15 +495,12 @@ fn line(path: &Path) -> Line {
         (Kind::Unknown, Some(name)) => Line::judged::<()>(name, len, Err(FormatError::NotOurs)),
         (Kind::Unknown, None) if format::is_zero(&front) => Line::of("empty", len),
         (Kind::Unknown, None) => Line::of("unknown", len),
-        (Kind::Segment, _) => match read(path).and_then(|bytes| look(path, &bytes)) {
+        (Kind::Segment, _) => match read(path) {
             Err(failure) => Line::failed("segment", failure),
-            Ok(looked) => {
-                let damages = looked.damages();
-                let state = if damages == 0 { "whole" } else { "damaged" }.into();
-                let records = looked.records().into();
-                let what = looked.header.kind.to_string();
-                Line { what, bytes: len.into(), records, state, damages }
-            }
+            Ok(bytes) => look(&bytes, Some(root)).map_or_else(
+                |error| Line::failed("segment", refused(path, error)),
+                |looked| Line::segment(&looked, &bytes),
+            ),
         },
     }
 }
@@ -484,9 +516,10 @@ fn front(path: &Path) -> Outcome<(Vec<u8>, u64)> {
 
 fn directory(dir: &Path, out: Out) -> Outcome {
     let (mut rows, mut damages, mut is_ours, mut backup) = (Vec::new(), 0, false, None);
+    let root = Root::around(&dir.join(identity::NODE));
     for path in files(dir)? {
         let name = path.strip_prefix(dir).unwrap_or(&path).to_string_lossy().into_owned();
-        let line = line(&path);
+        let line = line(&path, &root);
         is_ours |= line.is_ours();
         if line.what == BACKUP {
             backup.get_or_insert(path);
@@ -504,5 +537,5 @@ fn directory(dir: &Path, out: Out) -> Outcome {
         return Err(Failure::new(&failure::FOREIGN, cause, next));
     }
     out.table(&["file", "kind", "bytes", "records", "state"], &rows)?;
-    verdict(dir, damages)
+    verdict(dir, damages, &root)
 }

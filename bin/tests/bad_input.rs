@@ -68,6 +68,54 @@ fn inspecting_tells_foreign_from_damaged() {
     assert!(answer.out.contains("unreadable") && answer.out.contains("NODE"), "{answer:?}");
 }
 
+/// What `inspect` says of a file: a line for each piece.
+fn pieces(file: &str) -> Vec<serde_json::Value> {
+    let shown = run(&["inspect", file, "-o", "json"]).out;
+    shown.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
+}
+
+#[test]
+fn what_recovery_left_behind_is_not_damage() {
+    let scratch = Scratch::new("what_recovery_left_behind_is_not_damage");
+    let dir = scratch.path("data");
+    run(&["kv", &dir, "set", "a", "b"]).ok();
+    run(&["kv", &dir, "set", "c", "d"]).ok();
+    let file = format!("{dir}/j/00000001.seg");
+    let whole = fs::read(&file).expect("it was sealed");
+    let shown = pieces(&file);
+    let last = shown.iter().rfind(|piece| piece["what"] == "seal" || piece["what"] == "frame");
+    let place = |name: &str| last.expect("it was written")[name].as_u64().expect("a number");
+    let end = (place("offset") + place("bytes")) as usize;
+    assert_eq!(shown.last().expect("it has one")["what"], "footer");
+
+    // As a write lies there that was on its way when the process was killed.
+    let mut cut = whole.clone();
+    cut[end..end + end - 4096].copy_from_slice(&whole[4096..end]);
+    fs::write(&file, &cut).expect("scratch can be written");
+    run(&["inspect", &dir]).ok();
+    let shown = run(&["inspect", &file]).ok();
+    assert!(shown.contains("left behind") && shown.contains("footer"), "{shown}");
+    run(&["kv", &dir, "verify"]).ok();
+    // Without its directory nobody can tell.
+    let alone = scratch.path("alone.seg");
+    fs::copy(&file, &alone).expect("scratch can be written");
+    run(&["inspect", &alone]).failed(3, "TR-E303");
+
+    // Before the end it is damage, and so is what the file does not reach.
+    let mut damaged = whole.clone();
+    damaged[4096 + 40] ^= 1;
+    for bytes in [damaged.as_slice(), &whole[..end - 1], &whole[..512]] {
+        fs::write(&file, bytes).expect("scratch can be written");
+        for path in [&file, &dir] {
+            let answer = run(&["inspect", path]);
+            assert!(answer.err.contains(&format!("trilith kv {dir} verify")), "{answer:?}");
+            answer.failed(3, "TR-E303");
+        }
+    }
+    fs::write(&file, &whole).expect("scratch can be written");
+    run(&["inspect", &dir]).ok();
+}
+
 #[test]
 fn what_is_no_log_is_not_imported() {
     let scratch = Scratch::new("what_is_no_log_is_not_imported");

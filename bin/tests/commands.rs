@@ -261,4 +261,9 @@ fn a_machine_is_looked_at() {
     assert!(ill.out.contains(&format!("somebody listens at {at}")), "{ill:?}");
     ill.failed(3, "TR-E518");
     assert_eq!(fs::read_dir(scratch.path("")).expect("it is there").count(), 0, "nothing stays");
+
+    let file = scratch.path("file");
+    fs::write(&file, "").expect("scratch can be written");
+    let ill = run(&["doctor", "--data", &file, "--ports", &at]);
+    assert!(ill.out.contains("Not a directory"), "{ill:?}");
 }

@@ -3,8 +3,9 @@
 //! Both are 64 bytes: magic, checksum, version, and little else. `NODE` is written once, when the
 //! directory is made, and names the directory; every segment header repeats the name, so a file copied
 //! from another one shows. A member of a cluster also writes there which member of which cluster it
-//! is, so that a directory that is mounted at the wrong place shows. `CURRENT` names the manifest that counts; it is replaced by renaming,
-//! and that rename is the moment in which a new manifest takes over.
+//! is, so that a directory that is mounted at the wrong place shows. `CURRENT` names the manifest that
+//! counts; it is replaced by renaming, and that rename is the moment in which a new manifest takes
+//! over.
 //!
 //! Not here: writing and replacing them (`manifest.rs`, `open.rs`).
 
@@ -17,6 +18,10 @@ use crate::{
     types::{NodeId, SegmentId, Uuid},
 };
 
+/// What the file is called that says whose a directory is.
+pub const NODE: &str = "NODE";
+/// What the file is called that names the manifest in force.
+pub const CURRENT: &str = "CURRENT";
 /// The length of both files.
 pub const IDENTITY_BYTES: usize = 64;
 /// `89 4B 56 4E`.

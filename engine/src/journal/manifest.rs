@@ -29,7 +29,7 @@ use super::{
         SegmentKind, records,
     },
     frame::{FrameBuilder, Place},
-    identity::{CurrentFile, IDENTITY_BYTES},
+    identity::{CURRENT, CurrentFile, IDENTITY_BYTES},
     report::OpenError,
     verdict::{Damage, Front, Scanned, Verdict, decide},
     walk::{Start, Walk, walk},
@@ -40,7 +40,6 @@ use crate::{
     types::{GroupId, Lsn, SegmentId, Term, Uuid, Version},
 };
 
-pub(super) const CURRENT: &str = "CURRENT";
 pub(super) const CURRENT_TMP: &str = "CURRENT.tmp";
 
 /// What a device gives room in.

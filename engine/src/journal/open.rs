@@ -42,10 +42,9 @@ use super::{
     files::{DATA_DIR, Files, JOURNAL_DIR},
     footer::SegmentHints,
     format::FormatError,
-    identity::{CurrentFile, NodeFile},
+    identity::{CURRENT, CurrentFile, NODE, NodeFile},
     manifest::{
-        CURRENT, CURRENT_TMP, ManifestLog, is_manifest_name, load, point_current, read_small,
-        write_small,
+        CURRENT_TMP, ManifestLog, is_manifest_name, load, point_current, read_small, write_small,
     },
     recovery::Recovery,
     report::{JournalOptions, OnDamage, OpenError, OpenReport},
@@ -59,7 +58,6 @@ use crate::{
 };
 
 const LOCK: &str = "LOCK";
-const NODE: &str = "NODE";
 pub(super) const NODE_TMP: &str = "NODE.tmp";
 
 /// What opening found.
