@@ -15,7 +15,7 @@ use trilith_engine::{
 };
 
 use super::{
-    act::{Act, integer},
+    act::{Act, Read, integer},
     commands::{COMMANDS, Spec, Verb},
     described,
     front::{Executed, Mood, Watched},
@@ -46,13 +46,23 @@ enum Hears {
     Nothing,
 }
 
+/// A command between MULTI and EXEC.
+#[derive(Debug)]
+enum Queued {
+    /// The next of the acts.
+    Act,
+    /// About the connection or the node.
+    Own(&'static Spec, Words),
+    /// One whose words mean nothing: it is answered so in its place, and the others are done.
+    Wrong(String),
+}
+
 /// What MULTI has gathered.
 #[derive(Debug, Default)]
 struct Gathered {
     acts: Vec<Act>,
-    /// All of it in order: nothing for the next act, otherwise what is about the connection or the
-    /// node.
-    order: Vec<Option<(&'static Spec, Words)>>,
+    /// All of it.
+    order: Vec<Queued>,
     /// What keeping it costs.
     bytes: usize,
     /// Something of it cannot be done.
@@ -61,7 +71,12 @@ struct Gathered {
 
 impl Gathered {
     /// One more, if there is room.
-    fn add(&mut self, act: Option<Act>, spec: &'static Spec, words: Words) -> Result<Step, Said> {
+    fn add(
+        &mut self,
+        act: Read<Option<Act>>,
+        spec: &'static Spec,
+        words: Words,
+    ) -> Result<Step, Said> {
         self.bytes += words.cost_bytes();
         if self.order.len() >= RESP_QUEUE_MAX || self.bytes > RESP_QUEUE_BYTES_MAX {
             return Err(error(format!(
@@ -69,8 +84,14 @@ impl Gathered {
                  {RESP_QUEUE_BYTES_MAX} bytes"
             )));
         }
-        self.order.push(if act.is_some() { None } else { Some((spec, words)) });
-        self.acts.extend(act);
+        self.order.push(match act {
+            Ok(Some(act)) => {
+                self.acts.push(act);
+                Queued::Act
+            }
+            Ok(None) => Queued::Own(spec, words),
+            Err(why) => Queued::Wrong(why),
+        });
         Ok(Step::Say(Said::Simple("QUEUED")))
     }
 }
@@ -261,15 +282,15 @@ impl Session {
             }
             return self.read(behind, Some(mood));
         }
-        let act = Act::read(spec, &words).map_err(error)?;
+        let act = Act::read(spec, &words);
         if let Some(mood) = mood
             && mood.reads != Level::Strong
-            && act.is_none()
+            && act.as_ref().is_ok_and(Option::is_none)
         {
             return Err(error("CONSISTENCY only what reads or writes keys has a level"));
         }
         let Some(gathered) = &mut self.gathered else {
-            return Ok(match act {
+            return Ok(match act.map_err(error)? {
                 Some(act) => Step::Act(act, mood, words),
                 None => Step::Own(spec, words),
             });
@@ -696,13 +717,14 @@ impl Session {
         let (mut said, begin) = (said.into_iter(), out.len());
         for one in order {
             match one {
+                Queued::Wrong(why) => Answer::new(out, self.protocol).error(&why),
                 // What a node tells of itself is longer than the words that ask for it.
-                Some(_) if out.len() - begin > RESP_READ_BYTES_MAX => {
+                Queued::Own(..) if out.len() - begin > RESP_READ_BYTES_MAX => {
                     let why = "ERR the answer of the transaction is too long; this was not done";
                     Answer::new(out, self.protocol).error(why);
                 }
-                Some((spec, words)) => self.tell(hub, (spec, &words), out).await,
-                None => {
+                Queued::Own(spec, words) => self.tell(hub, (spec, &words), out).await,
+                Queued::Act => {
                     let said = said.next().unwrap_or(Said::Nothing);
                     said.write(&mut Answer::new(out, self.protocol));
                 }

@@ -110,6 +110,16 @@ fn a_transaction_is_done_wholly_or_not_at_all() {
     let arity = "-ERR wrong number of arguments for 'set' command|";
     one.expect("MULTI\nSET a\nEXEC\nGET a\n", &format!("+OK|{arity}{ABORTED}$1|7|"));
     let text = "-ERR value is not an integer or out of range|";
+    // Words that mean nothing are answered in their place.
+    one.expect(
+        "MULTI\nSET m 1 EX nope\nPING\nINCRBY m x\nSET m 2\nSET m 3 NX XX\nMSET m n o\nEXEC\nGET m\n",
+        &format!(
+            "+OK|{}*6|{text}+PONG|{text}+OK|-ERR syntax error|\
+             -ERR wrong number of arguments for 'mset' command|$1|2|",
+            "+QUEUED|".repeat(6)
+        ),
+    );
+    one.expect("MULTI\nINCRBY m x\nEXEC\n", &format!("+OK|+QUEUED|*1|{text}"));
     one.expect(
         "SET t x\nMULTI\nINCR t\nSET t y\nEXEC\nGET t\n",
         &format!("+OK|+OK|+QUEUED|+QUEUED|*2|{text}+OK|$1|y|"),
