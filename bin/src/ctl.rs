@@ -87,6 +87,8 @@ struct Seen {
     leads: Vec<u32>,
     /// Who leads others, as it has heard.
     heard: BTreeMap<u32, NodeId>,
+    /// Who the members are, as it was told; nothing when nobody told it, or it was not asked.
+    members: Option<Vec<(NodeId, SocketAddr)>>,
     trouble: Option<String>,
     /// That it does not know who asks, where that is its trouble.
     unknown: Option<Failure>,
@@ -171,15 +173,18 @@ fn row(at: SocketAddr, seen: &Seen) -> Vec<Cell> {
     let who = |say: fn(&Identity) -> Cell| seen.who.as_ref().map_or(Cell::Absent, say);
     let others: BTreeSet<u64> = seen.heard.values().map(|node| node.0).collect();
     let others = others.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    // Who has not said anything has not said that it is nothing.
+    let told = |is_told: bool, what: Cell| if is_told { what } else { Cell::Absent };
+    let is_any = !seen.applied.is_empty();
     vec![
         at.to_string().into(),
         who(|who| who.node.0.into()),
         who(|who| who.cluster.to_string().into()),
         who(|who| who.directory.to_string().into()),
-        seen.applied.len().into(),
-        seen.leads.len().into(),
+        told(seen.who.is_some(), seen.applied.len().into()),
+        told(is_any, seen.leads.len().into()),
         if others.is_empty() { Cell::Absent } else { others.into() },
-        seen.applied.iter().sum::<u64>().into(),
+        told(is_any, seen.applied.iter().sum::<u64>().into()),
         seen.trouble.as_deref().map_or(Cell::Absent, Cell::from),
     ]
 }

@@ -87,7 +87,9 @@ fn three_nodes_are_one_store() {
     asked.env("TRILITH_CLUSTER__MEMBERS", &cluster.members).args(["ctl", "health"]);
     Answer::of(asked.output().expect("it starts")).ok();
     let health = || run(&["ctl", "health", "--at", &cluster.at.join(",")]);
-    assert_eq!(health().ok().matches("yes").count(), 6);
+    assert_eq!(health().ok().matches("yes").count(), 8);
+    let one = run(&["ctl", "health", "--at", &cluster.at[0]]);
+    assert!(one.err.contains("members are asked: nobody asked node 2"), "{one:?}");
     cluster.ask(&["delete", "hello"]).ok();
     cluster.ask(&["get", "hello"]).failed(4, "TR-E201");
     cluster.ask(&["delete", "hello"]).failed(4, "TR-E201");

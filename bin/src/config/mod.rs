@@ -23,7 +23,7 @@ mod schema;
 pub use command::{Config, run};
 pub use file::text_of;
 pub use flags::Flags;
-pub use schema::{LogFormat, SETTINGS, Setting, Settings, addresses_of};
+pub use schema::{LogFormat, SETTINGS, Setting, Settings, members_of};
 
 use schema::{read_user, user_of};
 use std::{collections::BTreeMap, env, ffi::OsStr, fmt, path::Path};

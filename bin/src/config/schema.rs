@@ -173,12 +173,12 @@ impl Words for Members {
     }
 }
 
-/// Where the members listen that are named so.
+/// The members that are named so, and where each listens.
 ///
 /// # Errors
 /// Why it is no list of members.
-pub fn addresses_of(text: &str) -> Result<Vec<SocketAddr>, String> {
-    Ok(Members::read(text, None)?.0.into_iter().map(|(_, at)| at).collect())
+pub fn members_of(text: &str) -> Result<Vec<(NodeId, SocketAddr)>, String> {
+    Members::read(text, None).map(|members| members.0)
 }
 
 /// Names that a port is asked for by.

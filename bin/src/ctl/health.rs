@@ -5,9 +5,19 @@
 //!
 //! Not here: asking (`ctl.rs`), alerts over time (`generate/alerts.rs`).
 
-use std::{collections::BTreeMap, net::SocketAddr, thread, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    thread,
+    time::Duration,
+};
+use trilith_net::client::settings_of;
 
-use super::{Seen, Status, led, some, unknown};
+use super::{
+    Seen, Status, led,
+    nodes::{Found, members_in},
+    some, unknown,
+};
 use crate::{
     check::{Check, judge},
     failure::{Outcome, UNWELL},
@@ -24,7 +34,7 @@ impl Status {
     /// Asks all nodes, and judges; asks again before it says that a replica is late.
     pub(super) fn health(&self, out: Out) -> Outcome {
         let found = self.nodes.find()?;
-        let mut before = self.ask_all(&found)?;
+        let mut before = self.ask_whole(&found)?;
         if let Some(failure) = unknown(&mut before) {
             return Err(failure);
         }
@@ -32,7 +42,20 @@ impl Status {
             return judge(&checks(&found.at, &before, &before), &UNWELL, out);
         }
         thread::sleep(CATCHES_UP);
-        judge(&checks(&found.at, &before, &self.ask_all(&found)?), &UNWELL, out)
+        judge(&checks(&found.at, &before, &self.ask_whole(&found)?), &UNWELL, out)
+    }
+
+    /// Asks all nodes, and those that answer whom else there is to ask.
+    fn ask_whole(&self, found: &Found) -> Outcome<Vec<Seen>> {
+        let mut all = self.ask_all(found)?;
+        let told = self.each(found, |os, at, options, within| async move {
+            let told = settings_of(&os, at, options.secret, within).await.ok();
+            told.and_then(|(_, settings)| members_in(&settings))
+        })?;
+        for (seen, members) in all.iter_mut().zip(told) {
+            seen.members = members;
+        }
+        Ok(all)
     }
 }
 
@@ -41,11 +64,16 @@ fn checks(at: &[SocketAddr], before: &[Seen], all: &[Seen]) -> Vec<Check> {
         answers(at, all),
         is_one_cluster(all),
         is_each_once(at, all),
+        are_all_asked(at, all),
         is_led(all),
+        finds_leaders(at, all),
         holds_all(at, all),
         keeps_up(at, before, all),
     ]
 }
+
+/// What is found where nobody said anything about it. That is not well: it may be anything.
+const NOT_TOLD: &str = "no node told";
 
 fn answers(at: &[SocketAddr], all: &[Seen]) -> Check {
     let silent = |(at, seen): (&SocketAddr, &Seen)| {
@@ -57,8 +85,13 @@ fn answers(at: &[SocketAddr], all: &[Seen]) -> Check {
         0 => format!("{} of {}", all.len(), all.len()),
         _ => some(&silent),
     };
-    let next =
-        "see on its machine whether it runs, and its log; trilith ctl replace if its disk is gone";
+    // Who said who he is runs, and has its disk.
+    let is_there = all.iter().all(|seen| seen.trouble.is_none() || seen.who.is_some());
+    let next = if is_there {
+        "ask again, with a larger --within-ms; see that node's log"
+    } else {
+        "see on its machine whether it runs, and its log; trilith ctl replace if its disk is gone"
+    };
     Check { what: "nodes answer", is_well: silent.is_empty(), found, next }
 }
 
@@ -84,9 +117,39 @@ fn is_each_once(at: &[SocketAddr], all: &[Seen]) -> Check {
     let twice: Vec<String> =
         twice.map(|(node, at)| format!("node {node} is at {}", some(at))).collect();
     let nodes: Vec<u64> = named.keys().copied().collect();
-    let found = if twice.is_empty() { some(&nodes) } else { some(&twice) };
+    let found = match (nodes.is_empty(), twice.is_empty()) {
+        (true, _) => NOT_TOLD.to_owned(),
+        (_, true) => some(&nodes),
+        (_, false) => some(&twice),
+    };
     let next = "name each node once with --at; if two processes run as one node, end the newer";
-    Check { what: "each node once", is_well: twice.is_empty(), found, next }
+    let is_well = twice.is_empty() && !nodes.is_empty();
+    Check { what: "each node once", is_well, found, next }
+}
+
+/// Whoever is a member as any of the nodes was told is among those that were asked. By which address
+/// does not matter. A demo's nodes were told nothing.
+fn are_all_asked(at: &[SocketAddr], all: &[Seen]) -> Check {
+    let answered: BTreeSet<u64> =
+        all.iter().filter_map(|seen| Some(seen.who.as_ref()?.node.0)).collect();
+    let members: BTreeMap<u64, SocketAddr> = all
+        .iter()
+        .filter_map(|seen| seen.members.as_ref())
+        .flatten()
+        .map(|(n, at)| (n.0, *at))
+        .collect();
+    let left = members.iter().filter(|(node, _)| !answered.contains(node));
+    let left = left.filter(|(_, member)| !at.contains(member));
+    let left: Vec<String> = left.map(|(node, at)| format!("node {node} at {at}")).collect();
+    let found = match (left.is_empty(), members.is_empty(), answered.is_empty()) {
+        (_, _, true) => NOT_TOLD.to_owned(),
+        (_, true, _) => "no node was configured with any".to_owned(),
+        (true, ..) => "all were".to_owned(),
+        (false, ..) => format!("nobody asked {}", some(&left)),
+    };
+    let next = "name every member with --at, or none: then all are found";
+    let is_well = left.is_empty() && !answered.is_empty();
+    Check { what: "members are asked", is_well, found, next }
 }
 
 fn groups(all: &[Seen]) -> usize {
@@ -98,12 +161,32 @@ fn is_led(all: &[Seen]) -> Check {
     let groups = groups(all) as u32;
     let lacking: Vec<u32> = (1..=groups).filter(|group| !led.contains(group)).collect();
     let found = match (groups, lacking.is_empty()) {
-        (0, _) => "no node told of any".to_owned(),
+        (0, _) => NOT_TOLD.to_owned(),
         (_, true) => format!("{groups} of {groups}"),
         (_, false) => format!("none of these nodes leads {}", some(&lacking)),
     };
     let next = "name all nodes with --at; a group without a majority of its nodes takes no writes";
     Check { what: "groups are led", is_well: groups > 0 && lacking.is_empty(), found, next }
+}
+
+/// Every node leads a group, or knows who does: otherwise nothing of it is served there. One that was
+/// told of wrong members knows nobody.
+fn finds_leaders(at: &[SocketAddr], all: &[Seen]) -> Check {
+    let groups = groups(all);
+    let lost = |(at, seen): (&SocketAddr, &Seen)| {
+        let known = seen.leads.len() + seen.heard.len();
+        let held = seen.applied.len();
+        (known < held).then(|| format!("{at} knows no leader of {} of {groups}", held - known))
+    };
+    let lost: Vec<String> = at.iter().zip(all).filter_map(lost).collect();
+    let found = match (groups, lost.is_empty()) {
+        (0, _) => NOT_TOLD.to_owned(),
+        (_, true) => "all do".to_owned(),
+        (_, false) => some(&lost),
+    };
+    let next =
+        "ask again; if it stays, compare what it was told of the members: trilith ctl config";
+    Check { what: "nodes know leaders", is_well: groups > 0 && lost.is_empty(), found, next }
 }
 
 /// Every node has a replica of every group. Who does not answer at all is not told of twice.
@@ -114,9 +197,14 @@ fn holds_all(at: &[SocketAddr], all: &[Seen]) -> Check {
         (seen.who.is_some() && held < groups).then(|| format!("{at} told of {held} of {groups}"))
     };
     let lacking: Vec<String> = at.iter().zip(all).filter_map(lacks).collect();
-    let found = if lacking.is_empty() { "all do".to_owned() } else { some(&lacking) };
+    let found = match (groups, lacking.is_empty()) {
+        (0, _) => NOT_TOLD.to_owned(),
+        (_, true) => "all do".to_owned(),
+        (_, false) => some(&lacking),
+    };
     let next = "ask again with a larger --within-ms; see that node's log";
-    Check { what: "nodes hold all groups", is_well: lacking.is_empty(), found, next }
+    let is_well = groups > 0 && lacking.is_empty();
+    Check { what: "nodes hold all groups", is_well, found, next }
 }
 
 /// A replica has by now what another one had before.
@@ -130,10 +218,15 @@ fn keeps_up(at: &[SocketAddr], before: &[Seen], all: &[Seen]) -> Check {
         (worst > LATE).then(|| format!("{at} lacks {worst} entries of group {group}"))
     };
     let late: Vec<String> = at.iter().zip(all).filter_map(late).collect();
-    let found = if late.is_empty() { "all do".to_owned() } else { some(&late) };
+    let is_told = groups(all) > 0;
+    let found = match (is_told, late.is_empty()) {
+        (false, _) => NOT_TOLD.to_owned(),
+        (_, true) => "all do".to_owned(),
+        (_, false) => some(&late),
+    };
     let next =
         "ask again: a smaller number is a replica that catches up; else see its disk and its log";
-    Check { what: "replicas keep up", is_well: late.is_empty(), found, next }
+    Check { what: "replicas keep up", is_well: is_told && late.is_empty(), found, next }
 }
 
 #[cfg(test)]
@@ -145,7 +238,10 @@ mod tests {
     fn seen(node: u64, leads: &[u32], applied: &[u64]) -> Seen {
         let (cluster, directory) = (Uuid::default(), Uuid::default());
         let who = Some(Identity { cluster, node: NodeId(node), directory });
-        Seen { who, leads: leads.to_vec(), applied: applied.to_vec(), ..Seen::default() }
+        // Of the others it has heard.
+        let others = (1..=applied.len() as u32).filter(|group| !leads.contains(group));
+        let heard = others.map(|group| (group, NodeId(3 - node.min(2)))).collect();
+        Seen { who, leads: leads.to_vec(), applied: applied.to_vec(), heard, ..Seen::default() }
     }
 
     /// What is not well.
@@ -186,6 +282,20 @@ mod tests {
         let silent = Seen { trouble: Some("connection refused".into()), ..Seen::default() };
         let found = "127.0.0.1:2: connection refused".to_owned();
         assert_eq!(ill(&[seen(1, &[1], &[1]), silent]), [("nodes answer", found)]);
-        assert_eq!(ill(&[]).len(), 2, "nobody is of no cluster, and leads nothing");
+        let members = |of: &[u64]| {
+            let at = |node: &u64| (NodeId(*node), ([127, 0, 0, 1], 6 + *node as u16).into());
+            Some(of.iter().map(at).collect::<Vec<_>>())
+        };
+        let one = |of| Seen { members: members(of), ..seen(1, &[1], &[1]) };
+        // By whatever address a member was asked.
+        assert_eq!(ill(&[one(&[1, 2]), seen(2, &[], &[1])]), []);
+        let found = "nobody asked node 2 at 127.0.0.1:8".to_owned();
+        assert_eq!(ill(&[one(&[1, 2])]), [("members are asked", found)]);
+        // He hears of nobody who leads, so he can serve nothing.
+        let alone = Seen { heard: BTreeMap::new(), ..seen(2, &[], &[1]) };
+        let found = "127.0.0.1:2 knows no leader of 1 of 1".to_owned();
+        assert_eq!(ill(&[seen(1, &[1], &[1]), alone]), [("nodes know leaders", found)]);
+        let nobody = ill(&[gone()]);
+        assert_eq!(nobody.len(), checks(&[], &[], &[]).len(), "nothing is known: {nobody:?}");
     }
 }

@@ -9,13 +9,15 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
+use trilith_engine::types::NodeId;
 use trilith_net::{
     client::{ClientOptions, settings_of},
     os::run_core,
+    peer::settings::Setting,
 };
 
 use crate::{
-    config::addresses_of,
+    config::members_of,
     failure::{CONFIGURATION, Failure, INTERNAL, Outcome},
     member::PEER_PORT,
     secret::Shared,
@@ -54,6 +56,16 @@ impl Found {
     }
 }
 
+/// Who the members are, as a node was told that has these settings.
+pub(super) fn members_in(settings: &[Setting]) -> Option<Vec<(NodeId, SocketAddr)>> {
+    let said = settings.iter().find(|setting| setting.name == SETTING)?;
+    members_of(said.value.as_deref()?).ok()
+}
+
+fn addresses(members: &[(NodeId, SocketAddr)]) -> Vec<SocketAddr> {
+    members.iter().map(|(_, at)| *at).collect()
+}
+
 impl Nodes {
     /// Finds them.
     ///
@@ -65,11 +77,11 @@ impl Nodes {
             return Ok(Found { at: self.at.clone(), options });
         }
         if let Ok(members) = env::var(VARIABLE) {
-            let at = addresses_of(&members).map_err(|why| {
+            let members = members_of(&members).map_err(|why| {
                 let cause = format!("{VARIABLE}: {why}");
                 Failure::new(&CONFIGURATION, cause, "correct it, or name the nodes with --at")
             })?;
-            return Ok(Found { at, options });
+            return Ok(Found { at: addresses(&members), options });
         }
         let here = SocketAddr::from((Ipv4Addr::LOCALHOST, PEER_PORT));
         // No file is touched: any directory will do.
@@ -78,8 +90,7 @@ impl Nodes {
         });
         let told = told.map_err(|error| Failure::new(&INTERNAL, error, "see ulimit -n"))?;
         let settings = told.map(|(_, settings)| settings).unwrap_or_default();
-        let said = settings.into_iter().find(|setting| setting.name == SETTING);
-        let members = said.and_then(|said| addresses_of(&said.value?).ok());
+        let members = members_in(&settings).map(|members| addresses(&members));
         Ok(Found { at: members.unwrap_or_else(|| vec![here]), options })
     }
 }
