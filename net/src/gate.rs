@@ -57,16 +57,24 @@ pub(crate) enum Entry {
     Crowded,
 }
 
-/// How often somebody on a connection was not who he said.
+/// What was said on a connection of who it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Guesses(u32);
+pub(crate) struct Guesses {
+    wrong: u32,
+    was_right: bool,
+}
 
 impl Guesses {
-    /// One more; how long he waits for it.
+    /// One more was wrong; how long he waits for it.
     fn wrong(&mut self) -> Duration {
-        let doubled = LOGIN_PAUSE * (1 << self.0.min(LOGIN_PAUSES));
-        self.0 = self.0.saturating_add(1);
+        let doubled = LOGIN_PAUSE * (1 << self.wrong.min(LOGIN_PAUSES));
+        self.wrong = self.wrong.saturating_add(1);
         doubled
+    }
+
+    /// Whether one was right: then he may stay.
+    pub(crate) const fn was_right(self) -> bool {
+        self.was_right
     }
 }
 
@@ -172,6 +180,7 @@ impl<R: Runtime> Gate<R> {
             return if is_default { Entry::In(DEFAULT.into()) } else { Entry::Wrong };
         }
         let entry = self.judged(name, password).await;
+        guesses.was_right |= matches!(entry, Entry::In(_));
         if entry == Entry::Wrong {
             mark!("gate: somebody was not who he said");
             let clock = self.runtime.clock();

@@ -347,8 +347,9 @@ pub const RESP_STRANGER_WORDS_MAX: usize = 10;
 /// Such a request as a whole, and a line of it; what Redis grants each word.
 pub const RESP_STRANGER_BYTES_MAX: usize = 16 << 10;
 
-/// How long such a client may stay: programs say it at once, people need to type it.
-pub const RESP_STRANGER_STAYS: Duration = Duration::from_secs(60);
+/// How long whoever has not said who it is may stay, at whatever port: programs say it at once, people
+/// need to type it.
+pub const STRANGER_STAYS: Duration = Duration::from_secs(60);
 
 /// The least that a cluster's secret has: what people make up themselves is mostly shorter, and what
 /// is drawn for it is as long.

@@ -213,6 +213,11 @@ impl<R: Runtime> Desk<R> {
         lane.call(op, wish).await
     }
 
+    /// Whether nobody is asked who he is.
+    pub(super) fn is_open(&self) -> bool {
+        self.gate.is_open()
+    }
+
     /// Whether whoever sends this may ask it, as far as its head tells.
     pub(super) async fn admits(
         &self,

@@ -1,8 +1,9 @@
 //! A connection of an HTTP client: one request at a time, read, done, answered.
 //!
 //! What it may hold is bounded twice: by the largest request, and by what all connections of the
-//! node hold together (`held.rs`). Who asks is looked at before a body is read. A request that does not arrive in time, and an answer
-//! that nobody takes, end the connection.
+//! node hold together (`held.rs`). Who asks is looked at before a body is read, and where nobody has
+//! said who it is, the connection does not stay for ever. A request that does not arrive in time, and
+//! an answer that nobody takes, end it.
 //!
 //! When the node ends, a request that was begun is answered, and the connection is closed.
 //!
@@ -29,7 +30,7 @@ use crate::{
     held::{Held, Room},
     limits::{
         BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, HTTP_ARRIVES_WITHIN,
-        HTTP_CONNECTIONS_MAX, HTTP_SILENCE,
+        HTTP_CONNECTIONS_MAX, HTTP_SILENCE, STRANGER_STAYS,
     },
     meters::Which,
     peer::stream::{part, write_all},
@@ -90,6 +91,8 @@ struct Talk {
     guesses: Guesses,
     /// When the next request must be whole.
     until: Instant,
+    /// When it ends if nobody has said who it is.
+    stays: Instant,
 }
 
 impl<R: Runtime> Visit<R> {
@@ -106,6 +109,7 @@ impl<R: Runtime> Visit<R> {
             held: Held::new(&self.house.desk.meters().totals.http),
             guesses: Guesses::default(),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
+            stays: self.clock().now() + STRANGER_STAYS,
         };
         let mut piece = vec![0; CLIENT_READ_BYTES];
         let last = loop {
@@ -147,6 +151,12 @@ impl<R: Runtime> Visit<R> {
         }
     }
 
+    /// When the connection ends whatever is asked; never where it is known who asks.
+    fn stays(&self, talk: &Talk) -> Option<Instant> {
+        let is_stranger = !self.house.desk.is_open() && !talk.guesses.was_right();
+        (is_stranger && !planted!("http_strangers_stay")).then_some(talk.stays)
+    }
+
     /// Does what is asked, and answers.
     async fn answer<S: StreamWrite>(
         &self,
@@ -160,7 +170,8 @@ impl<R: Runtime> Visit<R> {
         let said = (&mut room, &mut talk.guesses);
         let answer = self.house.desk.answer(self.number, &request, said).await;
         let is_read = room.is_read;
-        let stays = request.stays && !self.house.ending.is_over(self.number);
+        let is_overdue = self.stays(talk).is_some_and(|stays| self.clock().now() >= stays);
+        let stays = request.stays && !is_overdue && !self.house.ending.is_over(self.number);
         answer.put(&mut talk.out, request.method, stays);
         drop((request, answer));
         // What was done is told in any case.
@@ -184,6 +195,7 @@ impl<R: Runtime> Visit<R> {
             true => talk.until + HTTP_SILENCE * 10,
             false => talk.until,
         };
+        let until = self.stays(talk).map_or(until, |stays| until.min(stays));
         match self.read(reader, piece, until).await {
             Ok(read) => {
                 if was_between {

@@ -47,7 +47,7 @@ use crate::{
     limits::{
         BUFFER_KEPT_BYTES, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, PORT_BYTES_FREE,
         RESP_ANSWER_BYTES, RESP_BATCH, RESP_CONNECTIONS_MAX, RESP_PATIENCE, RESP_READS_AT_ONCE,
-        RESP_STRANGER_STAYS,
+        STRANGER_STAYS,
     },
     meters::Which,
     peer::stream::{part, write_some},
@@ -106,7 +106,7 @@ impl<R: Runtime> Visit<R> {
             if !held.hold(keeps) {
                 self.crowded(&mut session, &mut out);
             }
-            let so_long = || stays.unwrap_or_else(|| self.now() + RESP_STRANGER_STAYS);
+            let so_long = || stays.unwrap_or_else(|| self.now() + STRANGER_STAYS);
             stays = session.is_stranger().then(so_long);
             let is_overdue = stays.is_some_and(|stays| self.now() >= stays);
             let is_overdue = is_overdue || self.was_quiet(quiet, keeps);

@@ -24,8 +24,8 @@ use crate::{
     gate::{Entry, Gate, Guesses},
     held::Held,
     limits::{
-        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, TEXT_ARRIVES_WITHIN,
-        TEXT_CONNECTIONS_MAX, TEXT_SILENCE,
+        BUFFER_KEPT_BYTES, BYTE_WITHIN, CLIENT_READ_BYTES, GUEST_PARTS_WITHIN, STRANGER_STAYS,
+        TEXT_ARRIVES_WITHIN, TEXT_CONNECTIONS_MAX, TEXT_SILENCE,
     },
     meters::{Meters, Which},
     peer::stream::{part, write_all},
@@ -104,6 +104,8 @@ struct Talk {
     is_stranger: bool,
     /// When the next request must be whole.
     until: Instant,
+    /// When it ends if nobody has said who it is.
+    stays: Instant,
 }
 
 impl<R: Runtime> Visit<R> {
@@ -121,6 +123,7 @@ impl<R: Runtime> Visit<R> {
             guesses: Guesses::default(),
             is_stranger: !self.house.gate.is_open() && !planted!("text_no_auth_asked"),
             until: self.clock().now() + TEXT_ARRIVES_WITHIN,
+            stays: self.clock().now() + STRANGER_STAYS,
         };
         let mut piece = vec![0; CLIENT_READ_BYTES];
         let over = loop {
@@ -180,7 +183,8 @@ impl<R: Runtime> Visit<R> {
         let _fits = talk.held.hold(talk.bytes.len());
         let silence = if talk.is_stranger { TEXT_ARRIVES_WITHIN } else { TEXT_SILENCE };
         talk.until = self.clock().now() + silence;
-        let is_over = self.house.ending.is_over(self.number);
+        let is_overdue = stays(talk).is_some_and(|stays| self.clock().now() >= stays);
+        let is_over = is_overdue || self.house.ending.is_over(self.number);
         if is_over { Err(Over::Said(String::new())) } else { Ok(()) }
     }
 
@@ -233,7 +237,8 @@ impl<R: Runtime> Visit<R> {
         piece: &mut [u8],
     ) -> Result<(), Over> {
         let was_between = talk.cutter.is_between(&talk.bytes);
-        let reads = timeout(self.clock(), talk.until, reader.read(piece));
+        let until = stays(talk).map_or(talk.until, |stays| talk.until.min(stays));
+        let reads = timeout(self.clock(), until, reader.read(piece));
         let read = match race(reads, self.house.ending.ends(self.number)).await {
             Either::Left(Ok(Ok(0) | Err(_))) => return Err(Over::Gone),
             Either::Left(Ok(Ok(read))) => read,
@@ -276,6 +281,11 @@ impl<R: Runtime> Visit<R> {
             Ok(Err(_)) | Err(_) => Err(Over::Gone),
         }
     }
+}
+
+/// When the connection ends whatever is asked; never where it is known who asks.
+fn stays(talk: &Talk) -> Option<Instant> {
+    (talk.is_stranger && !planted!("text_strangers_stay")).then_some(talk.stays)
 }
 
 fn refused(refusal: Refusal) -> String {

@@ -131,6 +131,8 @@ pub(super) const HTTP: &[Planted] = &[
         "who sends a byte now and then keeps a connection",
     )
     .by(groups("patience::a_slow_request_that_is_waited_for_is_noticed")),
+    planted("http_strangers_stay", "who never says who it is keeps a connection for ever")
+        .by(groups("guests::strangers_who_stay_are_noticed")),
     planted("http_any_page_may_ask", "web pages of others may write").by(BROWSING),
     planted("http_problems_repeat_everything", "what somebody sent is sent back to him whole")
         .by(fed("problems_that_repeat_everything_are_noticed")),
@@ -166,6 +168,8 @@ pub(super) const TEXT: &[Planted] = &[
     .by(TYPING),
     planted("text_deaf_clients_are_waited_for", "an answer waits for whoever does not read")
         .by(groups("patience::a_deaf_client_that_is_waited_for_is_noticed")),
+    planted("text_strangers_stay", "who guesses passwords keeps a connection for ever")
+        .by(groups("guests::strangers_who_stay_are_noticed")),
     planted("text_takes_half_a_value", "a value is taken before all of it has come").by(TYPING),
     planted("text_no_auth_asked", "clients of the text protocol are not asked who they are")
         .by(TYPING),
