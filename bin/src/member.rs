@@ -28,7 +28,7 @@ use std::{
 use tokio::signal::unix::{SignalKind, signal};
 use trilith_engine::{
     journal::{self, JournalError},
-    runtime::{Either, NetErrorKind, race},
+    runtime::{Clock, Either, NetErrorKind, Runtime, race},
     shard::{self, Stopped},
 };
 use trilith_net::{
@@ -120,6 +120,8 @@ pub struct Member {
     pub cluster: String,
     /// Where its data is; made when it is not there.
     pub data: PathBuf,
+    /// How long it still serves when it is told to end.
+    pub farewell: Duration,
 }
 
 impl Member {
@@ -132,7 +134,7 @@ impl Member {
     }
 
     async fn serve(self, os: Os, out: Out) -> Outcome {
-        let Self { options, cluster, data } = self;
+        let Self { options, cluster, data, farewell } = self;
         let place = Place::of(&options, &data);
         let started = Node::start(&os, options, ()).await;
         let node = started.map_err(|why| place.unstarted(&why))?;
@@ -161,7 +163,7 @@ impl Member {
             (None, None) => format!("trilith cli --at {} set hello world", node.listens()),
         });
         let remote = node.remote();
-        match race(node.run(), told_to_stop(remote)).await {
+        match race(node.run(), told_to_stop(&os, remote, farewell)).await {
             Either::Left(Stopped::Asked) => Ok(()),
             Either::Left(why) => Err(place.stopped(&why)),
             Either::Right(told) => told,
@@ -315,13 +317,15 @@ pub fn open_as_many_as_allowed(nodes: usize) {
 }
 
 /// Ends the node in order at the first signal, and answers at the second.
-async fn told_to_stop(remote: Remote) -> Outcome {
+async fn told_to_stop(os: &Os, remote: Remote, farewell: Duration) -> Outcome {
     let cannot = |error| Failure::new(&INTERNAL, error, "report it: signals cannot be heard");
     let mut terminate = signal(SignalKind::terminate()).map_err(cannot)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(cannot)?;
     race(terminate.recv(), interrupt.recv()).await;
     // A node that has much to do hears of it late; the second signal waits for nothing.
     let told = async {
+        remote.announce();
+        os.clock().sleep_until(os.clock().now() + farewell).await;
         remote.stop().await;
         pending::<()>().await;
     };

@@ -36,12 +36,12 @@ pub fn run(server: &Server, level: Option<tracing::Level>, out: Out) -> Outcome 
     let settings = &resolved.settings;
     log::begin(settings.log_level, settings.log_format)?;
     let Some(data) = settings.data.clone() else { return Err(unsaid(settings)) };
-    let mut options = plan(settings)?;
+    let (mut options, farewell) = (plan(settings)?, Duration::from_millis(settings.farewell_ms));
     options.settings = Flags::<false>::told(&resolved);
     if server.tiny {
         make_tiny(&mut options.shard);
     }
-    Member { options, cluster: resolved.settings.cluster, data }.run(out)
+    Member { options, cluster: resolved.settings.cluster, data, farewell }.run(out)
 }
 
 /// The node that these settings are of.

@@ -39,8 +39,9 @@ pub fn run(standalone: &Standalone, level: Option<tracing::Level>, out: Out) -> 
     log::begin(resolved.settings.log_level, resolved.settings.log_format)?;
     let mut options = plan(&resolved.settings)?;
     options.settings = Flags::<true>::told(&resolved);
+    let farewell = Duration::from_millis(resolved.settings.farewell_ms);
     let data = resolved.settings.data.unwrap_or_default();
-    Member { options, cluster: NAME.to_owned(), data }.run(out)
+    Member { options, cluster: NAME.to_owned(), data, farewell }.run(out)
 }
 
 /// The node that these settings are of.

@@ -8,7 +8,8 @@ mod program;
 use program::{Redis, Scratch, Server, addresses, run, trilith};
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    io::{Read, Write},
+    net::{SocketAddr, TcpStream},
     process::{Child, Command},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
@@ -112,6 +113,39 @@ fn is_kept(redis: &mut Redis, all: &[Told]) {
         }
     }
     assert!(acknowledged >= ENOUGH, "{acknowledged}");
+}
+
+/// The first of what is answered.
+fn asked_over_http(at: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(at).expect("it serves");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {at}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it listens");
+    let mut said = String::new();
+    stream.read_to_string(&mut said).expect("it answers");
+    said
+}
+
+/// What a balancer sees of it: first that it ends, then that it is gone, and until then it serves.
+#[test]
+fn a_node_that_ends_says_so_before_it_does() {
+    let scratch = Scratch::new("a_node_that_ends_says_so_before_it_does");
+    let [resp, http, listen] = addresses(3)[..] else { panic!("there are three") };
+    let (data, at) = (scratch.path("data"), [resp.to_string(), http.to_string()]);
+    let usual = ["standalone", "--data", &data, "--resp", &at[0], "--http", &at[1]];
+    let own = ["--listen", &listen.to_string(), "--farewell-ms", "5000"];
+    let node = Server::of(&[&usual[..], &own].concat());
+    let mut redis = Redis::to(resp);
+    assert_eq!(ask(&mut redis, &["SET", "a", "1"]), "OK");
+    assert!(asked_over_http(http, "/readyz").starts_with("HTTP/1.1 200"));
+    node.signal("-TERM");
+    wait("it does not say that it ends", || {
+        asked_over_http(http, "/readyz").starts_with("HTTP/1.1 503")
+    });
+    // Who comes now is served.
+    assert_eq!(Redis::to(resp).ask(&["INCR", "a"]), "(integer) 2");
+    assert!(asked_over_http(http, "/livez").starts_with("HTTP/1.1 200"));
+    let ended = node.ended();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
 }
 
 #[test]

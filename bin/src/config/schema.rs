@@ -320,15 +320,17 @@ settings! {
     "Where to listen for nodes and for `trilith cli`, when that is not this node's address among the members"
 
     resp: Option<SocketAddr> = None, "resp.listen", "resp", Node;
-    "Where Redis clients are served; without it nowhere"
+    "Where Redis clients are served; a cluster's node serves none unless this says where"
     http: Option<SocketAddr> = None, "http.listen", "http", Node;
-    "Where HTTP clients are served; without it nowhere"
+    "Where HTTP clients are served; a cluster's node serves none unless this says where"
     http_hosts: Option<Names> = None, "http.hosts", "http-hosts", Node;
     "Names by which HTTP clients may ask for this node, beside its addresses and localhost; a web page can have any other name point here"
     text: Option<SocketAddr> = None, "text.listen", "text", Node;
-    "Where clients of the text protocol are served; without it nowhere"
+    "Where clients of the text protocol are served; none are unless this says where"
     within_ms: u64 = 5000, "serve.within_ms", "within-ms", Node, 10..=600_000;
     "How long what a Redis, HTTP or text client asks may take before it is answered that it did not happen, or that nobody knows"
+    farewell_ms: u64 = 0, "serve.farewell_ms", "farewell-ms", Node, 0..=600_000;
+    "How long a node that was told to end still serves, while /readyz says that it ends: so long as balancers need to send nobody to it any more"
     insecure: bool = false, "serve.insecure", "insecure", Node;
     "Listens beyond this machine also where nobody is asked who he is"
 

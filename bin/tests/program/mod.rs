@@ -160,10 +160,15 @@ impl Server {
 
     /// Sends it a signal, waits for its end, and answers how it ended.
     pub fn end(self, signal: &str) -> Answer {
+        self.signal(signal);
+        self.ended()
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: &str) {
         let id = self.0.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status().expect("there is a kill");
         assert!(sent.success(), "kill {signal} {id}");
-        self.ended()
     }
 
     /// Waits until it ends by itself, and answers how it did.

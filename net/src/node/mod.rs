@@ -446,11 +446,16 @@ impl Remote {
         self.into.send(inbound).await.is_ok()
     }
 
+    /// Has the node say to whoever asks whether it is ready that it ends. It serves as before.
+    pub fn announce(&self) {
+        self.ends.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the node in order: it hands its leaderships over, answers what it has begun, refuses
     /// what is new, and then [`Node::run`] ends.
     pub async fn stop(&self) {
         // Whoever asks whether it is ready hears of it first.
-        self.ends.store(true, Ordering::Relaxed);
+        self.announce();
         // Nobody there: it has stopped.
         let _told = self.tell(Inbound::Stop).await;
     }
