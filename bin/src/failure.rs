@@ -2,9 +2,7 @@
 //!
 //! Every failure of every command is a [`Failure`] of one of [`CODES`]. Its exit code tells a
 //! script what kind it was; its text tells a person what to do. Nothing else in this program ends
-//! the process.
-//!
-//! Not here: usage errors, which clap words itself and which also end with exit code 2.
+//! the process. What clap says of a command line is one of them, too.
 
 use std::{fmt, io};
 
@@ -49,6 +47,7 @@ macro_rules! codes {
 }
 
 codes! {
+    COMMAND_LINE = "TR-E001", Usage, "the command line is not one that trilith knows";
     OPEN = "TR-E101", Failed, "the data directory cannot be opened";
     LOCKED = "TR-E102", Conflict, "another process holds the data directory";
     CORRUPT = "TR-E103", Unhealthy, "the data directory holds damage that recovery must not guess about";
@@ -58,6 +57,7 @@ codes! {
     DISK = "TR-E107", Unknown, "the disk failed; the write may or may not have happened";
     CLOSED = "TR-E108", Failed, "the store stopped after an earlier failure";
     OTHERS = "TR-E109", Failed, "the data directory is not that of whoever opens it";
+    GONE = "TR-E110", Failed, "the data directory was removed, moved or replaced under a node that ran";
     NOT_FOUND = "TR-E201", NotFound, "there is no such key";
     TOO_LARGE = "TR-E202", Usage, "the key or the value is longer than its limit";
     INPUT = "TR-E203", Usage, "the input is not in the form the command reads";
@@ -112,6 +112,23 @@ impl Failure {
     /// Whether the reader of our output simply went away, as `head` does. Not a failure then.
     pub fn is_closed_pipe(&self) -> bool {
         *self.code == OUTPUT && self.next.is_empty()
+    }
+}
+
+impl From<clap::Error> for Failure {
+    /// In clap's words, which name what is wrong, and what is like it.
+    fn from(error: clap::Error) -> Self {
+        let text = error.render().to_string();
+        let text = text.strip_prefix("error: ").unwrap_or(&text);
+        let (what, usage) = text.split_once("\n\nUsage: ").unwrap_or((text, ""));
+        let is_name = |word: &&str| {
+            word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '-')
+                && !word.starts_with('-')
+        };
+        let names: Vec<&str> = usage.split_whitespace().take_while(is_name).collect();
+        let command = if names.is_empty() { "trilith".to_owned() } else { names.join(" ") };
+        let what = what.split("\n\nFor more information").next().unwrap_or_default().trim_end();
+        Self::new(&COMMAND_LINE, what, format!("{command} --help"))
     }
 }
 

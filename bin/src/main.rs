@@ -12,6 +12,7 @@
 mod asker;
 mod check;
 mod config;
+mod directory;
 mod failure;
 mod log;
 mod out;
@@ -37,7 +38,7 @@ mod sim;
 mod standalone;
 mod store;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand, error::ErrorKind};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -122,9 +123,12 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let out = Out::new(arguments.output);
-    let outcome = run(arguments.command, arguments.log, out);
+    let outcome = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments.command, arguments.log, Out::new(arguments.output)),
+        // Help, which somebody asked for or needs, is as clap has it.
+        Err(error) if is_help(&error) => error.exit(),
+        Err(error) => Err(error.into()),
+    };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if failure.is_closed_pipe() => ExitCode::SUCCESS,
@@ -134,6 +138,11 @@ fn main() -> ExitCode {
             ExitCode::from(failure.code.exit as u8)
         }
     }
+}
+
+fn is_help(error: &clap::Error) -> bool {
+    let is_missing = error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand;
+    is_missing || !error.use_stderr()
 }
 
 fn run(command: Command, level: Option<tracing::Level>, out: Out) -> Outcome {

@@ -38,8 +38,9 @@ use trilith_net::{
 };
 
 use crate::{
+    directory::Opened,
     failure::{
-        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, Code, DISK, FULL, Failure, IN_USE, INTERNAL,
+        ADDRESS, CLOSED, CONFIGURATION, CORRUPT, Code, DISK, FULL, Failure, GONE, IN_USE, INTERNAL,
         OTHERS, Outcome,
     },
     out::Out,
@@ -163,10 +164,13 @@ impl Member {
             (None, None) => format!("trilith cli --at {} set hello world", node.listens()),
         });
         let remote = node.remote();
-        match race(node.run(), told_to_stop(&os, remote, farewell)).await {
+        let opened = Opened::now(&data);
+        let ends = race(told_to_stop(&os, remote, farewell), opened.is_lost(&os));
+        match race(node.run(), ends).await {
             Either::Left(Stopped::Asked) => Ok(()),
             Either::Left(why) => Err(place.stopped(&why)),
-            Either::Right(told) => told,
+            Either::Right(Either::Left(told)) => told,
+            Either::Right(Either::Right(())) => Err(place.lost()),
         }
     }
 }
@@ -255,6 +259,21 @@ impl Place {
             ),
             Stopped::Unreachable | Stopped::Asked => Failure::new(&CLOSED, why, "start it again"),
         }
+    }
+
+    /// That its directory is not there any more.
+    pub fn lost(&self) -> Failure {
+        let (node, others) = (self.node, &self.others);
+        let next = match others.is_empty() {
+            true => "put it back where it was and start again; if it is gone, restore a backup: \
+                     trilith ctl backup restore"
+                .to_owned(),
+            false => format!(
+                "put it back where it was and start again; if it is gone, start with an empty one, \
+                 and trilith ctl replace {node} --at {others}"
+            ),
+        };
+        Failure::new(&GONE, self.data.display(), next)
     }
 
     fn failure(&self, code: &'static Code, why: &impl fmt::Display, next: String) -> Failure {

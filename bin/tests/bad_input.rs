@@ -481,3 +481,49 @@ fn damaged_files_are_noticed_and_never_panic() {
     }
     assert!(refusals > 0, "no damage was ever noticed");
 }
+
+#[test]
+fn a_command_line_that_is_none_says_how_to_ask() {
+    let cases: [(&[&str], &str); 6] = [
+        (&["standalon"], "next: trilith --help"),
+        (&["standalone", "--dta", "x"], "next: trilith standalone --help"),
+        (&["ctl", "backup", "crate"], "next: trilith ctl backup --help"),
+        (&["ctl", "backup", "create"], "next: trilith ctl backup create --help"),
+        (&["kv", "dir", "scan", "--limit", "many"], "next: trilith"),
+        (&["-o", "xml", "version"], "next: trilith"),
+    ];
+    for (words, next) in cases {
+        let answer = run(words);
+        assert!(answer.err.contains(next), "{words:?}: {answer:?}");
+        answer.failed(2, "TR-E001");
+    }
+    let typo = run(&["standalone", "--dta", "x"]);
+    assert!(typo.err.contains("'--data'"), "what is like it is named: {typo:?}");
+    for help in [&["--help"][..], &["ctl", "--help"], &["--version"]] {
+        assert!(run(help).ok().len() > 5);
+    }
+}
+
+/// What it would go on to acknowledge nobody would find again.
+#[test]
+fn a_node_ends_whose_directory_is_taken_away() {
+    let scratch = Scratch::new("a_node_ends_whose_directory_is_taken_away");
+    let (data, away) = (scratch.path("data"), scratch.path("away"));
+    let start = || {
+        let at: Vec<String> = addresses(3).iter().map(ToString::to_string).collect();
+        let own = ["--data", &data, "--resp", &at[0], "--http", &at[1], "--listen", &at[2]];
+        (Server::of(&[&["standalone"][..], &own].concat()), at[0].clone())
+    };
+    let (node, at) = start();
+    run(&["cli", "--resp", &at, "set", "a", "1"]).ok();
+    fs::rename(&data, &away).expect("scratch can be written");
+    let moved = node.ended();
+    assert!(moved.err.contains("put it back"), "{moved:?}");
+    moved.failed_after_its_log(1, "TR-E110");
+    fs::rename(&away, &data).expect("scratch can be written");
+    let (node, at) = start();
+    assert!(run(&["cli", "--resp", &at, "get", "a"]).ok().contains('1'));
+    fs::rename(&data, &away).expect("scratch can be written");
+    fs::create_dir(&data).expect("scratch can be written");
+    node.ended().failed_after_its_log(1, "TR-E110");
+}
