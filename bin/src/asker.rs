@@ -18,7 +18,11 @@ use std::{
     time::Duration,
 };
 
-use crate::password::Login;
+use crate::{
+    out::{Cell, lossy},
+    password::Login,
+};
+use serde_json::{Value, json};
 use trilith_net::resp::{
     commands::{COMMANDS, Verb},
     heard::Heard,
@@ -252,6 +256,31 @@ impl Asker {
     }
 }
 
+/// An answer as programs take it. Bytes that are no text are written as the terminal shows them.
+pub fn as_json(heard: &Heard) -> Cell {
+    Cell::Json(value(heard))
+}
+
+fn value(heard: &Heard) -> Value {
+    match heard {
+        Heard::Simple(text) | Heard::Number(text) => text.as_str().into(),
+        Heard::Error(why) => json!({ "error": why }),
+        Heard::Integer(number) => (*number).into(),
+        Heard::Bulk(bytes) => lossy(bytes).into(),
+        Heard::Nothing => Value::Null,
+        Heard::Boolean(is_so) => (*is_so).into(),
+        Heard::Array(all) => all.iter().map(value).collect(),
+        Heard::Map(all) => {
+            let name = |heard: &Heard| match heard {
+                Heard::Bulk(bytes) => lossy(bytes),
+                other => other.to_string(),
+            };
+            let pairs = all.as_chunks::<2>().0.iter();
+            Value::Object(pairs.map(|[one, other]| (name(one), value(other))).collect())
+        }
+    }
+}
+
 fn error(text: &str) -> Heard {
     Heard::Error(text.to_owned())
 }
@@ -373,6 +402,26 @@ mod tests {
         assert!(heard.to_string().starts_with("(error) UNAVAILABLE "), "{heard}");
         let heard = asker.ask(&[], "set key \"a");
         assert_eq!(heard.to_string(), "(error) ERR Protocol error: unbalanced quotes in request");
+    }
+
+    #[test]
+    fn programs_have_an_answer_as_it_is() {
+        let bulk = |bytes: &'static [u8]| Heard::Bulk(bytes.into());
+        let heard = Heard::Array(vec![
+            Heard::Simple("OK".to_owned()),
+            bulk(b"a \"b\""),
+            bulk(b"\xff"),
+            Heard::Integer(-7),
+            Heard::Nothing,
+            Heard::Boolean(true),
+            Heard::Number("1e400".to_owned()),
+            error("ERR no"),
+            Heard::Map(vec![bulk(b"proto"), Heard::Integer(3)]),
+            Heard::Array(Vec::new()),
+        ]);
+        let expected =
+            r#"["OK","a \"b\"","\\xff",-7,null,true,"1e400",{"error":"ERR no"},{"proto":3},[]]"#;
+        assert_eq!(value(&heard).to_string(), expected);
     }
 
     #[test]

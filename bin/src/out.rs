@@ -36,6 +36,8 @@ pub enum Cell {
     Flag(bool),
     /// Nothing to say.
     Absent,
+    /// What is shaped otherwise.
+    Json(serde_json::Value),
 }
 
 impl From<&str> for Cell {
@@ -83,6 +85,7 @@ impl Cell {
             Self::Flag(true) => "yes".to_owned(),
             Self::Flag(false) => "no".to_owned(),
             Self::Absent => "-".to_owned(),
+            Self::Json(value) => value.to_string(),
         }
     }
 
@@ -93,6 +96,7 @@ impl Cell {
             Self::Measure(number) if number.is_finite() => format!("{number:.4}"),
             Self::Flag(flag) => flag.to_string(),
             Self::Measure(_) | Self::Absent => "null".to_owned(),
+            Self::Json(value) => value.to_string(),
         }
     }
 

@@ -73,7 +73,7 @@ fn our_own_program_speaks_redis_too() {
     assert!(said.contains("client setname connection-name"), "{said}");
     assert!(talk("help\n").ok().contains("getrange key start end"));
     let json = fed(&["-o", "json", "cli", "--resp", &resp], "incr sum\n").ok();
-    assert_eq!(json, "{\"ask\":\"incr sum\",\"answer\":\"(integer) 1\"}\n");
+    assert_eq!(json, "{\"ask\":\"incr sum\",\"answer\":1}\n");
     talk("incr k\nset k c\n").failed(2, "TR-E203");
     let odd = talk("sett k c\nset k c\n");
     assert!(odd.err.contains("next: did you mean set?"), "{odd:?}");

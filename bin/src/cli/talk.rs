@@ -16,7 +16,7 @@ use trilith_net::resp::{
 
 use super::{What, given, lines::Lines};
 use crate::{
-    asker::Asker,
+    asker::{Asker, as_json},
     config::distance,
     failure::{Code, Failure, INPUT, NOT_FOUND, Outcome, REFUSED, STRANGER, UNANSWERED, UNKNOWN},
     out::{Cell, Out, lossy},
@@ -63,11 +63,10 @@ pub(super) fn ask(nodes: &[SocketAddr], words: &[String], mut asker: Asker, out:
 }
 
 fn show(line: &str, heard: &Heard, out: Out) -> Outcome {
-    let heard = heard.to_string();
     if out.is_json() {
-        return out.facts(&[("ask", line.into()), ("answer", heard.into())]);
+        return out.facts(&[("ask", line.into()), ("answer", as_json(heard))]);
     }
-    out.say(&heard)
+    out.say(&heard.to_string())
 }
 
 /// One of our own commands, asked in the words of Redis and answered in our own.

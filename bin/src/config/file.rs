@@ -32,11 +32,19 @@ pub fn text_of(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
-/// What a file says, in its order.
+/// What a file says, in its order, and what of it can be no setting.
+#[derive(Debug, Default)]
+pub(super) struct Parsed {
+    pub(super) said: Vec<Said>,
+    /// Where, and why.
+    pub(super) wrong: Vec<String>,
+}
+
+/// What a file says.
 ///
 /// # Errors
-/// When it cannot be read, is no TOML, or says what no setting can be.
-pub(super) fn read(path: &Path) -> Outcome<Vec<Said>> {
+/// When it cannot be read, or is no TOML.
+pub(super) fn read(path: &Path) -> Outcome<Parsed> {
     let name = path.display().to_string();
     let text = text_of(path, FILE_BYTES_MAX).map_err(|error| {
         Failure::new(&FILE, format!("{name}: {error}"), "name the file with --config")
@@ -44,36 +52,35 @@ pub(super) fn read(path: &Path) -> Outcome<Vec<Said>> {
     parse(&name, &text)
 }
 
-pub(super) fn parse(path: &str, text: &str) -> Outcome<Vec<Said>> {
-    let wrong = |line: usize, why: &str| {
-        let next = "trilith config default writes a file to begin with";
-        Failure::new(&CONFIGURATION, format!("{path}:{line}: {why}"), next)
-    };
+pub(super) fn parse(path: &str, text: &str) -> Outcome<Parsed> {
     let line_of = |at: usize| 1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count();
     let root = DeTable::parse(text).map_err(|error| {
-        wrong(line_of(error.span().map_or(0, |span| span.start)), error.message())
+        let line = line_of(error.span().map_or(0, |span| span.start));
+        let next = "trilith config default writes a file to begin with";
+        Failure::new(&CONFIGURATION, format!("{path}:{line}: {}", error.message()), next)
     })?;
-    let mut said = Vec::new();
+    let Parsed { mut said, mut wrong } = Parsed::default();
     for (group, table) in root.get_ref() {
         let DeValue::Table(table) = table.get_ref() else {
-            let why = format!("{:?} is in no group", group.get_ref());
-            return Err(wrong(line_of(group.span().start), &why));
+            let line = line_of(group.span().start);
+            wrong.push(format!("{path}:{line}: {:?} is in no group", group.get_ref()));
+            continue;
         };
         for (name, value) in table {
             let line = line_of(name.span().start);
             let name = format!("{}.{}", group.get_ref(), name.get_ref());
-            let words = words(value).ok_or_else(|| {
-                wrong(line, &format!("{name} is a {}", value.get_ref().type_str()))
-            })?;
             let origin = Origin::File { path: path.to_owned(), line };
-            said.push(Said { name, value: words, origin });
+            match words(value) {
+                Some(value) => said.push(Said { name, value, origin }),
+                None => wrong.push(format!("{origin}: {name} is a {}", value.get_ref().type_str())),
+            }
         }
     }
     said.sort_by_key(|said| match &said.origin {
         Origin::File { line, .. } => *line,
         _ => 0,
     });
-    Ok(said)
+    Ok(Parsed { said, wrong })
 }
 
 /// The words of a value: several are said with commas between.
@@ -100,6 +107,7 @@ mod tests {
                     \"2=b\",\n]\nname = 'x'\n[serve]\ninsecure = true\n";
         let told: Vec<_> = parse("a.toml", text)
             .unwrap()
+            .said
             .into_iter()
             .map(|said| (said.name, said.value, said.origin.to_string()))
             .collect();
@@ -133,8 +141,11 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_says_its_line() {
-        let wrong = |text: &str| parse("a.toml", text).unwrap_err().to_string();
-        assert!(wrong("[raft]\nelection_ms = \n").contains("a.toml:2"));
+        let no_toml = parse("a.toml", "[raft]\nelection_ms = \n").unwrap_err().to_string();
+        assert!(no_toml.contains("a.toml:2"));
+        let wrong = |text: &str| parse("a.toml", text).unwrap().wrong.join("\n");
+        let several = wrong("x = 1\n[raft]\nelection_ms = 1.5\ndrift_ppm = {}\n");
+        assert_eq!(several.lines().count(), 3, "{several}");
         assert!(wrong("x = 1\n").contains("a.toml:1: \"x\" is in no group"));
         assert!(
             wrong("[raft]\n\nelection_ms = 1.5\n")

@@ -260,7 +260,7 @@ mod tests {
                 let origin = Origin::File { path: "a.toml".into(), line: 3 };
                 Said { name: name.to_owned(), value: value.to_owned(), origin }
             });
-            Flags::<false>::told(&Resolved::of(said).unwrap())
+            Flags::<false>::told(&Resolved::of(said, Vec::new()).unwrap())
         };
         let members = "1=127.0.0.1:7381,2=127.0.0.1:7391";
         let one = told(members, &kept);

@@ -25,6 +25,7 @@ pub use file::text_of;
 pub use flags::Flags;
 pub use schema::{LogFormat, SETTINGS, Setting, Settings, members_of};
 
+use file::Parsed;
 use schema::{read_user, user_of};
 use std::{collections::BTreeMap, env, ffi::OsStr, fmt, path::Path};
 
@@ -85,14 +86,13 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// What all of it comes to: later ones win.
+    /// What all of it comes to, beside what is known to be wrong: later ones win.
     ///
     /// # Errors
     /// Everything that is wrong with it, and where.
-    pub fn of(said: impl IntoIterator<Item = Said>) -> Outcome<Self> {
+    pub fn of(said: impl IntoIterator<Item = Said>, mut wrong: Vec<String>) -> Outcome<Self> {
         let origins = vec![Origin::Default; SETTINGS.len()];
         let mut resolved = Self { settings: Settings::default(), origins, users: BTreeMap::new() };
-        let mut wrong = Vec::new();
         for Said { name, value, origin } in said {
             if let Some(user) = user_of(&name) {
                 match read_user(&mut resolved.settings.users, user, value.trim()) {
@@ -125,15 +125,15 @@ impl Resolved {
     /// # Errors
     /// As [`Resolved::of`], and when the file cannot be read.
     pub fn read(path: Option<&Path>, flags: Vec<Said>) -> Outcome<Self> {
-        let mut said = match path {
+        let Parsed { mut said, wrong } = match path {
             Some(path) => file::read(path)?,
-            None => Vec::new(),
+            None => Parsed::default(),
         };
         said.extend(environment(env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         })));
         said.extend(flags);
-        Self::of(said)
+        Self::of(said, wrong)
     }
 }
 
@@ -212,7 +212,7 @@ mod tests {
             said("cluster.groups", "7", file.clone()),
             said("raft.election_ms", "400", flag.clone()),
         ];
-        let resolved = Resolved::of(all).unwrap();
+        let resolved = Resolved::of(all, Vec::new()).unwrap();
         assert_eq!((resolved.settings.election_ms, resolved.settings.groups), (400, 7));
         let at = |name| SETTINGS.iter().position(|setting| setting.name == name).unwrap();
         assert_eq!(resolved.origins[at("raft.election_ms")], flag);
@@ -228,7 +228,7 @@ mod tests {
             said("raft.election_ms", "1", Origin::Flag("election-ms")),
             said("weather.now", "sun", Origin::File { path: "a.toml".into(), line: 9 }),
         ];
-        let failure = Resolved::of(all).unwrap_err().to_string();
+        let failure = Resolved::of(all, Vec::new()).unwrap_err().to_string();
         for part in [
             "a.toml:2: there is no setting \"raft.election\"; did you mean \"raft.election_ms\"?",
             "TRILITH_CLUSTER__GROUPS: cluster.groups = \"many\": it is no whole number",
@@ -246,7 +246,8 @@ mod tests {
         let expected = Origin::Environment("TRILITH_RAFT__ELECTION_MS".into());
         assert_eq!(environment(all), [said("raft.election_ms", "70", expected)]);
         let half = ("TRILITH_SERVE_INSECURE".to_owned(), "true".to_owned());
-        let failure = Resolved::of(environment([half].into_iter())).unwrap_err().to_string();
+        let failure =
+            Resolved::of(environment([half].into_iter()), Vec::new()).unwrap_err().to_string();
         let meant = "TRILITH_SERVE_INSECURE: there is no setting \"serve_insecure\"; did you mean";
         assert!(failure.contains(meant), "{failure}");
     }
@@ -259,7 +260,7 @@ mod tests {
         let variable = ("TRILITH_USERS__ALICE".to_owned(), kept.to_owned());
         let mut all = vec![said("users.alice", kept, line(3)), said("users.b.c", kept, line(4))];
         all.extend(environment([variable].into_iter()));
-        let resolved = Resolved::of(all).unwrap();
+        let resolved = Resolved::of(all, Vec::new()).unwrap();
         let users: Vec<_> = resolved.settings.users.iter().map(|(name, _)| &**name).collect();
         assert_eq!(users, ["alice", "b.c"]);
         assert_eq!(resolved.users["alice"].to_string(), "TRILITH_USERS__ALICE");
@@ -272,7 +273,7 @@ mod tests {
             said("users", "x", line(4)),
             said("cluster.secret", "hunter2", line(5)),
         ];
-        let failure = Resolved::of(all).unwrap_err().to_string();
+        let failure = Resolved::of(all, Vec::new()).unwrap_err().to_string();
         for part in [
             "a.toml:1: users.alice: it is no hash like $argon2id$",
             "a.toml:2: users.a b: a user's name has 1 to 64 letters",

@@ -19,7 +19,7 @@ use super::{
     seen::Notes,
 };
 use crate::{
-    asker::Asker,
+    asker::{Asker, as_json},
     failure::{Failure, Outcome, UNANSWERED},
     out::{Cell, Out},
 };
@@ -128,11 +128,10 @@ impl Session {
     }
 
     fn answer(&self, question: &str, heard: &Heard) -> Outcome {
-        let heard = heard.to_string();
         if self.out.is_json() {
-            return self.out.facts(&[("ask", question.into()), ("answer", heard.into())]);
+            return self.out.facts(&[("ask", question.into()), ("answer", as_json(heard))]);
         }
-        self.out.say(&heard)
+        self.out.say(&heard.to_string())
     }
 
     /// Where somebody may be asked: of nodes that run, and of nobody else as long as there are any.
