@@ -327,8 +327,9 @@ fn whole(framing: &mut Framing, bytes: &mut BytesMut) -> Result<Option<Bytes>, B
     loop {
         match framing {
             Framing::Length(length) => {
-                let is_there = bytes.len() >= *length;
-                return Ok(is_there.then(|| bytes.split_to(*length).freeze()));
+                let is_there = bytes.len() >= *length || planted!("http_takes_half_a_body");
+                let length = (*length).min(bytes.len());
+                return Ok(is_there.then(|| bytes.split_to(length).freeze()));
             }
             Framing::Chunks(body) => {
                 let Some((line, size)) = chunk_line(bytes)? else { return Ok(None) };

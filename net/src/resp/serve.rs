@@ -137,7 +137,12 @@ impl<R: Runtime> Visit<R> {
                 }
                 // What was published is written in the next turn.
                 News::Look => {}
-                News::Gone => return,
+                News::Gone => {
+                    if planted!("resp_gone_client_executes") {
+                        session.exec(&self.hub, &mut out).await;
+                    }
+                    return;
+                }
                 News::Over => break,
             }
         }

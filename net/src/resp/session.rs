@@ -688,7 +688,7 @@ impl Session {
         let _less_is_always_there = self.knows(post.held(self.number), (0, 0));
     }
 
-    async fn exec<R: Runtime>(&mut self, hub: &Hub<R>, out: &mut BytesMut) {
+    pub(super) async fn exec<R: Runtime>(&mut self, hub: &Hub<R>, out: &mut BytesMut) {
         let Some(Gathered { acts, order, is_broken, .. }) = self.gathered.take() else {
             return Answer::new(out, self.protocol).error("ERR EXEC without MULTI");
         };

@@ -13,6 +13,7 @@ mod cuts;
 mod expiry;
 mod full;
 mod guests;
+mod hangups;
 mod installs;
 mod over;
 mod patience;

@@ -74,6 +74,8 @@ pub(super) const RESP: &[Planted] = &[
         .by(SPEAKING),
     planted("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys")
         .by(SPEAKING),
+    planted("resp_gone_client_executes", "what was queued is done when the client has gone")
+        .by(groups("hangups::what_is_done_that_was_not_said_whole_is_noticed")),
     planted("resp_refused_watch_guards_nothing", "EXEC behind a refused WATCH is done")
         .by(SPEAKING),
     planted("resp_walk_leaves_the_last_of_a_page", "SCAN leaves out the last key of a page")
@@ -125,6 +127,8 @@ pub(super) const HTTP: &[Planted] = &[
     .by(BROWSING),
     planted("http_length_and_chunks_are_taken", "a request may hide in the body of another one")
         .by(BROWSING),
+    planted("http_takes_half_a_body", "a body is taken before all of it has come")
+        .by(groups("hangups::what_is_done_that_was_not_said_whole_is_noticed")),
     planted("http_no_auth_asked", "HTTP clients are not asked who they are").by(BROWSING),
     planted(
         "http_slow_requests_are_waited_for",
