@@ -72,7 +72,7 @@ fn nobody_writes(bugs: &[&str]) -> Vec<u64> {
     let mut stage = Stage::with(3, &shard, planted(bugs));
     let all = [0, 1, 2];
     let lasting = |nth| set(format!("key{nth}"), Bytes::from_static(b"value"));
-    let is_brief = |nth: &usize| nth % 10 != 0;
+    let is_brief = |nth: &usize| !nth.is_multiple_of(10);
     let over = (0..1000).filter(is_brief).map(|nth| brief("key", nth, 30)).collect();
     for writes in [(0..1000).map(lasting).collect(), over] {
         assert!(stage.ask(&all, writes, 20 * SECOND).iter().all(is_done));
