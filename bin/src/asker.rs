@@ -347,6 +347,7 @@ fn may_do(words: &Words, gathers: bool) -> bool {
     match COMMANDS.of(words) {
         Some(spec) if gathers => spec.verb == Verb::Exec,
         Some(spec) if spec.verb == Verb::With => may_do(&words.behind(2), gathers),
+        Some(spec) if spec.verb == Verb::Explain => may_do(&words.behind(1), gathers),
         // A message that was heard twice would be another one.
         Some(spec) if matches!(spec.verb, Verb::Publish | Verb::Spublish) => true,
         Some(spec) => spec.is("write") || spec.is("admin"),

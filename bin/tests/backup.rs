@@ -199,6 +199,10 @@ fn nodes_need_not_be_named_and_one_that_follows_is_not_enough() {
         assert!(answer.err.contains("next: name all nodes: "), "{answer:?}");
         answer.failed_after_its_log(6, "TR-E516");
     }
+    // Where nothing was begun nothing is to be gone on with.
+    let anew = |at: &str| run(&["ctl", "backup", "restore", &dir, "--patience", "1", "--at", at]);
+    let unbegun = cluster.at.split(',').map(anew).filter(|answer| answer.code == Some(3));
+    assert_eq!(unbegun.map(|answer| answer.failed_after_its_log(3, "TR-E504")).count(), 2);
 }
 
 #[test]

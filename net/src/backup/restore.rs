@@ -98,7 +98,7 @@ pub async fn restore<R: Runtime>(
     if resume {
         walk.go(Phase::Resumes).await?;
     } else {
-        let pages = walk.cluster.pages().await?;
+        let pages = walk.cluster.pages().await.map_err(unbegun)?;
         if let Some(((key, _), _)) = pages.heads.into_iter().next() {
             return Err(Error::NotEmpty(key));
         }
@@ -113,6 +113,14 @@ pub async fn restore<R: Runtime>(
         expired: wrote.expired,
         compared: compared.same,
     })
+}
+
+/// What stood in the way before anything was written.
+fn unbegun(why: Error) -> Error {
+    match why {
+        refused @ Error::Refused { .. } => Error::Unreached(refused.to_string()),
+        other => other,
+    }
 }
 
 /// The cluster that is written to.

@@ -45,6 +45,7 @@ pub use replace::{Going, Replacement, Standing};
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    fmt,
     future::poll_fn,
     net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -198,6 +199,19 @@ enum Heard {
     Lost,
 }
 
+impl Heard {
+    const fn came(heard: Option<&Self>) -> Came {
+        match heard {
+            Some(Self::Answer(response)) => match response.outcome {
+                Outcome::Ok(_) => Came::Answer,
+                Outcome::Refused(refusal) => Came::Refused(refusal),
+                Outcome::Unknown => Came::Unknown,
+            },
+            Some(Self::Lost) | None => Came::Silence,
+        }
+    }
+}
+
 /// One node, as calls see it.
 #[derive(Default)]
 struct Line {
@@ -340,7 +354,39 @@ struct Progress {
     attempts: u32,
     /// Which line was thought to lead when it was last sent.
     known: Option<usize>,
+    /// Who was asked last, as far as it has said who it is, and what came of that.
+    last: (Option<NodeId>, Came),
     pause: Duration,
+}
+
+/// What came of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Came {
+    /// Nobody could be asked.
+    Unsent,
+    /// No answer, or none in time.
+    Silence,
+    /// An answer that says what became of it.
+    Answer,
+    /// Nothing happened.
+    Refused(Refusal),
+    /// Who answered does not know what became of it.
+    Unknown,
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsent => f.write_str("nobody could be asked"),
+            Self::Silence => f.write_str("no answer"),
+            Self::Answer => f.write_str("an answer"),
+            Self::Refused(Refusal::NotLeader(Some(leader))) => {
+                write!(f, "it does not lead, node {} does", leader.0)
+            }
+            Self::Refused(refusal) => refusal.fmt(f),
+            Self::Unknown => f.write_str("it does not know what became of it"),
+        }
+    }
 }
 
 impl<R: Runtime> Client<R> {
@@ -458,6 +504,7 @@ impl<R: Runtime> Client<R> {
             refusal: Refusal::TooLate,
             attempts: 0,
             known: None,
+            last: (None, Came::Unsent),
             pause: self.core.options.backoff_min,
         };
         let request = self.request(&numbered, op, &wish);
@@ -716,12 +763,25 @@ impl<'a, R: Runtime> Ask<'a, R> {
         if self.progress.now >= self.progress.deadline {
             return Verdict::Ends(self.end());
         }
-        let Some(line) = line else { return Verdict::Later };
-        let heard = core.lock().calls.get_mut(self.numbered.number).and_then(|call| {
+        let Some(line) = line else {
+            self.progress.last = (None, Came::Unsent);
+            return Verdict::Later;
+        };
+        let mut state = core.lock();
+        let heard = state.calls.get_mut(self.numbered.number).and_then(|call| {
             call.waker = None;
             call.heard.take()
         });
+        let node = state.lines.get(line).and_then(|line| line.node);
+        drop(state);
+        self.progress.last = (node, Heard::came(heard.as_ref()));
         core.judge(self, line, heard)
+    }
+
+    /// Who was asked last, as far as it has said who it is, and what came of that.
+    #[must_use]
+    pub const fn last(&self) -> (Option<NodeId>, Came) {
+        self.progress.last
     }
 
     /// Whether an attempt may have been heard without an answer: then it may be done, or may still

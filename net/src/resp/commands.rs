@@ -176,6 +176,7 @@ verbs! {
     Wait = "wait",
     Waitaof = "waitaof",
     Watch = "watch",
+    Explain = "explain",
     With = "with",
 }
 

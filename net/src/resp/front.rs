@@ -35,18 +35,19 @@ use std::{
     time::Duration,
 };
 use trilith_engine::{
-    command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response},
+    command::{Command, Found, Level, Op, Outcome, Refusal, Reply, Response, Told},
     limits::GET_KEYS_MAX,
     mark, planted,
     runtime::{Clock, Instant, Runtime, WallTime},
     store::slots::{group_of, slot_of},
-    types::{Stamp, Version},
+    types::{Sequence, Stamp, Version},
 };
 
 use super::{
     act::Act,
     direct::{self, CROSSSLOT},
     errand::{self, Direct, Errand},
+    explain::{Explained, Tapes},
     scratch::{Late, Said, Scratch},
 };
 use crate::{
@@ -116,14 +117,16 @@ pub struct Front<R: Runtime> {
     /// How many nodes there are. Where there are several, keys may come to lie apart that lie
     /// together now.
     members: usize,
+    /// What is asked for commands that are explained.
+    tapes: Tapes,
 }
 
 impl<R: Runtime> Front<R> {
     /// Over these clients, of a cluster whose slots are split over so many groups and that has so
     /// many nodes.
     #[must_use]
-    pub const fn new(runtime: R, lanes: Arc<[Client<R>]>, groups: u16, members: usize) -> Self {
-        Self { runtime, lanes, groups, members }
+    pub fn new(runtime: R, lanes: Arc<[Client<R>]>, groups: u16, members: usize) -> Self {
+        Self { runtime, lanes, groups, members, tapes: Tapes::default() }
     }
 
     pub(super) const fn groups(&self) -> u16 {
@@ -217,7 +220,10 @@ impl<R: Runtime> Front<R> {
         let answers = Ask::once_each(begun.iter_mut().flatten().collect()).await;
         let mut answers = answers.into_iter();
         let try_one = |ask| match ask {
-            Ok(ask) => answers.next().flatten().map_or(Tried::Open(ask), Tried::Answered),
+            Ok(ask) => match answers.next().flatten() {
+                Some(response) => Tried::Answered(response),
+                None => Tried::Open(Box::new(ask)),
+            },
             Err(refusal) => Tried::Ended(refusal),
         };
         let tried: Vec<Tried<'_, R>> = begun.into_iter().map(try_one).collect();
@@ -327,7 +333,48 @@ impl<R: Runtime> Front<R> {
         }
     }
 
+    /// Does an act, and tells what it came to.
+    pub(super) async fn explain(&self, connection: u64, act: Act, mood: &Mood) -> Explained {
+        let running = self.tapes.run(connection, self.now());
+        let said = self.perform(connection, act, mood).await;
+        running.end(said, self.now())
+    }
+
+    /// Asks the cluster. Each attempt is written down where somebody wants to know.
+    async fn call(&self, connection: u64, op: Op, wish: Wish) -> Response {
+        let (lane, until) = (self.lane(connection), self.now() + wish.within);
+        if !self.tapes.runs(connection) || !lane.has_room(until).await {
+            return lane.call(op, wish).await;
+        }
+        let group = op.keys().next().map_or(0, |key| u32::from(self.group(key)) + 1);
+        let asked = (group, matches!(op, Op::Write(_)));
+        let mut ask = match lane.ask(op, Wish { within: until.since(self.now()), ..wish }) {
+            Ok(ask) => ask,
+            Err(refusal) => {
+                let (told, outcome) = (Told::default(), Outcome::Refused(refusal));
+                return Response { sequence: Sequence(0), told, outcome };
+            }
+        };
+        loop {
+            let began = self.now();
+            let response = ask.once().await;
+            let times = (began, self.now());
+            self.tapes.note(connection, asked, times, ask.last(), response.as_ref());
+            if let Some(response) = response {
+                return response;
+            }
+        }
+    }
+
     async fn alone(&self, connection: u64, direct: Direct, mood: &Mood) -> Said {
+        if self.tapes.runs(connection) {
+            let acts = [direct];
+            let Errand { op, .. } = errand::alone(&acts, 0);
+            let wish = if acts[0].is_read() { mood.read() } else { mood.write() };
+            let tried = Tried::Answered(self.call(connection, op, wish).await);
+            let until = self.now() + mood.within;
+            return self.come_to(connection, &acts[0].act, tried, (false, until), mood).await;
+        }
         let said = self.run(connection, vec![direct], mood).await;
         said.into_iter().next().unwrap_or(Said::Nothing)
     }
@@ -436,7 +483,7 @@ impl<R: Runtime> Front<R> {
             };
             let op = Op::Write(Command::Transaction(transaction));
             let left = self.left(mood, until);
-            match self.lane(connection).call(op, left.write()).await.outcome {
+            match self.call(connection, op, left.write()).await.outcome {
                 Outcome::Ok(Reply::Conflict { .. }) if self.now() < until => {
                     mark!("resp: a key has changed between reading and writing");
                 }
@@ -492,7 +539,7 @@ impl<R: Runtime> Front<R> {
             let piece_keys = piece.iter().map(|at| keys[*at].clone()).collect();
             let op = if wants.is_some() { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
             let left = self.left(mood, until);
-            let response = self.lane(connection).call(op, left.read()).await;
+            let response = self.call(connection, op, left.read()).await;
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
                     read.stamp = read.stamp.max(response.told.stamp);
@@ -550,7 +597,7 @@ fn first(executed: Executed) -> Said {
 /// An errand whose first attempt was made.
 enum Tried<'a, R: Runtime> {
     Answered(Response),
-    Open(Ask<'a, R>),
+    Open(Box<Ask<'a, R>>),
     Ended(Refusal),
 }
 

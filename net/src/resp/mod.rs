@@ -18,6 +18,7 @@ pub mod decimal;
 mod described;
 mod direct;
 mod errand;
+mod explain;
 pub mod front;
 pub mod glob;
 mod guest;

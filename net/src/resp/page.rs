@@ -20,7 +20,7 @@ fn missing() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 }
 
 /// What is other than in Redis, by command. Each is said where somebody looks for it.
-const NOTES: [(&str, &str); 23] = [
+const NOTES: [(&str, &str); 24] = [
     ("acl list", "without what is kept of passwords; every user may do everything"),
     (
         "auth",
@@ -39,6 +39,10 @@ const NOTES: [(&str, &str); 23] = [
     (
         "exec",
         "a key that was not there when it was watched, and is not there now, counts as unchanged; what it says is bounded by some 32 MiB",
+    ),
+    (
+        "explain",
+        "only what reads or writes keys; at most 256 attempts are told; what happens in the node that answers is not told; not in MULTI",
     ),
     (
         "flushall",

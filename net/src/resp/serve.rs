@@ -374,6 +374,15 @@ impl<R: Runtime> Visit<R> {
                 said.write(&mut Answer::new(out, session.protocol));
                 self.saw(session, began, &words, 0);
             }
+            Step::Explain(act, mood, words) => {
+                let is_write = !act.is_read();
+                let explained = self.hub.front().explain(self.number, act, &mood).await;
+                if is_write {
+                    session.wrote(&explained.said);
+                }
+                explained.write(&mut Answer::new(out, session.protocol));
+                self.saw(session, began, &words, 0);
+            }
             Step::Own(spec, words) => {
                 session.note(&self.hub);
                 session.own(&self.hub, (spec, &words), out).await;

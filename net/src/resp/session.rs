@@ -128,6 +128,8 @@ pub(super) struct Session {
 /// What is to be done about a command.
 #[derive(Debug)]
 pub(super) enum Step {
+    /// This, with keys, and what it came to is told.
+    Explain(Act, Mood, Words),
     /// This, with keys; an own wish for it beside that of the connection.
     Act(Act, Option<Mood>, Words),
     /// What this line of the table says, about the connection or the node.
@@ -282,6 +284,9 @@ impl Session {
             }
             return self.read(behind, Some(mood));
         }
+        if spec.verb == Verb::Explain {
+            return self.explain(words.behind(1), mood);
+        }
         let act = Act::read(spec, &words);
         if let Some(mood) = mood
             && mood.reads != Level::Strong
@@ -302,6 +307,17 @@ impl Session {
             _ if spec.is("no_multi") => Err(error("ERR Command not allowed inside a transaction")),
             Verb::Exec | Verb::Discard | Verb::Quit | Verb::Reset => Ok(Step::Own(spec, words)),
             _ => gathered.add(act, spec, words),
+        }
+    }
+
+    /// What is to be done about a command that is to be explained.
+    fn explain(&mut self, words: Words, mood: Option<Mood>) -> Result<Step, Said> {
+        if self.gathered.is_some() {
+            return Err(error("ERR Command not allowed inside a transaction"));
+        }
+        match self.read(words, mood)? {
+            Step::Act(act, mood, words) => Ok(Step::Explain(act, mood.unwrap_or(self.mood), words)),
+            _ => Err(error("ERR only what reads or writes keys is explained, and once")),
         }
     }
 

@@ -138,6 +138,51 @@ fn a_transaction_is_done_wholly_or_not_at_all() {
     one.expect("MULTI\nSET a 1\nEXEC\nGET a\n", "+OK|+QUEUED|*-1|$1|9|");
 }
 
+/// What it came to stands beside the answer: of a node alone, one group and one attempt a request.
+#[test]
+fn a_command_is_explained() {
+    let node = Alone::start();
+    let mut redis = node.connect();
+    redis.expect("SET a 1\n", "+OK|");
+    // Names and what is said by them; numbers are not the same each time.
+    let mut explained = |command: &str| {
+        let told = redis.told(&format!("EXPLAIN {command}"));
+        let is_word = |word: &&str| {
+            !word.ends_with(')') && word.bytes().any(|byte| byte.is_ascii_alphabetic())
+        };
+        told.split_whitespace().filter(is_word).collect::<Vec<_>>().join(" ").replace('"', "")
+    };
+    let asked = |what: &[(&str, &str)]| {
+        let one = |(to, level): &(&str, &str)| {
+            format!(
+                "after-us took-us group to {to} node came an answer level {level} staleness-ms version \
+                 time-ms "
+            )
+        };
+        format!("took-us asked {}left-out", what.iter().map(one).collect::<String>())
+    };
+    let (write, read) = (("write", "strong"), ("read", "strong"));
+    assert_eq!(explained("SET a b"), format!("answer OK {}", asked(&[write])));
+    assert_eq!(explained("GETRANGE a 0 -1"), format!("answer b {}", asked(&[read])));
+    let eventual = format!("answer b {}", asked(&[("read", "eventual")]));
+    assert_eq!(explained("WITH eventual GET a"), eventual);
+    // It is read, and written if it is still so.
+    assert_eq!(explained("RENAME a c"), format!("answer OK {}", asked(&[read, write])));
+    let refused = format!("answer ERR value is not an integer or out of range {}", asked(&[write]));
+    assert_eq!(explained("INCR c"), refused);
+    redis.expect("GET c\n", "$1|b|");
+    redis.told("EXPLAIN INCR n");
+    redis.expect("GET n\n", "$1|1|");
+    let only = "-ERR only what reads or writes keys is explained, and once|";
+    redis.expect("EXPLAIN PING\nEXPLAIN EXPLAIN GET a\n", &format!("{only}{only}"));
+    redis.expect("EXPLAIN\n", "-ERR wrong number of arguments for 'explain' command|");
+    let refused = "-ERR Command not allowed inside a transaction|";
+    redis.expect("MULTI\nEXPLAIN GET a\nEXEC\n", &format!("+OK|{refused}{ABORTED}"));
+    redis.told("HELLO 3");
+    let mapped = redis.told("EXPLAIN GET c");
+    assert!(mapped.contains("\"level\" => \"strong\""), "{mapped}");
+}
+
 #[test]
 fn what_is_too_much_is_refused_and_guards_what_comes_behind() {
     let node = Alone::start();

@@ -162,7 +162,12 @@ impl Redis {
             let all: Vec<Words> = calls.iter().map(|one| self.words(&[*one])).collect();
             self.ask_all(&all, until).await
         } else {
-            match self.ask(&self.words(&calls), until).await {
+            let words = self.words(&calls);
+            let told = match calls[..] {
+                [(key, _)] if key % 3 == 2 => self.explained(words, until).await,
+                _ => self.ask(&words, until).await,
+            };
+            match told {
                 // Each key has its own of several values.
                 Ok(Heard::Many(Some(all))) => {
                     (0..calls.len()).map(|at| all.get(at).cloned().ok_or(Lost::Unheard)).collect()
@@ -195,6 +200,23 @@ impl Redis {
             }
         }
         words
+    }
+
+    /// The same is answered to what is to be explained, with something beside it.
+    async fn explained(&mut self, mut words: Words, until: Instant) -> Told {
+        words.insert(0, b"EXPLAIN".to_vec());
+        match self.ask(&words, until).await {
+            Ok(Heard::Many(Some(all))) => {
+                let asked = all.iter().position(|one| is_bytes(one, b"asked"));
+                let steps = asked.and_then(|asked| all.get(asked + 1));
+                let is_told = matches!(steps, Some(Heard::Many(Some(steps))) if !steps.is_empty());
+                let answer = all.into_iter().nth(1).ok_or(Lost::Unheard);
+                let is_done = !matches!(answer, Ok(Heard::Error(_)));
+                always!(is_told || !is_done, "what was done was asked of somebody");
+                answer
+            }
+            told => told,
+        }
     }
 
     /// Increments in one go, of which each comes to more than the one before.
@@ -613,6 +635,10 @@ fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
             Err(_) => (Heard::Many(None), behind),
         },
     })
+}
+
+fn is_bytes(heard: &Heard, bytes: &[u8]) -> bool {
+    matches!(heard, Heard::Bytes(Some(heard)) if heard == bytes)
 }
 
 fn refused(text: &str) -> Outcome {
