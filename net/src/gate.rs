@@ -27,6 +27,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -43,6 +44,8 @@ use trilith_engine::{
 
 use crate::{
     limits::{LOGIN_PAUSE, LOGIN_PAUSES, LOGIN_WITHIN, LOGINS_WAITING},
+    meters::{Meters, Which},
+    seldom::Seldom,
     users::{DEFAULT, Kept, Name, Users},
 };
 
@@ -58,13 +61,20 @@ pub(crate) enum Entry {
 }
 
 /// What was said on a connection of who it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Guesses {
+    from: SocketAddr,
+    at: Which,
     wrong: u32,
     was_right: bool,
 }
 
 impl Guesses {
+    /// Nothing was said yet by whoever came from there to that port.
+    pub(crate) const fn none(from: SocketAddr, at: Which) -> Self {
+        Self { from, at, wrong: 0, was_right: false }
+    }
+
     /// One more was wrong; how long he waits for it.
     fn wrong(&mut self) -> Duration {
         let doubled = LOGIN_PAUSE * (1 << self.wrong.min(LOGIN_PAUSES));
@@ -84,6 +94,9 @@ pub(crate) struct Gate<R: Runtime> {
     users: Users,
     memory: Arc<Memory>,
     attempts: Sender<Attempt>,
+    meters: Arc<Meters>,
+    /// That somebody was not who he said.
+    wrong: Seldom,
     /// Nobody judges where nobody is asked. Locked by nobody: so a gate can be shared whatever handles
     /// are.
     _judge: Mutex<Option<<R::Task as Task>::Handle>>,
@@ -147,12 +160,13 @@ impl Memory {
 
 impl<R: Runtime> Gate<R> {
     /// For these users; for everybody when there is none.
-    pub(crate) fn new(runtime: R, users: Users) -> Self {
+    pub(crate) fn new(runtime: R, users: Users, meters: Arc<Meters>) -> Self {
         let (attempts, waiting) = queue(LOGINS_WAITING);
         let memory = Arc::new(Memory::new(&mut runtime.rng("gate"), &users));
         let judging = || judge(runtime.clone(), Arc::clone(&memory), waiting);
         let judge = (!users.is_empty()).then(|| runtime.task().spawn("gate", judging()));
-        Self { runtime, users, memory, attempts, _judge: Mutex::new(judge) }
+        let (wrong, judge) = (Seldom::default(), Mutex::new(judge));
+        Self { runtime, users, memory, attempts, meters, wrong, _judge: judge }
     }
 
     /// Whether nobody is asked who he is.
@@ -184,7 +198,13 @@ impl<R: Runtime> Gate<R> {
         if entry == Entry::Wrong {
             mark!("gate: somebody was not who he said");
             let clock = self.runtime.clock();
-            clock.sleep_until(clock.now() + guesses.wrong()).await;
+            let now = clock.now();
+            self.meters.port(guesses.at).wrong_logins.add(1);
+            if let Some(others) = self.wrong.tells(now) {
+                let (from, port) = (guesses.from, guesses.at.name());
+                tracing::warn!(%from, port, others, "a client was not who it said");
+            }
+            clock.sleep_until(now + guesses.wrong()).await;
         }
         entry
     }
@@ -308,7 +328,7 @@ mod tests {
 
     #[test]
     fn who_guesses_waits_longer_each_time() {
-        let mut guesses = Guesses::default();
+        let mut guesses = Guesses::none(([127, 0, 0, 1], 1).into(), Which::Resp);
         let waits: Vec<u128> = (0..8).map(|_| guesses.wrong().as_millis()).collect();
         assert_eq!(waits, [100, 200, 400, 800, 1600, 3200, 3200, 3200]);
         assert!((0..1000).map(|_| guesses.wrong()).all(|wait| wait == Duration::from_millis(3200)));

@@ -34,6 +34,7 @@ pub mod node;
 pub mod peer;
 pub mod port;
 pub mod resp;
+mod seldom;
 pub mod text;
 pub mod users;
 

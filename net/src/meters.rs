@@ -73,6 +73,8 @@ pub struct PortMeter {
     pub full: Count,
     /// Connections that were sent away: for who they are, or for what they said.
     pub refused: Count,
+    /// Passwords that were wrong, or of nobody.
+    pub wrong_logins: Count,
     /// Bytes that came.
     pub read_bytes: Count,
     /// Bytes that went.
@@ -118,6 +120,19 @@ pub enum Which {
     Http,
     /// [`Meters::text`].
     Text,
+}
+
+impl Which {
+    /// As metrics and logs call it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::Resp => "resp",
+            Self::Http => "http",
+            Self::Text => "text",
+        }
+    }
 }
 
 impl Meters {

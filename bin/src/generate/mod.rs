@@ -61,6 +61,7 @@ fn page() -> String {
          (`bin/src/generate/alerts.rs`); a test compares them, and `UPDATE_DOCS=1 cargo test -p \
          trilith generate` writes it anew.\n\n\
          A node serves them where HTTP clients are served, at `/metrics`, as Prometheus reads them.\n\
+         Where users are named, whoever scrapes says who he is (`basic_auth`).\n\
          They are of this life of the node: counters begin again with it.\n\
          No label is of a key, a client or a group, so a node has a few hundred series however much it \
          holds.\n\n\

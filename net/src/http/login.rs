@@ -36,7 +36,6 @@ pub(super) async fn may<R: Runtime>(
     match gate.enter(&name, &password, guesses).await {
         Entry::In(_) => Ok(()),
         Entry::Wrong => {
-            tracing::warn!("an HTTP client was not who it said");
             Err(Problem::stranger("there is no such user, or his password is another one"))
         }
         Entry::Crowded => {

@@ -9,7 +9,7 @@
 //!
 //! Not here: what is asked (`route.rs`, `desk.rs`).
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::BytesMut;
 use trilith_engine::{
@@ -52,9 +52,9 @@ pub fn open<R: Runtime, L: Listener>(desk: Desk<R>, listener: L) -> Port<R> {
     let plan = Plan { names, most: HTTP_CONNECTIONS_MAX, place, ending: Arc::clone(&ending) };
     let house = Arc::new(House { desk, ending });
     let mut number = 0;
-    Port::open(&runtime, plan, listener, move |stream, _| {
+    Port::open(&runtime, plan, listener, move |stream, from| {
         number += 1;
-        Visit { house: Arc::clone(&house), number }.serve(stream)
+        Visit { house: Arc::clone(&house), number, from }.serve(stream)
     })
 }
 
@@ -62,6 +62,7 @@ pub fn open<R: Runtime, L: Listener>(desk: Desk<R>, listener: L) -> Port<R> {
 struct Visit<R: Runtime> {
     house: Arc<House<R>>,
     number: u64,
+    from: SocketAddr,
 }
 
 impl<R: Runtime> Drop for Visit<R> {
@@ -107,7 +108,7 @@ impl<R: Runtime> Visit<R> {
             bytes: BytesMut::new(),
             out: BytesMut::new(),
             held: Held::new(&self.house.desk.meters().totals.http),
-            guesses: Guesses::default(),
+            guesses: Guesses::none(self.from, Which::Http),
             until: self.clock().now() + HTTP_ARRIVES_WITHIN,
             stays: self.clock().now() + STRANGER_STAYS,
         };

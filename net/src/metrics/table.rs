@@ -30,8 +30,7 @@ const fn with(labels: &'static [&'static str], metric: Metric) -> Metric {
 }
 
 /// The ports, by their names.
-const PORTS: [(&str, Which); 4] =
-    [("peer", Which::Peer), ("resp", Which::Resp), ("http", Which::Http), ("text", Which::Text)];
+const PORTS: [Which; 4] = [Which::Peer, Which::Resp, Which::Http, Which::Text];
 
 /// What a port says, for each.
 const fn of_ports(name: &'static str, kind: Kind, help: &'static str, says: Says) -> Metric {
@@ -47,8 +46,8 @@ macro_rules! each_port {
     ($says:expr) => {
         Node(|seen, out| {
             let says: fn(&PortMeter) -> u64 = $says;
-            for (name, which) in PORTS {
-                out.of(&[&name], says(seen.meters.port(which)));
+            for which in PORTS {
+                out.of(&[&which.name()], says(seen.meters.port(which)));
             }
         })
     };
@@ -614,6 +613,12 @@ pub const METRICS: &[Metric] = &[
         each_port!(|port| port.refused.get()),
     ),
     of_ports(
+        "trilith_port_wrong_logins_total",
+        Counter,
+        "How often somebody was not who he said",
+        each_port!(|port| port.wrong_logins.get()),
+    ),
+    of_ports(
         "trilith_port_full_total",
         Counter,
         "How often all places were taken, and whoever came waited",
@@ -636,8 +641,8 @@ pub const METRICS: &[Metric] = &[
         Gauge,
         "Bytes of requests and answers that connections hold, beyond the first 64 KiB of each",
         Node(|seen, out| {
-            for (name, which) in PORTS {
-                out.of(&[&name], seen.meters.totals.of(which).bytes());
+            for which in PORTS {
+                out.of(&[&which.name()], seen.meters.totals.of(which).bytes());
             }
         }),
     ),

@@ -311,9 +311,10 @@ impl<R: Runtime, W: Watch> Node<R, W> {
         if doors.iter().any(Option::is_some) {
             let (lanes, ears) = lanes::open(rt, identity, (&cluster, secret), &into);
             shard.outbox_mut().ears = ears;
-            let gate = Arc::new(Gate::new(rt.clone(), options.users));
             let (shared, ending) = ((&lanes, &cluster), Arc::clone(&ends));
             let source = Source::new(into.clone(), view, Arc::clone(&post));
+            let meters = Arc::clone(source.meters());
+            let gate = Arc::new(Gate::new(rt.clone(), options.users, meters));
             let own = (identity, post, source);
             guests = Guests::welcome(rt, doors, shared, gate, own, told, ending);
         }

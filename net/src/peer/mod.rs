@@ -35,7 +35,6 @@ mod link;
 mod outbox;
 mod pulse;
 mod register;
-mod seldom;
 pub(crate) mod stream;
 
 use std::{fmt, net::SocketAddr, sync::Arc, time::Duration};
@@ -56,6 +55,7 @@ use crate::{
     limits::OUTBOX_BYTES_MAX,
     meters::Meters,
     resp::post::Post,
+    seldom::Seldom,
 };
 use accept::accept;
 use callers::Callers;
@@ -65,7 +65,6 @@ use outbox::Outbox;
 use proof::Secrets;
 use pulse::Pulse;
 use register::Register;
-use seldom::Seldom;
 
 /// What links tell their node.
 #[derive(Clone, Debug, PartialEq, Eq)]

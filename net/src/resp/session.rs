@@ -33,6 +33,7 @@ use crate::{
         RESP_KNOWN_COST_BYTES, RESP_NAME_BYTES_MAX, RESP_QUEUE_BYTES_MAX, RESP_QUEUE_MAX,
         RESP_READ_BYTES_MAX, RESP_WATCHED_BYTES_MAX, RESP_WATCHED_MAX,
     },
+    meters::Which,
     users::{DEFAULT, Name},
 };
 
@@ -235,7 +236,7 @@ impl Session {
             protocol: Protocol::default(),
             mood: Mood { within, ..Mood::default() },
             user,
-            guesses: Guesses::default(),
+            guesses: Guesses::none(from, Which::Resp),
             name: Bytes::new(),
             library: <_>::default(),
             gathered: None,
@@ -584,11 +585,7 @@ impl Session {
     ) -> Result<(), Said> {
         match gate.enter(name, password, &mut self.guesses).await {
             Entry::In(name) => self.user = Some(name),
-            Entry::Wrong if gate.is_open() => return Err(error(WRONG_PASSWORD)),
-            Entry::Wrong => {
-                tracing::warn!(from = %self.from, "a Redis client was not who it said");
-                return Err(error(WRONG_PASSWORD));
-            }
+            Entry::Wrong => return Err(error(WRONG_PASSWORD)),
             Entry::Crowded => return Err(error(CROWDED)),
         }
         Ok(())

@@ -6,7 +6,7 @@
 //!
 //! Not here: how requests are cut (`syntax.rs`).
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use trilith_engine::{
@@ -65,9 +65,9 @@ pub(crate) fn open<R: Runtime, L: Listener>(
     let runtime = runtime.clone();
     let house = House { runtime: runtime.clone(), lanes, gate, meters, ending, wish };
     let (house, mut number) = (Arc::new(house), 0);
-    Port::open(&runtime, plan, listener, move |stream, _| {
+    Port::open(&runtime, plan, listener, move |stream, from| {
         number += 1;
-        Visit { house: Arc::clone(&house), number }.serve(stream)
+        Visit { house: Arc::clone(&house), number, from }.serve(stream)
     })
 }
 
@@ -75,6 +75,7 @@ pub(crate) fn open<R: Runtime, L: Listener>(
 struct Visit<R: Runtime> {
     house: Arc<House<R>>,
     number: u64,
+    from: SocketAddr,
 }
 
 impl<R: Runtime> Drop for Visit<R> {
@@ -120,7 +121,7 @@ impl<R: Runtime> Visit<R> {
             bytes: BytesMut::new(),
             out: BytesMut::new(),
             held: Held::new(&self.house.meters.totals.text),
-            guesses: Guesses::default(),
+            guesses: Guesses::none(self.from, Which::Text),
             is_stranger: !self.house.gate.is_open() && !planted!("text_no_auth_asked"),
             until: self.clock().now() + TEXT_ARRIVES_WITHIN,
             stays: self.clock().now() + STRANGER_STAYS,

@@ -91,6 +91,8 @@ fn a_stranger_may_send_little_and_guess_slowly() {
     node.connect().expect("AUTH secret\n", "+OK|");
     assert!(began.elapsed() < Duration::from_millis(700), "{:?}", began.elapsed());
     waits.join().unwrap();
+    let (_, page) = ask(&node, "GET /metrics", Some("default:secret"), b"");
+    assert!(page.contains("trilith_port_wrong_logins_total{port=\"resp\"} 4\n"), "{page}");
 }
 
 #[test]

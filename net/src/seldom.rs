@@ -1,6 +1,6 @@
 //! What strangers can make happen many times a second is told once in a while, with how often it was.
 //!
-//! Not here: what is told (`accept.rs`).
+//! Not here: what is told (`peer/accept.rs`, `gate.rs`).
 
 use std::{
     mem,
@@ -15,7 +15,7 @@ const REST: Duration = Duration::from_secs(60);
 
 /// One thing that is told.
 #[derive(Debug, Default)]
-pub(super) struct Seldom(Mutex<Told>);
+pub(crate) struct Seldom(Mutex<Told>);
 
 #[derive(Debug, Default)]
 struct Told {
@@ -26,7 +26,7 @@ struct Told {
 
 impl Seldom {
     /// It has happened. If it is to be told: how often it had, since it was told last.
-    pub(super) fn tells(&self, now: Instant) -> Option<u64> {
+    pub(crate) fn tells(&self, now: Instant) -> Option<u64> {
         let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let rests = told.last.is_some_and(|last| now < last + REST);
         if rests {
