@@ -40,6 +40,7 @@ use trilith_net::{
         front::{Front, Mood},
         request::split,
         scratch::Said,
+        way::Way,
     },
 };
 
@@ -422,8 +423,8 @@ async fn pipeline(os: &Os, next: &[Manner], lines: &[&str]) -> Vec<String> {
     let direct = |line: &&str| front.direct(act(line));
     let mood = Mood::default();
     let said = match lines.iter().map(direct).collect::<Result<Vec<_>, _>>() {
-        Ok(acts) => front.run(1, acts, &mood).await,
-        Err(_) => vec![front.perform(1, act(&lines[0]), &mood).await],
+        Ok(acts) => front.run(&mut Way::new(1), acts, &mood).await,
+        Err(_) => vec![front.perform(&mut Way::new(1), act(&lines[0]), &mood).await],
     };
     let text = |said: Said| match said {
         Said::Error(text) => text.split(' ').next().unwrap().to_string(),

@@ -22,7 +22,7 @@
 //! an entry has its stamp.
 //!
 //! Files in reading order: `verb` (commands), `entry` (their records), `reply` and `request` (the
-//! wire), `replace` and `cut` (what operators ask), `bytes` (what all of them are written with).
+//! wire), `phases` (where an answer's time went), `replace` and `cut` (what operators ask), `bytes` (what all of them are written with).
 //!
 //! Not here: what a command does (`store`), frames and links (`trilith-net`), Redis' words for the
 //! same things (there too), what a change of the membership says (its bytes are opaque here).
@@ -30,6 +30,7 @@
 mod bytes;
 mod cut;
 mod entry;
+mod phases;
 mod replace;
 mod reply;
 mod request;
@@ -40,6 +41,7 @@ mod tests;
 
 pub use cut::{Cut, Opened};
 pub use entry::{Body, Entry, EntryKind, Place, encode, encoded_bytes};
+pub use phases::Phases;
 pub use replace::{Led, Replace, Replacing, Shown, Stage};
 pub use reply::{
     Failure, Found, Old, Outcome, Refusal, Reply, Response, STALENESS_UNKNOWN_MS, Told,

@@ -10,7 +10,8 @@
 //! only when every attempt was; if one of them is unknown, all of it is.
 //!
 //! ```text
-//! response  sequence 8 │ level 1 │ staleness ms 4 │ applied 8 │ stamp 8 │ outcome
+//! response  sequence 8 │ level 1 │ staleness ms 4 │ applied 8 │ stamp 8 │ phases 16 │ outcome
+//! phases    `phases.rs`
 //! outcome   0 reply │ 1 refusal │ 2
 //! reply     tag 1 │ …
 //!  1 done       version 8 │ old                7 value      found?
@@ -35,6 +36,7 @@ use super::{
         take_count, take_i64, take_key, take_option, take_version,
     },
     cut::Opened,
+    phases::Phases,
     replace::Replacing,
     request::Level,
 };
@@ -416,6 +418,8 @@ pub struct Told {
     /// The highest stamp that the replica had applied: what a client hands back in
     /// [`Session::since`](super::Session::since).
     pub stamp: Stamp,
+    /// Where its time went.
+    pub phases: Phases,
 }
 
 /// An answer.
@@ -437,6 +441,7 @@ impl Response {
         out.put_u32_le(self.told.staleness_ms);
         out.put_u64_le(self.told.applied.0);
         out.put_u64_le(self.told.stamp.0);
+        self.told.phases.put(out);
         match &self.outcome {
             Outcome::Ok(reply) => {
                 out.put_u8(0);
@@ -463,6 +468,7 @@ impl Response {
         let level = Level::from_byte(reader.u8()?).ok_or(FormatError::Field("level"))?;
         let staleness_ms = reader.u32()?;
         let (applied, stamp) = (Version(reader.u64()?), Stamp(reader.u64()?));
+        let phases = Phases::take(&mut reader)?;
         let outcome = match reader.u8()? {
             0 => Outcome::Ok(Reply::take(&mut reader, &share(bytes))?),
             1 => Outcome::Refused(take_refusal(&mut reader)?),
@@ -470,7 +476,7 @@ impl Response {
             _ => return Err(FormatError::Field("outcome")),
         };
         finish(&reader)?;
-        let told = Told { level, staleness_ms, applied, stamp };
+        let told = Told { level, staleness_ms, applied, stamp, phases };
         Ok(Self { sequence, told, outcome })
     }
 }

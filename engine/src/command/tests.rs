@@ -328,14 +328,22 @@ fn response() -> impl Strategy<Value = Response> {
         1 => (0..REFUSALS.len()).prop_map(|at| Outcome::Refused(REFUSALS[at])),
         1 => Just(Outcome::Unknown),
     ];
-    (0..1_u64 << 40, any::<u32>(), any::<u64>(), any::<u64>(), outcome).prop_map(
-        |(sequence, staleness_ms, applied, stamp, outcome)| Response {
+    (0..1_u64 << 40, any::<u32>(), any::<u64>(), any::<u64>(), any::<[u32; 4]>(), outcome).prop_map(
+        |(
+            sequence,
+            staleness_ms,
+            applied,
+            stamp,
+            [queue_us, persist_us, replicate_us, apply_us],
+            outcome,
+        )| Response {
             sequence: Sequence(sequence),
             told: Told {
                 level: Level::Quorum,
                 staleness_ms,
                 applied: Version(applied),
                 stamp: Stamp(stamp),
+                phases: Phases { queue_us, persist_us, replicate_us, apply_us },
             },
             outcome,
         },
@@ -512,20 +520,22 @@ fn requests_and_responses_have_these_bytes() {
             staleness_ms: 0,
             applied: Version(9),
             stamp: Stamp(0x5f),
+            phases: Phases { queue_us: 1, persist_us: 2, replicate_us: 3, apply_us: 4 },
         },
         outcome,
     };
     let done = Reply::Done { version: Version(9), old: Old::Found(found) };
     assert_eq!(
         hex(&response_of(&response(Outcome::Ok(done)))),
-        "0700000000000000 0300000000090000 00000000005f0000 0000000000000109 \
-         0000000000000002 0400000000000000 01dc050000000000 00030000006f6c64"
+        "0700000000000000 0300000000090000 00000000005f0000 0000000000010000 \
+         0002000000030000 0004000000000109 0000000000000002 0400000000000000 \
+         01dc050000000000 00030000006f6c64"
     );
     let refused = Outcome::Refused(Refusal::NotLeader(Some(NodeId(2))));
     assert_eq!(
         hex(&response_of(&response(refused))),
-        "0700000000000000 0300000000090000 00000000005f0000 0000000000010901 \
-         0200000000000000"
+        "0700000000000000 0300000000090000 00000000005f0000 0000000000010000 \
+         0002000000030000 0004000000010901 0200000000000000"
     );
 }
 

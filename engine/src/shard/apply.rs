@@ -413,12 +413,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     fn answer_entry(&mut self, id: GroupId, entry: EntryId, outcome: Outcome) {
         let Some(group) = self.groups.get_mut(&id) else { return };
         let applied = Version(entry.index.0);
-        let told = Told { applied, stamp: group.state.stamp(), ..Told::default() };
         let Some(waiting) = group.waiting.front().copied() else { return };
         if waiting.index > entry.index {
             return;
         }
         group.waiting.pop_front();
+        let phases = group.phases(&waiting, self.lately);
+        let told = Told { applied, stamp: group.state.stamp(), phases, ..Told::default() };
         let is_it = waiting.index == entry.index && waiting.term == entry.term;
         // A leader that was replaced has answered before; so another entry here is a bug of ours.
         let is_it = crate::always!(is_it, "who waits is answered by the entry that was proposed");

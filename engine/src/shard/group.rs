@@ -17,6 +17,7 @@ use super::{
     members::Seat,
     owed::Asked,
     settle::Anchor,
+    trail::Trail,
     window::{Extent, Window},
 };
 use crate::{
@@ -68,6 +69,8 @@ pub(super) struct Group {
     pub(super) gathered: Vec<Gathered>,
     /// Proposed and not applied, in the order of the log.
     pub(super) waiting: VecDeque<Waiting>,
+    /// When that was durable here, and agreed on.
+    pub(super) trail: Trail,
     /// Reads that wait for the core, and those that wait for the state.
     pub(super) asked: VecDeque<(Position, Reading)>,
     pub(super) confirmed: VecDeque<(Index, Reading)>,
@@ -145,6 +148,8 @@ pub(super) struct Waiting {
     pub(super) index: Index,
     pub(super) term: Term,
     pub(super) asked: Asked,
+    /// When it became an entry.
+    pub(super) proposed: Moment,
 }
 
 /// A read that waits.
@@ -153,6 +158,8 @@ pub(super) struct Reading {
     pub(super) asked: Asked,
     /// When it arrived.
     pub(super) at: Moment,
+    /// When it was known to be current, as far as it asks for that.
+    pub(super) confirmed: Moment,
     pub(super) op: Op,
     /// Whether it has waited for time to go on.
     pub(super) has_waited: bool,
@@ -196,6 +203,7 @@ impl Group {
             unsaved: Unsaved::default(),
             gathered: Vec::new(),
             waiting: VecDeque::new(),
+            trail: Trail::default(),
             asked: VecDeque::new(),
             confirmed: VecDeque::new(),
             fresh: Freshness::default(),

@@ -84,6 +84,7 @@ mod source;
 mod stop;
 mod time;
 mod timers;
+mod trail;
 mod window;
 mod write;
 
@@ -112,7 +113,7 @@ use crate::{
     types::{GroupId, Index, NodeId, ReplicaId, SegmentId, Uuid},
     value::{CompactError, Compacted, Engine, HotValues, IndexView, Indexed, Line},
 };
-use group::{Group, Offered};
+use group::{Group, Offered, Reading};
 use owed::Owed;
 use timers::Timers;
 
@@ -718,17 +719,21 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for message in fx.send.drain(..) {
             self.send(id, message);
         }
+        // Most steps come to neither, and no clock is looked at for them.
+        let comes_to = fx.committed.is_some() || fx.reads.is_some();
+        let now = if comes_to { self.now() } else { self.lately };
         let Some(group) = self.groups.get_mut(&id) else { return };
         if let Some((first, last)) = fx.committed {
             self.counts.committed += (last.0 + 1).saturating_sub(first.0);
             group.committed = last;
             self.committed.insert(id);
+            group.has_agreed(last, now);
         }
         if let Some(ready) = fx.reads {
             group.fresh.answer(ready.upto, ready.index);
             while group.asked.front().is_some_and(|(position, _)| *position <= ready.upto) {
                 let Some((_, reading)) = group.asked.pop_front() else { break };
-                group.confirmed.push_back((ready.index, reading));
+                group.confirmed.push_back((ready.index, Reading { confirmed: now, ..reading }));
             }
             self.readable.insert(id);
         }

@@ -82,6 +82,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let is_leader = group.raft.role() == Role::Leader;
         let leader = group.leader_node();
+        let reading = |op| Reading { asked, at, confirmed: at, op, has_waited: false };
         match op {
             Op::Write(command) => {
                 if let Err(refusal) = command.check() {
@@ -93,12 +94,12 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
             }
             op if asked.level == Level::Eventual || is_glance(&op) => {
-                self.glance(id, Reading { asked, at, op, has_waited: false }, staleness_ms);
+                self.glance(id, reading(op), staleness_ms);
             }
             _ if asked.level == Level::Strong && !is_leader => {
                 self.refuse(asked, Refusal::NotLeader(leader));
             }
-            op => self.ask(id, Reading { asked, at, op, has_waited: false }),
+            op => self.ask(id, reading(op)),
         }
     }
 
@@ -222,7 +223,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let stamp = group.next_stamp(time_ms, now);
             let place = Place { group: id, term: first.term, index, stamp };
             encode(&mut buffer, place, &body);
-            group.waiting.push_back(Waiting { index, term: first.term, asked });
+            group.waiting.push_back(Waiting { index, term: first.term, asked, proposed: now });
             index = index.next();
         }
         let mut buffer = buffer.freeze();
@@ -250,6 +251,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         }
         let leader = group.leader_node();
         let waiting = core::mem::take(&mut group.waiting);
+        group.trail.forget();
         let gathered = core::mem::take(&mut group.gathered);
         // The clock entry that they wait for may never come. They were confirmed before it.
         for (index, _) in group.confirmed.iter_mut().filter(|(_, reading)| reading.has_waited) {

@@ -76,7 +76,10 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 // The disk may have been asked.
                 self.lately = self.now();
                 match served {
-                    Ok(Some((told, outcome))) => self.answer(reading.asked, told, outcome),
+                    Ok(Some((told, outcome))) => {
+                        let told = Told { phases: reading.phases(self.lately), ..told };
+                        self.answer(reading.asked, told, outcome);
+                    }
                     Ok(None) => self.await_time(id, reading),
                     Err(why) => self.read_met_damage(id, reading, why).await,
                 }
@@ -119,7 +122,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         } else {
             staleness_ms(group.fresh.age(group.raft.applied(), reading.at), drift_ppm)
         };
-        let told = Told { level, staleness_ms, applied, stamp };
+        let told = Told { level, staleness_ms, applied, stamp, ..Told::default() };
         if let Op::Cut(_) = reading.op {
             if group.held.is_some() {
                 // The state and the index must be of one entry.

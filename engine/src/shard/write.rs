@@ -431,11 +431,13 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.settling.cut(id, from);
             self.committed.insert(id);
         }
+        let now = self.now();
         for flying in flight.entries {
             let Flying { group: id, index, term, bytes, record } = flying;
             let loc = persisted.loc(record);
             let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
             let Some(group) = self.groups.get_mut(&id) else { continue };
+            group.has_landed(index, now);
             let Some(before) = group.window.landed(index, term, extent) else {
                 mark!("shard_replaced_while_being_written");
                 self.settling.died(extent);

@@ -33,8 +33,8 @@ use futures::future::join_all;
 use serde::Serialize;
 use trilith_engine::{
     command::{
-        Command, Condition, Found, Op, Outcome, Reply, Response, STALENESS_UNKNOWN_MS, Scan, Told,
-        Transaction,
+        Command, Condition, Found, Op, Outcome, Phases, Reply, Response, STALENESS_UNKNOWN_MS,
+        Scan, Told, Transaction,
     },
     planted,
     runtime::{Clock, Instant, Runtime, WallTime},
@@ -464,6 +464,7 @@ impl<R: Runtime> Desk<R> {
             worth = Some(worth.map_or(told, |worth| Told {
                 level: worth.level.min(told.level),
                 staleness_ms: worth.staleness_ms.max(told.staleness_ms),
+                phases: worth.phases.then(told.phases),
                 ..worth
             }));
         }
@@ -531,6 +532,13 @@ fn told(answer: Answer, told: &Told) -> Answer {
     answer
         .with("trilith-level", level_name(told.level).to_owned())
         .with("trilith-staleness-ms", staleness)
+        .with("server-timing", timing(told.phases))
+}
+
+/// Where its time went in the node that answered, in milliseconds: browsers and proxies show it.
+fn timing(phases: Phases) -> String {
+    let one = |(name, us)| format!("{name};dur={}.{:03}", us / 1000, us % 1000);
+    phases.named().map(one).join(", ")
 }
 
 fn found(response: Response) -> Result<Found, Problem> {

@@ -159,6 +159,7 @@ verbs! {
     Slowlog = "slowlog",
     SlowlogGet = "slowlog get",
     SlowlogLen = "slowlog len",
+    SlowlogPhases = "slowlog phases",
     SlowlogReset = "slowlog reset",
     Spublish = "spublish",
     Ssubscribe = "ssubscribe",

@@ -47,8 +47,8 @@ use super::{
     act::Act,
     direct::{self, CROSSSLOT},
     errand::{self, Direct, Errand},
-    explain::{Explained, Tapes},
     scratch::{Late, Said, Scratch},
+    way::{Explained, Way},
 };
 use crate::{
     client::{Ask, Client, Wish},
@@ -117,8 +117,6 @@ pub struct Front<R: Runtime> {
     /// How many nodes there are. Where there are several, keys may come to lie apart that lie
     /// together now.
     members: usize,
-    /// What is asked for commands that are explained.
-    tapes: Tapes,
 }
 
 impl<R: Runtime> Front<R> {
@@ -126,7 +124,7 @@ impl<R: Runtime> Front<R> {
     /// many nodes.
     #[must_use]
     pub fn new(runtime: R, lanes: Arc<[Client<R>]>, groups: u16, members: usize) -> Self {
-        Self { runtime, lanes, groups, members, tapes: Tapes::default() }
+        Self { runtime, lanes, groups, members }
     }
 
     pub(super) const fn groups(&self) -> u16 {
@@ -186,8 +184,8 @@ impl<R: Runtime> Front<R> {
     }
 
     /// Does acts that are all reads or all writes.
-    pub async fn run(&self, connection: u64, acts: Vec<Direct>, mood: &Mood) -> Vec<Said> {
-        let (lane, until) = (self.lane(connection), self.now() + mood.within);
+    pub async fn run(&self, way: &mut Way, acts: Vec<Direct>, mood: &Mood) -> Vec<Said> {
+        let (lane, until) = (self.lane(way.connection), self.now() + mood.within);
         let mut said = vec![None; acts.len()];
         let mut errands = errand::errands(&acts);
         while !errands.is_empty() {
@@ -195,7 +193,7 @@ impl<R: Runtime> Front<R> {
             let _has_room = lane.has_room(until).await;
             let later = errands.split_off(errands.len().min(lane.room().max(1)));
             let mood = self.left(mood, until);
-            let apart = self.run_some(connection, (&acts, errands), &mood, &mut said).await;
+            let apart = self.run_some(way, (&acts, errands), &mood, &mut said).await;
             errands = apart.into_iter().map(|at| errand::alone(&acts, at)).chain(later).collect();
         }
         said.into_iter().map(|said| said.unwrap_or_else(direct::unknown)).collect()
@@ -205,12 +203,12 @@ impl<R: Runtime> Front<R> {
     /// alone.
     async fn run_some(
         &self,
-        connection: u64,
+        way: &mut Way,
         (acts, errands): (&[Direct], Vec<Errand>),
         mood: &Mood,
         said: &mut [Option<Said>],
     ) -> Vec<usize> {
-        let (lane, until) = (self.lane(connection), self.now() + mood.within);
+        let (lane, until) = (self.lane(way.connection), self.now() + mood.within);
         let (mut begun, mut known) = (Vec::with_capacity(errands.len()), Vec::new());
         for Errand { op, group, acts: of } in errands {
             let is_read = acts[of[0]].is_read();
@@ -237,11 +235,11 @@ impl<R: Runtime> Front<R> {
         let mut apart = Vec::new();
         for (at, ((group, is_read, of), tried)) in known.into_iter().zip(tried).enumerate() {
             if is_read && of.len() > 1 {
-                apart.extend(self.share(acts, of, tried, said));
+                apart.extend(self.share(way, acts, of, tried, said));
                 continue;
             }
             let is_behind = last.get(&group).is_some_and(|last| *last > at);
-            let told = self.come_to(connection, &acts[of[0]].act, tried, (is_behind, until), mood);
+            let told = self.come_to(way, &acts[of[0]].act, tried, (is_behind, until), mood);
             let told = told.await;
             // What became of a write that several share became of all of them.
             of.iter().skip(1).for_each(|at| said[*at] = Some(told.clone()));
@@ -253,13 +251,19 @@ impl<R: Runtime> Front<R> {
     /// Gives reads that shared a request their answers. Which of them have none: all or nothing.
     fn share(
         &self,
+        way: &mut Way,
         acts: &[Direct],
         of: Vec<usize>,
         tried: Tried<'_, R>,
         said: &mut [Option<Said>],
     ) -> Vec<usize> {
-        let Tried::Answered(Response { told, outcome: Outcome::Ok(reply), .. }) = tried else {
+        let Tried::Answered(response) = tried else {
             mark!("resp: reads that shared a request are asked alone");
+            return of;
+        };
+        way.heard(&response);
+        let Response { told, outcome: Outcome::Ok(reply), .. } = response else {
+            mark!("resp: reads that shared a request were refused together");
             return of;
         };
         let late = self.late(told.stamp);
@@ -276,7 +280,7 @@ impl<R: Runtime> Front<R> {
     /// What becomes of an errand after its first attempt.
     async fn come_to(
         &self,
-        connection: u64,
+        way: &mut Way,
         act: &Act,
         tried: Tried<'_, R>,
         (is_behind, until): (bool, Instant),
@@ -291,59 +295,71 @@ impl<R: Runtime> Front<R> {
             }
             Tried::Open(ask) => ask.finish().await,
         };
+        way.heard(&response);
         match (act, &response.outcome) {
             (Act::MGet(_), Outcome::Refused(Refusal::TooLarge)) => {
-                self.look_apart(connection, act, &self.left(mood, until)).await
+                self.look_apart(way, act, &self.left(mood, until)).await
             }
             _ => self.told(act, response),
         }
     }
 
     /// Does one act, however that is done.
-    pub async fn perform(&self, connection: u64, act: Act, mood: &Mood) -> Said {
+    pub async fn perform(&self, way: &mut Way, act: Act, mood: &Mood) -> Said {
         let act = match self.direct(act) {
-            Ok(direct) => return self.alone(connection, direct, mood).await,
+            Ok(direct) => return self.alone(way, direct, mood).await,
             Err(act) => act,
         };
         match &act {
-            Act::MGet(_) | Act::Exists(_) => self.look_apart(connection, &act, mood).await,
+            Act::MGet(_) | Act::Exists(_) => self.look_apart(way, &act, mood).await,
             Act::Del(keys) => {
                 let parts = self.parts(keys, |key| key);
                 let parts = parts.iter().flat_map(|part| part.chunks(GET_KEYS_MAX));
                 let parts = parts.map(|part| Act::Del(part.to_vec()));
-                self.sum(connection, parts.collect(), mood).await
+                self.sum(way, parts.collect(), mood).await
             }
             Act::MSet(pairs) => {
                 let parts = self.parts(pairs, |(key, _)| key).into_iter().map(Act::MSet);
-                self.sum(connection, parts.collect(), mood).await
+                self.sum(way, parts.collect(), mood).await
             }
             act => {
                 let acts = std::slice::from_ref(act);
-                first(self.transact(connection, acts, &Watched::new(), mood).await)
+                first(self.transact(way, acts, &Watched::new(), mood).await)
             }
         }
     }
 
     /// Does a read of several keys in as many pieces as it takes.
-    async fn look_apart(&self, connection: u64, act: &Act, mood: &Mood) -> Said {
+    async fn look_apart(&self, way: &mut Way, act: &Act, mood: &Mood) -> Said {
         let whole = matches!(act, Act::MGet(_)).then_some(Whole::MayBreak);
-        match self.read_apart(connection, &act.keys(), whole, mood).await {
+        match self.read_apart(way, &act.keys(), whole, mood).await {
             Ok(read) => direct::render(act, Reply::Values(read.found), self.late(read.stamp)),
             Err(said) => said,
         }
     }
 
     /// Does an act, and tells what it came to.
-    pub(super) async fn explain(&self, connection: u64, act: Act, mood: &Mood) -> Explained {
-        let running = self.tapes.run(connection, self.now());
-        let said = self.perform(connection, act, mood).await;
-        running.end(said, self.now())
+    pub(super) async fn explain(&self, way: &mut Way, act: Act, mood: &Mood) -> Explained {
+        way.explain(self.now());
+        let said = self.perform(way, act, mood).await;
+        way.explained(said, self.now())
     }
 
     /// Asks the cluster. Each attempt is written down where somebody wants to know.
-    async fn call(&self, connection: u64, op: Op, wish: Wish) -> Response {
-        let (lane, until) = (self.lane(connection), self.now() + wish.within);
-        if !self.tapes.runs(connection) || !lane.has_room(until).await {
+    pub(super) async fn call(&self, way: &mut Way, op: Op, wish: Wish) -> Response {
+        let lane = self.lane(way.connection);
+        let response = match way.is_explained() {
+            true => self.call_slowly(way, op, wish).await,
+            false => lane.call(op, wish).await,
+        };
+        way.heard(&response);
+        response
+    }
+
+    /// The same, attempt by attempt.
+    async fn call_slowly(&self, way: &mut Way, op: Op, wish: Wish) -> Response {
+        let (lane, until) = (self.lane(way.connection), self.now() + wish.within);
+        if !lane.has_room(until).await {
             return lane.call(op, wish).await;
         }
         let group = op.keys().next().map_or(0, |key| u32::from(self.group(key)) + 1);
@@ -358,24 +374,23 @@ impl<R: Runtime> Front<R> {
         loop {
             let began = self.now();
             let response = ask.once().await;
-            let times = (began, self.now());
-            self.tapes.note(connection, asked, times, ask.last(), response.as_ref());
+            way.note(asked, (began, self.now()), ask.last(), response.as_ref());
             if let Some(response) = response {
                 return response;
             }
         }
     }
 
-    async fn alone(&self, connection: u64, direct: Direct, mood: &Mood) -> Said {
-        if self.tapes.runs(connection) {
+    async fn alone(&self, way: &mut Way, direct: Direct, mood: &Mood) -> Said {
+        if way.is_explained() {
             let acts = [direct];
             let Errand { op, .. } = errand::alone(&acts, 0);
             let wish = if acts[0].is_read() { mood.read() } else { mood.write() };
-            let tried = Tried::Answered(self.call(connection, op, wish).await);
+            let tried = Tried::Answered(self.call(way, op, wish).await);
             let until = self.now() + mood.within;
-            return self.come_to(connection, &acts[0].act, tried, (false, until), mood).await;
+            return self.come_to(way, &acts[0].act, tried, (false, until), mood).await;
         }
-        let said = self.run(connection, vec![direct], mood).await;
+        let said = self.run(way, vec![direct], mood).await;
         said.into_iter().next().unwrap_or(Said::Nothing)
     }
 
@@ -390,7 +405,7 @@ impl<R: Runtime> Front<R> {
 
     /// Does the parts of an act one after the other: what they number together, or the first error.
     /// Behind a part that was done nothing says any more that nothing happened.
-    async fn sum(&self, connection: u64, parts: Vec<Act>, mood: &Mood) -> Said {
+    async fn sum(&self, way: &mut Way, parts: Vec<Act>, mood: &Mood) -> Said {
         if let Some(refusal) = parts.iter().find_map(direct::refusal) {
             return direct::refused(refusal);
         }
@@ -400,10 +415,10 @@ impl<R: Runtime> Front<R> {
             let is_generous = planted!("resp_each_part_has_the_whole_time");
             let left = if is_generous { *mood } else { self.left(mood, until) };
             let said = match self.direct(act) {
-                Ok(direct) => self.alone(connection, direct, &left).await,
+                Ok(direct) => self.alone(way, direct, &left).await,
                 Err(act) => {
                     let acts = std::slice::from_ref(&act);
-                    first(self.change(connection, acts, &Watched::new(), &left).await)
+                    first(self.change(way, acts, &Watched::new(), &left).await)
                 }
             };
             match said {
@@ -426,7 +441,7 @@ impl<R: Runtime> Front<R> {
     /// Does acts as one: all of them at one moment, or none.
     pub async fn transact(
         &self,
-        connection: u64,
+        way: &mut Way,
         acts: &[Act],
         watched: &Watched,
         mood: &Mood,
@@ -435,13 +450,13 @@ impl<R: Runtime> Front<R> {
         if !self.lie_together(named.chain(watched.keys())) {
             return Executed::Failed(Said::Error(Cow::Borrowed(CROSSSLOT)));
         }
-        self.change(connection, acts, watched, mood).await
+        self.change(way, acts, watched, mood).await
     }
 
     /// The same, of keys of one group.
     async fn change(
         &self,
-        connection: u64,
+        way: &mut Way,
         acts: &[Act],
         watched: &Watched,
         mood: &Mood,
@@ -459,7 +474,7 @@ impl<R: Runtime> Front<R> {
         }
         loop {
             let left = Mood { reads: Level::Strong, ..self.left(mood, until) };
-            let read = match self.read_apart(connection, &needed, wants, &left).await {
+            let read = match self.read_apart(way, &needed, wants, &left).await {
                 Ok(read) => read,
                 Err(said) => return Executed::Failed(said),
             };
@@ -483,7 +498,7 @@ impl<R: Runtime> Front<R> {
             };
             let op = Op::Write(Command::Transaction(transaction));
             let left = self.left(mood, until);
-            match self.call(connection, op, left.write()).await.outcome {
+            match self.call(way, op, left.write()).await.outcome {
                 Outcome::Ok(Reply::Conflict { .. }) if self.now() < until => {
                     mark!("resp: a key has changed between reading and writing");
                 }
@@ -507,13 +522,13 @@ impl<R: Runtime> Front<R> {
     /// What to answer when they cannot be read.
     pub async fn versions(
         &self,
-        connection: u64,
+        way: &mut Way,
         keys: &[Bytes],
         mood: &Mood,
     ) -> Result<Watched, Said> {
         let strong = Mood { reads: Level::Strong, ..*mood };
         let all: Vec<&Bytes> = keys.iter().collect();
-        let read = self.read_apart(connection, &all, None, &strong).await?;
+        let read = self.read_apart(way, &all, None, &strong).await?;
         let versions = read.found.into_iter().map(|found| found.map(|found| found.version));
         Ok(keys.iter().cloned().zip(versions).collect())
     }
@@ -521,7 +536,7 @@ impl<R: Runtime> Front<R> {
     /// What keys have, each group's at a moment of its own; with their values when those are wanted.
     async fn read_apart(
         &self,
-        connection: u64,
+        way: &mut Way,
         keys: &[&Bytes],
         wants: Option<Whole>,
         mood: &Mood,
@@ -539,7 +554,7 @@ impl<R: Runtime> Front<R> {
             let piece_keys = piece.iter().map(|at| keys[*at].clone()).collect();
             let op = if wants.is_some() { Op::GetMany(piece_keys) } else { Op::Look(piece_keys) };
             let left = self.left(mood, until);
-            let response = self.call(connection, op, left.read()).await;
+            let response = self.call(way, op, left.read()).await;
             match response.outcome {
                 Outcome::Ok(Reply::Values(values)) => {
                     read.stamp = read.stamp.max(response.told.stamp);

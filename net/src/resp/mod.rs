@@ -2,7 +2,8 @@
 //!
 //! Files in reading order: `request` (bytes become commands), `reply` (answers become bytes),
 //! `commands` (which there are), `act` (what they say about keys), `decimal` (fractions),
-//! `scratch` (what it does), `direct` (where the engine does it), `errand` (which go together), `front` (who asks the cluster),
+//! `scratch` (what it does), `direct` (where the engine does it), `errand` (which go together), `front` (who asks the cluster), `way` (what is
+//! known of how that went),
 //! `walk` and `cursors` (what is about all keys), `session`, `described`, `syntax` and `tuned` (what
 //! is about the connection or the node), `post` and `subscribe` (messages), `guest` and `slow` (what is known
 //! of connections and of what took long), `glob` (patterns), `hub` (what connections have in common),
@@ -18,7 +19,6 @@ pub mod decimal;
 mod described;
 mod direct;
 mod errand;
-mod explain;
 pub mod front;
 pub mod glob;
 mod guest;
@@ -36,3 +36,4 @@ mod subscribe;
 mod syntax;
 mod tuned;
 mod walk;
+pub mod way;

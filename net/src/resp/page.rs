@@ -20,7 +20,7 @@ fn missing() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
 }
 
 /// What is other than in Redis, by command. Each is said where somebody looks for it.
-const NOTES: [(&str, &str); 24] = [
+const NOTES: [(&str, &str); 25] = [
     ("acl list", "without what is kept of passwords; every user may do everything"),
     (
         "auth",
@@ -40,10 +40,7 @@ const NOTES: [(&str, &str); 24] = [
         "exec",
         "a key that was not there when it was watched, and is not there now, counts as unchanged; what it says is bounded by some 32 MiB",
     ),
-    (
-        "explain",
-        "only what reads or writes keys; at most 256 attempts are told; what happens in the node that answers is not told; not in MULTI",
-    ),
+    ("explain", "only what reads or writes keys; at most 256 attempts are told; not in MULTI"),
     (
         "flushall",
         "deletes some 1,024 keys at a time: what is written meanwhile may stay; has ten minutes altogether; not in MULTI",
@@ -67,6 +64,10 @@ const NOTES: [(&str, &str); 24] = [
     (
         "scan",
         "a cursor is known to one node, and forgotten when 16,384 newer ones are; nothing is met twice; not in MULTI",
+    ),
+    (
+        "slowlog phases",
+        "those of the answer that took its node longest, of what is one entry; what is left of the entry's time is `route-us`",
     ),
     (
         "wait",

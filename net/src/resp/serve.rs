@@ -345,7 +345,7 @@ impl<R: Runtime> Visit<R> {
         }
         let (began, more) = (self.now(), acts.len() - 1);
         let are_writes = acts.iter().any(|act| !act.is_read());
-        for said in self.hub.front().run(self.number, acts, &session.mood).await {
+        for said in self.hub.front().run(&mut session.way, acts, &session.mood).await {
             if are_writes {
                 session.wrote(&said);
             }
@@ -367,7 +367,7 @@ impl<R: Runtime> Visit<R> {
             Step::Act(act, mood, words) => {
                 let mood = mood.unwrap_or(session.mood);
                 let is_write = !act.is_read();
-                let said = self.hub.front().perform(self.number, act, &mood).await;
+                let said = self.hub.front().perform(&mut session.way, act, &mood).await;
                 if is_write {
                     session.wrote(&said);
                 }
@@ -376,7 +376,7 @@ impl<R: Runtime> Visit<R> {
             }
             Step::Explain(act, mood, words) => {
                 let is_write = !act.is_read();
-                let explained = self.hub.front().explain(self.number, act, &mood).await;
+                let explained = self.hub.front().explain(&mut session.way, act, &mood).await;
                 if is_write {
                     session.wrote(&explained.said);
                 }
@@ -408,11 +408,12 @@ impl<R: Runtime> Visit<R> {
     }
 
     /// A command was answered, and perhaps more with it.
-    fn saw(&self, session: &Session, began: Instant, words: &Words, more: usize) {
+    fn saw(&self, session: &mut Session, began: Instant, words: &Words, more: usize) {
         let took = self.now().since(began);
         self.hub.meters().commands_took.note(took);
         let WallTime(ms) = self.hub.runtime().clock().wall();
-        let asked = Asked { words, more, from: session.from, name: session.name() };
+        let phases = session.way.take_longest();
+        let asked = Asked { words, more, phases, from: session.from, name: session.name() };
         self.hub.slow().saw(ms / 1000, took, asked);
     }
 }

@@ -25,6 +25,7 @@ use super::{
     request::Words,
     scratch::Said,
     walk,
+    way::Way,
 };
 use crate::{
     gate::{Entry, Gate, Guesses},
@@ -101,6 +102,8 @@ impl Gathered {
 #[derive(Debug)]
 pub(super) struct Session {
     pub(super) number: u64,
+    /// How what it asks for goes.
+    pub(super) way: Way,
     pub(super) from: SocketAddr,
     pub(super) protocol: Protocol,
     pub(super) mood: Mood,
@@ -232,6 +235,7 @@ impl Session {
     ) -> Self {
         Self {
             number,
+            way: Way::new(number),
             from,
             protocol: Protocol::default(),
             mood: Mood { within, ..Mood::default() },
@@ -355,10 +359,10 @@ impl Session {
         }
         let said = match spec.verb {
             Verb::Watch => self.watch(hub, words).await,
-            Verb::Keys => hub.front().keys(self.number, words.get(1), &self.mood).await,
-            Verb::Randomkey => hub.front().random(self.number, hub.luck(), &self.mood).await,
+            Verb::Keys => hub.front().keys(&mut self.way, words.get(1), &self.mood).await,
+            Verb::Randomkey => hub.front().random(&mut self.way, hub.luck(), &self.mood).await,
             Verb::Dbsize => {
-                let count = hub.front().count(self.number, &self.mood).await;
+                let count = hub.front().count(&mut self.way, &self.mood).await;
                 count.map_or_else(|said| said, |count| Said::Number(count as i64))
             }
             Verb::Flushall | Verb::Flushdb => self.flush(hub, words).await,
@@ -397,13 +401,13 @@ impl Session {
         if words.len() > 2 || !matches!(&how[..], b"" | b"SYNC" | b"ASYNC") {
             return error("ERR syntax error");
         }
-        let said = hub.front().flush(self.number, &self.mood).await;
+        let said = hub.front().flush(&mut self.way, &self.mood).await;
         self.wrote(&said);
         said
     }
 
     async fn scan<R: Runtime>(
-        &self,
+        &mut self,
         hub: &Hub<R>,
         words: &Words,
     ) -> Result<(Vec<Bytes>, u64), Said> {
@@ -413,17 +417,17 @@ impl Session {
         let place = place.ok_or_else(|| {
             error("ERR this node does not know the cursor, or not any more: begin again with 0")
         })?;
-        let (keys, rest) = hub.front().scan(self.number, (place, &wanted), &self.mood).await?;
+        let (keys, rest) = hub.front().scan(&mut self.way, (place, &wanted), &self.mood).await?;
         Ok((keys, rest.map_or(0, |place| hub.cursors().keep(place, hub.luck()))))
     }
 
     /// How many keys INFO tells of, as far as this node knows, so that it needs nobody else.
-    async fn keys_for_info<R: Runtime>(&self, hub: &Hub<R>, words: &Words) -> Option<u64> {
+    async fn keys_for_info<R: Runtime>(&mut self, hub: &Hub<R>, words: &Words) -> Option<u64> {
         if !described::is_section_wanted(words, "Keyspace") {
             return None;
         }
         let near = Mood { reads: Level::Eventual, staleness_ms: 0, within: INFO_COUNTS_WITHIN };
-        hub.front().count(self.number, &near).await.ok()
+        hub.front().count(&mut self.way, &near).await.ok()
     }
 
     /// The same, of what needs nobody else.
@@ -676,7 +680,7 @@ impl Session {
             return Err(error(TOO_MANY_NAMES));
         }
         // What was watched first counts.
-        self.watched.extend(hub.front().versions(self.number, &keys, &self.mood).await?);
+        self.watched.extend(hub.front().versions(&mut self.way, &keys, &self.mood).await?);
         Ok(())
     }
 
@@ -715,7 +719,7 @@ impl Session {
             let why = "EXECABORT Transaction discarded because of previous errors.";
             return answer.error(why);
         }
-        let said = match hub.front().transact(self.number, &acts, &watched, &self.mood).await {
+        let said = match hub.front().transact(&mut self.way, &acts, &watched, &self.mood).await {
             Executed::Done(said) => said,
             Executed::Changed => return answer.no_array(),
             Executed::Failed(said) => {

@@ -11,6 +11,7 @@
 use std::{collections::VecDeque, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use trilith_engine::command::Phases;
 
 use super::request::Words;
 use crate::limits::{LATENCY_MOMENTS_MAX, SLOW_LOG_MAX, SLOW_WORD_BYTES_MAX, SLOW_WORDS_MAX};
@@ -23,6 +24,8 @@ pub(super) struct Entry {
     pub(super) at_s: u64,
     pub(super) micros: u64,
     pub(super) words: Vec<Bytes>,
+    /// Those of the answer that took longest, if the cluster was asked.
+    pub(super) phases: Option<Phases>,
     pub(super) from: SocketAddr,
     pub(super) name: Bytes,
 }
@@ -70,6 +73,7 @@ impl Default for Slow {
 pub(super) struct Asked<'a> {
     pub(super) words: &'a Words,
     pub(super) more: usize,
+    pub(super) phases: Option<Phases>,
     pub(super) from: SocketAddr,
     pub(super) name: &'a Bytes,
 }
@@ -79,12 +83,13 @@ impl Slow {
     pub(super) fn saw(&mut self, at_s: u64, took: Duration, asked: Asked<'_>) {
         let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         if u64::try_from(self.log_from).is_ok_and(|from| micros >= from) {
-            let Asked { words, more, from, name } = asked;
+            let Asked { words, more, phases, from, name } = asked;
             let entry = Entry {
                 id: self.next,
                 at_s,
                 micros,
                 words: shortened(words, more),
+                phases,
                 from,
                 name: name.clone(),
             };
@@ -163,7 +168,7 @@ mod tests {
     fn saw(slow: &mut Slow, at_s: u64, micros: u64, line: &str, more: usize) {
         let words: Words = line.split(' ').collect();
         let from = SocketAddr::from(([127, 0, 0, 1], 7));
-        let asked = Asked { words: &words, more, from, name: &Bytes::new() };
+        let asked = Asked { words: &words, more, phases: None, from, name: &Bytes::new() };
         slow.saw(at_s, Duration::from_micros(micros), asked);
     }
 

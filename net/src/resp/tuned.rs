@@ -8,11 +8,20 @@
 //!
 //! Not here: what the parameters of `trilith` itself are (`bin`), the log itself (`slow.rs`).
 
+use std::time::Duration;
+
 use tracing::Level;
 use trilith_engine::runtime::Runtime;
 
 use super::{
-    act::integer, commands::Verb, glob, hub::Hub, reply::Answer, request::Words, slow::Slow,
+    act::integer,
+    commands::Verb,
+    glob,
+    hub::Hub,
+    reply::Answer,
+    request::Words,
+    slow::{self, Slow},
+    way,
 };
 use crate::limits::{RESP_CONNECTIONS_MAX, RESP_PATTERNS_BYTES_MAX, SLOW_LOG_LIMIT};
 
@@ -69,7 +78,8 @@ pub(super) fn answer<R: Runtime>(
             answer.ok();
         }
         Verb::ConfigRewrite => answer.error("ERR The server is running without a config file"),
-        Verb::SlowlogGet => log(hub, words, answer),
+        Verb::SlowlogGet => log(&hub.slow(), count(words, "get"), answer, write_entry),
+        Verb::SlowlogPhases => log(&hub.slow(), count(words, "phases"), answer, write_way),
         Verb::SlowlogLen => answer.integer(hub.slow().log().len() as i64),
         Verb::SlowlogReset => {
             hub.slow().forget_log();
@@ -192,8 +202,9 @@ fn level(word: &[u8]) -> Option<Level> {
     }
 }
 
-fn log<R: Runtime>(hub: &Hub<R>, words: &Words, answer: &mut Answer<'_>) {
-    let count = match words.len() {
+/// How many entries of the slow log are wanted.
+fn count(words: &Words, command: &str) -> Result<usize, String> {
+    match words.len() {
         2 => Ok(10),
         3 => match integer(words.get(2)) {
             Ok(-1) => Ok(usize::MAX),
@@ -203,24 +214,49 @@ fn log<R: Runtime>(hub: &Hub<R>, words: &Words, answer: &mut Answer<'_>) {
                 .and_then(|count| usize::try_from(count).ok())
                 .ok_or_else(|| "ERR count should be greater than or equal to -1".to_owned()),
         },
-        _ => Err("ERR wrong number of arguments for 'slowlog|get' command".to_owned()),
-    };
+        _ => Err(format!("ERR wrong number of arguments for 'slowlog|{command}' command")),
+    }
+}
+
+/// So many entries of the slow log, each told so.
+fn log(
+    slow: &Slow,
+    count: Result<usize, String>,
+    answer: &mut Answer<'_>,
+    write: impl Fn(&slow::Entry, &mut Answer<'_>),
+) {
     let count = match count {
         Ok(count) => count,
         Err(why) => return answer.error(&why),
     };
-    let slow = hub.slow();
     answer.array(slow.log().len().min(count));
-    for entry in slow.log().take(count) {
-        answer.array(6);
-        answer.integer(entry.id as i64);
-        answer.integer(entry.at_s as i64);
-        answer.integer(entry.micros as i64);
-        answer.array(entry.words.len());
-        entry.words.iter().for_each(|word| answer.bulk(word));
-        answer.bulk(entry.from.to_string().as_bytes());
-        answer.bulk(&entry.name);
-    }
+    slow.log().take(count).for_each(|entry| write(entry, answer));
+}
+
+/// As Redis tells it.
+fn write_entry(entry: &slow::Entry, answer: &mut Answer<'_>) {
+    answer.array(6);
+    write_what(entry, answer);
+    answer.bulk(entry.from.to_string().as_bytes());
+    answer.bulk(&entry.name);
+}
+
+/// Where its time went: clients take an entry apart that they know from Redis, and break on a longer
+/// one, so this is told apart.
+fn write_way(entry: &slow::Entry, answer: &mut Answer<'_>) {
+    answer.array(5);
+    write_what(entry, answer);
+    let Some(phases) = entry.phases else { return answer.nothing() };
+    answer.map(5);
+    way::write_phases(answer, Duration::from_micros(entry.micros), phases);
+}
+
+fn write_what(entry: &slow::Entry, answer: &mut Answer<'_>) {
+    answer.integer(entry.id as i64);
+    answer.integer(entry.at_s as i64);
+    answer.integer(entry.micros as i64);
+    answer.array(entry.words.len());
+    entry.words.iter().for_each(|word| answer.bulk(word));
 }
 
 fn latest(slow: &Slow, answer: &mut Answer<'_>) {

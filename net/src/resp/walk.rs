@@ -29,6 +29,7 @@ use super::{
     glob,
     request::Words,
     scratch::Said,
+    way::Way,
 };
 use crate::limits::{
     GLOB_STEPS, RESP_FLUSH_BYTES, RESP_FLUSH_KEYS, RESP_FLUSH_WITHIN, RESP_KEYS_MAX,
@@ -142,11 +143,11 @@ impl<'a> Walk<'a> {
 }
 
 impl<R: Runtime> Front<R> {
-    async fn page(&self, connection: u64, scan: Scan, mood: &Mood) -> Result<Page, Said> {
+    async fn page(&self, way: &mut Way, scan: Scan, mood: &Mood) -> Result<Page, Said> {
         if is_empty(&scan) {
             return Ok(Page { keys: Vec::new(), next: None });
         }
-        let response = self.lane(connection).call(Op::Scan(scan), mood.read()).await;
+        let response = self.lane(way.connection).call(Op::Scan(scan), mood.read()).await;
         match response.outcome {
             Outcome::Ok(Reply::Page { items, next }) => {
                 Ok(Page { keys: items.into_iter().map(|(key, _)| key).collect(), next })
@@ -159,7 +160,7 @@ impl<R: Runtime> Front<R> {
     /// Some keys from that place on, and where the rest is.
     pub(super) async fn scan(
         &self,
-        connection: u64,
+        way: &mut Way,
         (place, wanted): (Place, &Wanted),
         mood: &Mood,
     ) -> Result<(Vec<Bytes>, Option<Place>), Said> {
@@ -173,7 +174,7 @@ impl<R: Runtime> Front<R> {
         let mut goes_on = walk.place.group < self.groups();
         while goes_on && left > 0 {
             let mood = self.left(mood, until);
-            let mut page = self.page(connection, walk.scan(left, u32::MAX), &mood).await?;
+            let mut page = self.page(way, walk.scan(left, u32::MAX), &mood).await?;
             if page.next.is_some() && planted!("resp_walk_leaves_the_last_of_a_page") {
                 page.keys.pop();
             }
@@ -185,7 +186,7 @@ impl<R: Runtime> Front<R> {
     }
 
     /// All keys that fit, if they are not too many.
-    pub(super) async fn keys(&self, connection: u64, pattern: &[u8], mood: &Mood) -> Said {
+    pub(super) async fn keys(&self, way: &mut Way, pattern: &[u8], mood: &Mood) -> Said {
         if let Err(said) = glob::check(pattern) {
             return said;
         }
@@ -194,7 +195,7 @@ impl<R: Runtime> Front<R> {
         loop {
             let left = self.left(mood, until);
             let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
-            let page = match self.page(connection, scan, &left).await {
+            let page = match self.page(way, scan, &left).await {
                 Ok(page) => page,
                 Err(said) => return said,
             };
@@ -215,13 +216,13 @@ impl<R: Runtime> Front<R> {
     }
 
     /// How many keys each group has.
-    async fn counts(&self, connection: u64, mood: &Mood) -> Result<Vec<u64>, Said> {
+    async fn counts(&self, way: &mut Way, mood: &Mood) -> Result<Vec<u64>, Said> {
         let until = self.now() + mood.within;
         let mut counts = Vec::new();
         for group in 0..self.groups() {
             let op = Op::Count(GroupId(u32::from(group) + 1));
             let left = self.left(mood, until);
-            match self.lane(connection).call(op, left.read()).await.outcome {
+            match self.lane(way.connection).call(op, left.read()).await.outcome {
                 Outcome::Ok(Reply::Count(keys)) => counts.push(keys),
                 Outcome::Refused(refusal) => return Err(direct::refused(refusal)),
                 Outcome::Ok(_) | Outcome::Unknown => return Err(direct::unknown()),
@@ -231,14 +232,14 @@ impl<R: Runtime> Front<R> {
     }
 
     /// How many keys there are, with those that are over and that nobody has asked for since.
-    pub(super) async fn count(&self, connection: u64, mood: &Mood) -> Result<u64, Said> {
-        Ok(self.counts(connection, mood).await?.into_iter().sum())
+    pub(super) async fn count(&self, way: &mut Way, mood: &Mood) -> Result<u64, Said> {
+        Ok(self.counts(way, mood).await?.into_iter().sum())
     }
 
     /// A key, each as likely as any other while nothing changes. It walks to it.
-    pub(super) async fn random(&self, connection: u64, luck: u64, mood: &Mood) -> Said {
+    pub(super) async fn random(&self, way: &mut Way, luck: u64, mood: &Mood) -> Said {
         let until = self.now() + mood.within;
-        let counts = match self.counts(connection, mood).await {
+        let counts = match self.counts(way, mood).await {
             Ok(counts) => counts,
             Err(said) => return said,
         };
@@ -256,7 +257,7 @@ impl<R: Runtime> Front<R> {
             while walk.place.group == group {
                 let left = self.left(mood, until);
                 let scan = walk.scan(RESP_PAGE_KEYS, u32::MAX);
-                let Page { keys, next } = match self.page(connection, scan, &left).await {
+                let Page { keys, next } = match self.page(way, scan, &left).await {
                     Ok(page) => page,
                     Err(said) => return said,
                 };
@@ -276,7 +277,7 @@ impl<R: Runtime> Front<R> {
 
     /// Deletes whatever it meets. Each step may take as long as a command, all of them a while. Where
     /// that is over something may be left, and he hears that a part of it was done.
-    pub(super) async fn flush(&self, connection: u64, mood: &Mood) -> Said {
+    pub(super) async fn flush(&self, way: &mut Way, mood: &Mood) -> Said {
         let mood = Mood { reads: Level::Strong, ..*mood };
         let mut walk = Walk::new(None, Place::default());
         let (mut until, mut is_begun) = (self.now() + RESP_FLUSH_WITHIN, false);
@@ -286,10 +287,10 @@ impl<R: Runtime> Front<R> {
         loop {
             let mood = self.left(&mood, until);
             let scan = walk.scan(RESP_FLUSH_KEYS, RESP_FLUSH_BYTES);
-            let done = match self.page(connection, scan, &mood).await {
+            let done = match self.page(way, scan, &mood).await {
                 Ok(Page { keys, next }) => {
                     let mood = self.left(&mood, until);
-                    self.delete(connection, keys, &mood).await.map(|any| (any, next))
+                    self.delete(way, keys, &mood).await.map(|any| (any, next))
                 }
                 Err(said) => Err(said),
             };
@@ -310,7 +311,7 @@ impl<R: Runtime> Front<R> {
     }
 
     /// Deletes keys of one group at one moment. Whether there were any.
-    async fn delete(&self, connection: u64, keys: Vec<Bytes>, mood: &Mood) -> Result<bool, Said> {
+    async fn delete(&self, way: &mut Way, keys: Vec<Bytes>, mood: &Mood) -> Result<bool, Said> {
         if keys.is_empty() {
             return Ok(false);
         }
@@ -318,7 +319,7 @@ impl<R: Runtime> Front<R> {
         let transaction = Transaction::new(Vec::new(), deletes.collect());
         let transaction = transaction.map_err(direct::refused)?;
         let op = Op::Write(Command::Transaction(transaction));
-        match self.lane(connection).call(op, mood.write()).await.outcome {
+        match self.lane(way.connection).call(op, mood.write()).await.outcome {
             Outcome::Ok(_) => Ok(true),
             Outcome::Refused(refusal) => Err(direct::refused(refusal)),
             Outcome::Unknown => Err(direct::unknown()),

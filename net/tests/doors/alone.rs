@@ -3,7 +3,7 @@
 //! Not here: what it is asked, and how it answers (`resp.rs`, `http.rs`, `text.rs`, `users.rs`).
 
 use std::{
-    fs,
+    fs, io,
     net::SocketAddr,
     path::PathBuf,
     process,
@@ -104,5 +104,16 @@ impl Drop for Alone {
         self.ends.store(true, Ordering::Relaxed);
         self.join();
         let _gone = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// What has come, as soon as something has. A signal is no end of it: a machine that is held for a
+/// moment interrupts whoever reads with a deadline.
+pub(crate) fn read_some(from: &mut impl io::Read, piece: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }

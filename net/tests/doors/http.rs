@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use crate::alone::Alone;
+use crate::alone::{Alone, read_some};
 
 /// Asks, and reads no more of the answer than its status.
 fn ask(node: &Alone, head: &str, body: &[u8]) -> (String, TcpStream) {
@@ -50,7 +50,7 @@ fn what_is_done_is_measured() {
     redis.write_all(b"SET a 1\r\nGET a\r\nINCR first\r\nGET\r\nSUBSCRIBE news\r\n").unwrap();
     let (mut told, mut piece) = (String::new(), [0; 4096]);
     while !told.contains("subscribe") {
-        let read = redis.read(&mut piece).unwrap();
+        let read = read_some(&mut redis, &mut piece).unwrap();
         assert!(read > 0, "{told}");
         told.push_str(&String::from_utf8_lossy(&piece[..read]));
     }
@@ -132,7 +132,7 @@ fn batches_that_nobody_reads_share_the_room_of_all() {
             assert_eq!(status, "200", "what was done is told in any case");
             let (mut told, mut piece) = (String::new(), [0; 4096]);
             while !told.contains("]}") {
-                let read = stream.read(&mut piece).unwrap();
+                let read = read_some(&mut stream, &mut piece).unwrap();
                 assert!(read > 0, "{}", told.len());
                 told.push_str(&String::from_utf8_lossy(&piece[..read]));
             }
@@ -142,4 +142,24 @@ fn batches_that_nobody_reads_share_the_room_of_all() {
         assert_eq!(status, "200");
     }
     panic!("{} connections hold more than all may", waiting.len());
+}
+
+/// A target may name the server, and what is told of an answer says where its time went.
+#[test]
+fn an_answer_says_where_its_time_went() {
+    let node = Alone::start();
+    let (status, _) = ask(&node, "PUT /v1/kv/default/a", b"1");
+    assert_eq!(status, "200");
+    let told = get(&node, &format!("http://{}/v1/kv/default/a", node.http));
+    let line = told.lines().find(|line| line.starts_with("server-timing: "));
+    let line = line.unwrap_or_else(|| panic!("{told}"));
+    let names: Vec<&str> = line["server-timing: ".len()..]
+        .split(", ")
+        .filter_map(|one| one.split_once(";dur="))
+        .filter(|(_, ms)| ms.parse::<f64>().is_ok())
+        .map(|(name, _)| name)
+        .collect();
+    assert_eq!(names, ["queue", "persist", "replicate", "apply"]);
+    let foreign = get(&node, "http://elsewhere.example/v1/kv/default/a");
+    assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
 }

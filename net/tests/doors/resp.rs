@@ -8,7 +8,7 @@ use std::{
 
 use trilith_net::resp::heard::Heard;
 
-use crate::alone::Alone;
+use crate::alone::{Alone, read_some};
 
 /// What EXEC says behind a command that was refused.
 const ABORTED: &str = "-EXECABORT Transaction discarded because of previous errors.|";
@@ -54,7 +54,7 @@ impl Redis {
                 return heard;
             }
             let mut piece = [0; 65536];
-            let read = self.0.read(&mut piece).unwrap();
+            let read = read_some(&mut self.0, &mut piece).unwrap();
             assert!(read > 0, "the connection ended behind {said:?}");
             said.extend_from_slice(&piece[..read]);
         }
@@ -156,7 +156,8 @@ fn a_command_is_explained() {
         let one = |(to, level): &(&str, &str)| {
             format!(
                 "after-us took-us group to {to} node came an answer level {level} staleness-ms version \
-                 time-ms "
+                 time-ms \
+                 route-us queue-us persist-us replicate-us apply-us "
             )
         };
         format!("took-us asked {}left-out", what.iter().map(one).collect::<String>())
@@ -288,7 +289,7 @@ fn what_a_transaction_says_is_bounded() {
     redis.0.write_all(b"EXEC\r\nCLIENT GETNAME\r\n").unwrap();
     let (mut heard, mut piece) = (Vec::new(), vec![0; 1 << 16]);
     while !heard.ends_with(b"\r\n$-1\r\n") {
-        let read = redis.0.read(&mut piece).unwrap();
+        let read = read_some(&mut redis.0, &mut piece).unwrap();
         assert!(read > 0);
         heard.extend_from_slice(&piece[..read]);
         assert!(heard.len() < 40 << 20, "{} bytes", heard.len());
@@ -636,6 +637,12 @@ fn what_takes_long_is_told() {
         log.contains("\"CONFIG\"") && log.contains("\"GET\"") && !log.contains("\"SET\""),
         "{log}"
     );
+    redis.expect("SET a b\n", "+OK|");
+    let log = redis.told("SLOWLOG PHASES 2");
+    let names = ["route-us", "queue-us", "persist-us", "replicate-us", "apply-us"];
+    let of_a_write = names.iter().all(|name| log.matches(name).count() == 1);
+    assert!(of_a_write && log.contains("(nil)"), "nobody was asked for the other one: {log}");
+    redis.expect("SLOWLOG PHASES x\n", "-ERR count should be greater than or equal to -1|");
     redis.expect("SLOWLOG RESET\nCONFIG SET slowlog-log-slower-than -1\n", "+OK|+OK|");
     redis.expect("SLOWLOG RESET\nSLOWLOG LEN\nCONFIG SET slowlog-max-len -1\n", "+OK|:0|-ERR CONFIG SET failed (possibly related to argument 'slowlog-max-len') - argument must be between 0 and 4096 inclusive|");
     redis.expect(

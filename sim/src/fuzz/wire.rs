@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use trilith_engine::{
     codec,
     command::{
-        Command, Condition, Expiry, Found, Level, Old, Op, Outcome, Refusal, Reply, Request,
-        Response, Scan, Session, Told,
+        Command, Condition, Expiry, Found, Level, Old, Op, Outcome, Phases, Refusal, Reply,
+        Request, Response, Scan, Session, Told,
     },
     runtime::Rng as _,
     shard::Standing,
@@ -314,7 +314,9 @@ fn response(luck: &mut Luck) -> Response {
         _ => Outcome::Unknown,
     };
     let level = *luck.pick(&[Level::Eventual, Level::Quorum, Level::Strong]);
-    let told = Told { level, staleness_ms: 3, applied: version, stamp: Stamp(number(luck)) };
+    let phases = Phases { queue_us: 1, persist_us: 2, replicate_us: 3, apply_us: 4 };
+    let told =
+        Told { level, staleness_ms: 3, applied: version, stamp: Stamp(number(luck)), phases };
     Response { sequence: Sequence(number(luck)), told, outcome }
 }
 

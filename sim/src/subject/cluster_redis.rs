@@ -209,7 +209,13 @@ impl Redis {
             Ok(Heard::Many(Some(all))) => {
                 let asked = all.iter().position(|one| is_bytes(one, b"asked"));
                 let steps = asked.and_then(|asked| all.get(asked + 1));
-                let is_told = matches!(steps, Some(Heard::Many(Some(steps))) if !steps.is_empty());
+                let is_told = match steps {
+                    Some(Heard::Many(Some(steps))) => {
+                        steps.iter().for_each(look_at_phases);
+                        !steps.is_empty()
+                    }
+                    _ => false,
+                };
                 let answer = all.into_iter().nth(1).ok_or(Lost::Unheard);
                 let is_done = !matches!(answer, Ok(Heard::Error(_)));
                 always!(is_told || !is_done, "what was done was asked of somebody");
@@ -635,6 +641,30 @@ fn parse(bytes: &[u8]) -> Option<(Heard, usize)> {
             Err(_) => (Heard::Many(None), behind),
         },
     })
+}
+
+/// What is told of an attempt: its phases, and the way, are all of its time, and what was written waited
+/// for a disk.
+fn look_at_phases(step: &Heard) {
+    let Heard::Many(Some(step)) = step else { return };
+    let said = |name: &str| {
+        let at = step.iter().position(|one| is_bytes(one, name.as_bytes()));
+        at.and_then(|at| step.get(at + 1))
+    };
+    let number = |name: &str| match said(name) {
+        Some(Heard::Number(number)) => Some(*number),
+        _ => None,
+    };
+    let inside = ["queue-us", "persist-us", "replicate-us", "apply-us"].map(number);
+    let [Some(_), Some(persist), Some(_), Some(_)] = inside else { return };
+    let inside: i64 = inside.into_iter().flatten().sum();
+    let all = number("route-us").map(|route| route + inside);
+    always!(all >= number("took-us"), "the phases and the way are all of the time");
+    let is_write = said("to").is_some_and(|to| is_bytes(to, b"write"));
+    if is_write && inside > 0 {
+        mark!("redis: the phases of a write were looked at");
+        always!(persist > 0, "what was written has waited for a disk");
+    }
 }
 
 fn is_bytes(heard: &Heard, bytes: &[u8]) -> bool {

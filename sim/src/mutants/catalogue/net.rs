@@ -72,6 +72,8 @@ pub(super) const RESP: &[Planted] = &[
     .by(SPEAKING),
     planted("resp_sets_overtake", "SETs that were sent together are done before what came between")
         .by(SPEAKING),
+    planted("shard_disk_takes_no_time", "an answer says that no time went into the disk")
+        .by(SPEAKING),
     planted("resp_exec_does_not_look_at_what_is_watched", "EXEC does not look at watched keys")
         .by(SPEAKING),
     planted("resp_gone_client_executes", "what was queued is done when the client has gone")

@@ -1,26 +1,20 @@
-//! EXPLAIN: what a command came to, attempt by attempt, and what each answer was worth.
+//! The way that a connection's commands go: who was asked, what came of it, where the time went.
 //!
 //! ```text
 //!   EXPLAIN SET a 1 ─► the command is done as ever, and beside its answer is told:
 //!                      when which node was asked for which group, how long that took,
-//!                      and what came of it: an answer and what it holds, another leader, silence
+//!                      and what came of it: an answer, what it holds and where its time went,
+//!                      another leader, silence
 //! ```
-//! Whatever the door asks the cluster for that connection meanwhile is written down. Where nobody
-//! explains anything, that costs a look at a number.
+//! Of every other command no more is kept than the phases of the answer that took its node longest: the
+//! slow log tells them (`slow.rs`).
 //!
-//! Not here: doing it (`front.rs`), what happens in the node that answers.
+//! Not here: doing it (`front.rs`), what happens in the node that answers (`command/phases.rs`).
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
-    time::Duration,
-};
+use std::time::Duration;
 
 use trilith_engine::{
-    command::{Level, Response, STALENESS_UNKNOWN_MS, Told},
+    command::{Level, Phases, Response, STALENESS_UNKNOWN_MS, Told},
     runtime::Instant,
     types::NodeId,
 };
@@ -45,6 +39,7 @@ struct Step {
     told: Option<Told>,
 }
 
+/// What is written down of a command that is explained.
 #[derive(Debug)]
 struct Tape {
     began: Instant,
@@ -53,17 +48,14 @@ struct Tape {
     more: usize,
 }
 
-/// What is written down, of each connection that explains something.
-#[derive(Debug, Default)]
-pub(super) struct Tapes {
-    running: AtomicUsize,
-    all: Mutex<BTreeMap<u64, Tape>>,
-}
-
-/// As long as it is there, something is explained.
-pub(super) struct Running<'a> {
-    tapes: &'a Tapes,
-    connection: u64,
+/// The way of a connection.
+#[derive(Debug)]
+pub struct Way {
+    /// Which connection it is.
+    pub(super) connection: u64,
+    /// The phases of the answer that took its node longest, of what is being done.
+    longest: Option<Phases>,
+    tape: Option<Tape>,
 }
 
 /// A command, explained.
@@ -75,34 +67,45 @@ pub(super) struct Explained {
     more: usize,
 }
 
-impl Tapes {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<u64, Tape>> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+impl Way {
+    /// That of a connection with this number.
+    #[must_use]
+    pub const fn new(connection: u64) -> Self {
+        Self { connection, longest: None, tape: None }
     }
 
-    /// Whether anything is written down for that connection.
-    pub(super) fn runs(&self, connection: u64) -> bool {
-        self.running.load(Relaxed) > 0 && self.lock().contains_key(&connection)
+    /// An answer came.
+    pub(super) fn heard(&mut self, response: &Response) {
+        let phases = response.told.phases;
+        if self.longest.is_none_or(|longest| longest.sum_us() <= phases.sum_us()) {
+            self.longest = Some(phases);
+        }
     }
 
-    /// From now on, until that is dropped.
-    pub(super) fn run(&self, connection: u64, began: Instant) -> Running<'_> {
-        self.running.fetch_add(1, Relaxed);
-        self.lock().insert(connection, Tape { began, steps: Vec::new(), more: 0 });
-        Running { tapes: self, connection }
+    /// What was done is done: the phases of the answer that took longest, if any came.
+    pub(super) const fn take_longest(&mut self) -> Option<Phases> {
+        self.longest.take()
+    }
+
+    /// Whether what is being done is explained.
+    pub(super) const fn is_explained(&self) -> bool {
+        self.tape.is_some()
+    }
+
+    /// From now on each attempt is written down.
+    pub(super) fn explain(&mut self, began: Instant) {
+        self.tape = Some(Tape { began, steps: Vec::new(), more: 0 });
     }
 
     /// An attempt was made.
     pub(super) fn note(
-        &self,
-        connection: u64,
+        &mut self,
         (group, is_write): (u32, bool),
         (from, to): (Instant, Instant),
         (node, came): (Option<NodeId>, Came),
         response: Option<&Response>,
     ) {
-        let mut all = self.lock();
-        let Some(tape) = all.get_mut(&connection) else { return };
+        let Some(tape) = &mut self.tape else { return };
         if tape.steps.len() >= STEPS_MAX {
             tape.more += 1;
             return;
@@ -118,22 +121,13 @@ impl Tapes {
             told,
         });
     }
-}
 
-impl Running<'_> {
     /// What was written down, beside what was answered.
-    pub(super) fn end(self, said: Said, now: Instant) -> Explained {
-        let tape = self.tapes.lock().remove(&self.connection);
+    pub(super) fn explained(&mut self, said: Said, now: Instant) -> Explained {
+        let tape = self.tape.take();
         let took = tape.as_ref().map_or(Duration::ZERO, |tape| now.since(tape.began));
         let (steps, more) = tape.map_or((Vec::new(), 0), |tape| (tape.steps, tape.more));
         Explained { said, took, steps, more }
-    }
-}
-
-impl Drop for Running<'_> {
-    fn drop(&mut self) {
-        self.tapes.lock().remove(&self.connection);
-        self.tapes.running.fetch_sub(1, Relaxed);
     }
 }
 
@@ -154,11 +148,7 @@ impl Explained {
 
 impl Step {
     fn write(&self, answer: &mut Answer<'_>) {
-        answer.map(if self.told.is_some() { 10 } else { 6 });
-        let number = |answer: &mut Answer<'_>, name: &str, number: i64| {
-            answer.bulk(name.as_bytes());
-            answer.integer(number);
-        };
+        answer.map(if self.told.is_some() { 15 } else { 6 });
         number(answer, "after-us", micros(self.after));
         number(answer, "took-us", micros(self.took));
         number(answer, "group", self.group.into());
@@ -181,7 +171,23 @@ impl Step {
         }
         number(answer, "version", told.applied.0 as i64);
         number(answer, "time-ms", told.stamp.ms() as i64);
+        write_phases(answer, self.took, told.phases);
     }
+}
+
+/// Five numbers by their names: what of that time was spent outside of the node that answered, and
+/// where it went inside.
+pub(super) fn write_phases(answer: &mut Answer<'_>, took: Duration, phases: Phases) {
+    let inside = i64::try_from(phases.sum_us()).unwrap_or(i64::MAX);
+    number(answer, "route-us", (micros(took) - inside).max(0));
+    for (name, us) in phases.named() {
+        number(answer, &format!("{name}-us"), us.into());
+    }
+}
+
+fn number(answer: &mut Answer<'_>, name: &str, number: i64) {
+    answer.bulk(name.as_bytes());
+    answer.integer(number);
 }
 
 fn micros(time: Duration) -> i64 {
