@@ -52,7 +52,7 @@ pub const CLIENT_READ_BYTES: usize = 16 << 10;
 
 /// A client that says nothing for so long is gone: clients ping far more often, and what a forgotten
 /// one costs is a descriptor.
-pub const CLIENT_SILENCE: Duration = Duration::from_secs(20);
+pub const CLIENT_SILENCE: Duration = Duration::from_secs(10);
 
 /// Connections to one listener, peers and clients together, handshakes included: file descriptors
 /// are few, and one beyond that waits in the kernel's queue.

@@ -251,6 +251,13 @@ fn show(out: Out, manifest: &Manifest) -> Outcome {
     let (id, keys, groups) = (manifest.backup, manifest.records(), manifest.lines.len());
     let (cluster, bytes) = (manifest.cluster, manifest.bytes());
     out.say(&format!(
-        "backup {id} of cluster {cluster}: {keys} keys, {groups} groups, {bytes} bytes"
+        "backup {id} of cluster {cluster}: {}, {}, {bytes} bytes",
+        so_many(keys, "key"),
+        so_many(groups as u64, "group"),
     ))
+}
+
+fn so_many(count: u64, of: &str) -> String {
+    let s = if count == 1 { "" } else { "s" };
+    format!("{count} {of}{s}")
 }

@@ -236,7 +236,7 @@ impl Redis {
         self.0.write_all(request.as_bytes()).map_err(|_gone| Vec::new())?;
         let (mut bytes, mut piece) = (Vec::new(), [0; 1 << 12]);
         loop {
-            match self.0.read(&mut piece) {
+            match read_some(&mut self.0, &mut piece) {
                 Ok(0) => return Err(bytes),
                 Ok(read) => bytes.extend_from_slice(&piece[..read]),
                 Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(bytes),
@@ -246,6 +246,17 @@ impl Redis {
                 assert_eq!(length, bytes.len(), "more than one answer to {words:?}");
                 return Ok(heard.to_string());
             }
+        }
+    }
+}
+
+/// What has come, as soon as something has. A signal is no end of it: a machine that is held for a
+/// moment interrupts whoever reads with a deadline.
+pub fn read_some(from: &mut impl io::Read, piece: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(piece) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return read,
         }
     }
 }

@@ -71,6 +71,8 @@ pub struct Request {
     pub method: Method,
     /// With what: path and query as they were sent.
     pub target: String,
+    /// The server that the target named, if it did.
+    authority: Option<String>,
     /// Names in small letters.
     headers: Vec<(String, Bytes)>,
     /// What comes with it.
@@ -94,6 +96,28 @@ impl Request {
         }
     }
 
+    /// The server that is asked, by the name that it was asked for: what a target says of it counts, and
+    /// a header is not asked then.
+    ///
+    /// # Errors
+    /// When it is not known which is meant.
+    pub fn host(&self) -> Result<Option<&str>, Problem> {
+        let header = self.once("host")?;
+        Ok(self.authority.as_deref().or(header))
+    }
+
+    /// A target may name the server, as it does for proxies. What is left is what is asked of it.
+    fn drop_authority(&mut self) {
+        let Some((scheme, rest)) = self.target.split_once("://") else { return };
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return;
+        }
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let slash = if path.starts_with('/') { "" } else { "/" };
+        (self.authority, self.target) = (Some(authority.to_owned()), format!("{slash}{path}"));
+    }
+
     /// The names of all headers.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.headers.iter().map(|(name, _)| name.as_str())
@@ -103,7 +127,8 @@ impl Request {
     pub(super) fn head_bytes(&self) -> usize {
         let header =
             |(name, value): &(String, Bytes)| name.len() + value.len() + HTTP_HEADER_COST_BYTES;
-        self.target.len() + self.headers.iter().map(header).sum::<usize>()
+        let authority = self.authority.as_ref().map_or(0, String::len);
+        authority + self.target.len() + self.headers.iter().map(header).sum::<usize>()
     }
 
     /// Whether a header is there that lists words, this one among them.
@@ -265,10 +290,12 @@ impl Cutter {
         let mut request = Request {
             method: Method::read(head.method.unwrap_or_default()),
             target: head.path.unwrap_or_default().to_owned(),
+            authority: None,
             headers: named.collect(),
             body: Bytes::new(),
             stays: head.version == Some(1),
         };
+        request.drop_authority();
         // Whoever speaks 1.0 would have to be told that it stays.
         request.stays &= !request.lists("connection", "close");
         if head.version != Some(1) && request.all("transfer-encoding").next().is_some() {
@@ -494,6 +521,27 @@ mod tests {
         let Ok(Cut::Request(request)) = cutter.take(&mut buffer) else { panic!("it is whole") };
         assert_eq!(cutter.held(), 0);
         assert!(request.head_bytes() > long.len());
+    }
+
+    #[test]
+    fn a_target_may_name_the_server() {
+        let asks = |target: &str| {
+            let text = format!("GET {target} HTTP/1.1\r\nHost: header\r\n\r\n");
+            match &cut(text.as_bytes(), text.len()).unwrap()[..] {
+                [Cut::Request(request)] => {
+                    (request.host().unwrap().map(str::to_owned), request.target.clone())
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        let is = |host: &str, target: &str| (Some(host.to_owned()), target.to_owned());
+        assert_eq!(asks("/a?b=http://c/d"), is("header", "/a?b=http://c/d"));
+        assert_eq!(asks("http://n1:7380/a/b?c"), is("n1:7380", "/a/b?c"));
+        assert_eq!(asks("HTTPS://n1"), is("n1", "/"));
+        assert_eq!(asks("http://n1?c=/d"), is("n1", "/?c=/d"));
+        assert_eq!(asks("http:///a"), is("", "/a"), "a name of nobody");
+        assert_eq!(asks("*"), is("header", "*"));
+        assert_eq!(asks("ftp://n1/a"), is("header", "ftp://n1/a"), "no path of this server");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! A browser sends what any page tells it to, also to this machine's own ports. It says where the
 //! page is from (`origin`, `sec-fetch-site`), and a page that had its own name point here says that
-//! name (`host`), with which its origin agrees; reading over plain HTTP it says no more than the name.
+//! name (`host`, or the target itself), with which its origin agrees; reading over plain HTTP it says no more than the name.
 //! So every request is refused that is for a name, unless it is `localhost` or the operator has
 //! listed it, and so is that of a page which is not from there. Whoever is no browser says nothing of
 //! pages.
@@ -20,7 +20,7 @@ use super::{answer::Problem, cut::Request};
 /// # Errors
 /// When it comes from a web page, or may.
 pub(super) fn may(request: &Request, names: &[String]) -> Result<(), Problem> {
-    let (host, origin) = (request.once("host")?, request.once("origin")?);
+    let (host, origin) = (request.host()?, request.once("origin")?);
     let site = request.once("sec-fetch-site")?;
     let name = host.unwrap_or_default();
     let is_own = origin.is_none_or(|origin| {
@@ -57,7 +57,11 @@ mod tests {
     use bytes::BytesMut;
 
     fn may_ask(headers: &str) -> bool {
-        let text = format!("GET / HTTP/1.1\r\n{headers}\r\n\r\n");
+        asks_for("/", headers)
+    }
+
+    fn asks_for(target: &str, headers: &str) -> bool {
+        let text = format!("GET {target} HTTP/1.1\r\n{headers}\r\n\r\n");
         let cut = Cutter::default().take(&mut BytesMut::from(text.as_bytes())).unwrap();
         let Cut::Request(request) = cut else { panic!("{cut:?}") };
         may(&request, &["db.example".to_owned()]).is_ok()
@@ -84,5 +88,10 @@ mod tests {
         assert!(may_ask("Host: 10.0.0.1:7380\r\nOrigin: http://10.0.0.1:7380"));
         assert!(!may_ask("Host: localhost\r\nHost: evil.example"), "two names");
         assert!(!may_ask("Host: "), "no name");
+        assert!(asks_for("http://localhost:7380/", "Host: evil.example"), "the target counts");
+        assert!(!asks_for("http://evil.example/", "Host: localhost:7380"));
+        assert!(!asks_for("http://evil.example/", "A: b"));
+        assert!(!asks_for("http://a@localhost/", "Host: localhost"), "a user is no part of a name");
+        assert!(!asks_for("http:///", "Host: localhost"), "no name");
     }
 }
