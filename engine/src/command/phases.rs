@@ -16,7 +16,7 @@
 //! Not here: when these moments are (`shard/trail.rs`), the way to the node and back (who asks knows).
 
 use super::bytes::Read;
-use crate::{codec::Reader, raft::Moment};
+use crate::codec::Reader;
 use bytes::{BufMut, BytesMut};
 
 /// The phases of an answer, in microseconds; nothing of what was refused at once.
@@ -61,9 +61,10 @@ impl Phases {
         }
     }
 
-    /// From moments in their order: arrived, proposed, durable here, agreed, answered.
+    /// From moments in their order, in nanoseconds of one clock: arrived, proposed, durable here, agreed,
+    /// answered.
     #[must_use]
-    pub(crate) fn between(at: [Moment; 5]) -> Self {
+    pub(crate) fn between(at: [u64; 5]) -> Self {
         let [queue_us, persist_us, replicate_us, apply_us] =
             [(0, 1), (1, 2), (2, 3), (3, 4)].map(|(from, to)| micros(at[from], at[to]));
         Self { queue_us, persist_us, replicate_us, apply_us }
@@ -84,8 +85,8 @@ impl Phases {
 }
 
 /// Each moment counts in whole microseconds, so that what lies end to end adds up.
-fn micros(from: Moment, to: Moment) -> u32 {
-    u32::try_from((to.0 / 1000).saturating_sub(from.0 / 1000)).unwrap_or(u32::MAX)
+fn micros(from_ns: u64, to_ns: u64) -> u32 {
+    u32::try_from((to_ns / 1000).saturating_sub(from_ns / 1000)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -94,13 +95,13 @@ mod tests {
 
     #[test]
     fn phases_lie_end_to_end() {
-        let at = [1_999, 2_001, 5_000, 5_000, 9_999_999].map(Moment);
+        let at = [1_999, 2_001, 5_000, 5_000, 9_999_999];
         let phases = Phases::between(at);
         assert_eq!(phases.named().map(|(_, us)| us), [1, 3, 0, 9_994]);
         assert_eq!(phases.sum_us(), 9_998);
         assert_eq!(phases.then(phases).sum_us(), 2 * 9_998);
-        let long = Phases::between([0, 0, 0, 0, u64::MAX].map(Moment));
+        let long = Phases::between([0, 0, 0, 0, u64::MAX]);
         assert_eq!(long.apply_us, u32::MAX);
-        assert_eq!(Phases::between([9_000, 0, 0, 0, 0].map(Moment)), Phases::default());
+        assert_eq!(Phases::between([9_000, 0, 0, 0, 0]), Phases::default());
     }
 }

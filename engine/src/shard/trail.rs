@@ -58,7 +58,7 @@ impl Trail {
         let landed = landed.unwrap_or(proposed);
         let landed = if planted!("shard_disk_takes_no_time") { proposed } else { landed };
         let agreed = agreed.unwrap_or(landed).max(landed);
-        Phases::between([arrived, proposed, landed, agreed, now])
+        Phases::between([arrived, proposed, landed, agreed, now].map(|at| at.0))
     }
 }
 
@@ -90,7 +90,7 @@ impl Group {
 impl Reading {
     /// Where its time went, when it is answered now.
     pub(super) fn phases(&self, now: Moment) -> Phases {
-        Phases::between([self.at, self.at, self.at, self.confirmed, now])
+        Phases::between([self.at, self.at, self.at, self.confirmed, now].map(|at| at.0))
     }
 }
 
