@@ -5,6 +5,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::alone::{Alone, read_some};
 
 /// Asks, and reads no more of the answer than its status.
@@ -162,4 +164,150 @@ fn an_answer_says_where_its_time_went() {
     assert_eq!(names, ["queue", "persist", "replicate", "apply"]);
     let foreign = get(&node, "http://elsewhere.example/v1/kv/default/a");
     assert!(foreign.starts_with("HTTP/1.1 403"), "{foreign}");
+}
+
+/// An answer, taken apart.
+struct Told {
+    status: String,
+    headers: Vec<(String, String)>,
+    body: String,
+}
+
+fn told(node: &Alone, (method, target, body): (&str, &str, &str)) -> Told {
+    let mut stream = TcpStream::connect(node.http).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let (method, more) = method.split_once('\n').unwrap_or((method, ""));
+    let more = more.replace('\n', "\r\n");
+    let length = body.len();
+    let head =
+        format!("{method} {target} HTTP/1.1\r\nConnection: close\r\nContent-Length: {length}\r\n");
+    stream.write_all(format!("{head}{more}\r\n{body}").as_bytes()).unwrap();
+    let mut all = String::new();
+    stream.read_to_string(&mut all).unwrap();
+    let (head, body) = all.split_once("\r\n\r\n").unwrap();
+    let mut lines = head.lines();
+    let status = lines.next().unwrap().split(' ').nth(1).unwrap().to_owned();
+    let header = |line: &str| line.split_once(": ").map(|(name, is)| (name.into(), is.into()));
+    Told { status, headers: lines.filter_map(header).collect(), body: body.to_owned() }
+}
+
+/// What the description says of programs' answers.
+struct Described(Value);
+
+impl Described {
+    /// Something, or what it refers to.
+    fn at<'a>(&'a self, it: &'a Value) -> &'a Value {
+        match it["$ref"].as_str() {
+            Some(path) => self.0.pointer(path.trim_start_matches('#')).unwrap(),
+            None => it,
+        }
+    }
+
+    /// What does not fit a schema.
+    fn misfit(&self, is: &Value, schema: &Value) -> Option<String> {
+        let schema = self.at(schema);
+        if let Some(ways) = schema["anyOf"].as_array() {
+            let fits = ways.iter().any(|way| self.misfit(is, way).is_none());
+            return (!fits).then(|| format!("{is} fits nothing of {schema}"));
+        }
+        if let Some(ways) = schema["oneOf"].as_array() {
+            let fits = ways.iter().filter(|way| self.misfit(is, way).is_none()).count();
+            return (fits != 1).then(|| format!("{is} fits {fits} of {schema}"));
+        }
+        let is_of_type = match schema["type"].as_str() {
+            Some("object") => is.is_object(),
+            Some("array") => is.is_array(),
+            Some("string") => is.is_string(),
+            Some("integer") => is.is_i64() || is.is_u64(),
+            _ => false,
+        };
+        let among = schema["enum"].as_array().is_none_or(|all| all.contains(is));
+        if !is_of_type || !among {
+            return Some(format!("{is} is no {schema}"));
+        }
+        let needed = schema["required"].as_array().into_iter().flatten();
+        let lacks = needed.filter_map(Value::as_str).find(|name| is.get(name).is_none());
+        if let Some(lacks) = lacks {
+            return Some(format!("{is} has no {lacks}"));
+        }
+        let mut items = is.as_array().into_iter().flatten();
+        let items = items.find_map(|item| self.misfit(item, &schema["items"]));
+        let field = |(name, field): (&String, &Value)| match schema["properties"].get(name) {
+            Some(schema) => self.misfit(field, schema),
+            None if schema.get("properties").is_none() => None,
+            None => Some(format!("{name} is nowhere in {schema}")),
+        };
+        items.or_else(|| is.as_object().into_iter().flatten().find_map(field))
+    }
+
+    #[track_caller]
+    fn fits(&self, (method, path): (&str, &str), told: &Told) {
+        let all = &self.0["paths"][path][method.to_lowercase()]["responses"];
+        let said = all.get(&told.status).unwrap_or(&all["default"]);
+        let said = self.at(said);
+        let of_ours =
+            |name: &str| name.starts_with("trilith-") || ["etag", "server-timing"].contains(&name);
+        for (name, _) in told.headers.iter().filter(|(name, _)| of_ours(name)) {
+            let is_told = said["headers"].get(name).is_some();
+            assert!(is_told, "{method} {path} {}: {name} is not described", told.status);
+        }
+        if told.body.is_empty() {
+            return;
+        }
+        let kind = told.headers.iter().find(|(name, _)| name == "content-type").unwrap();
+        let kind = kind.1.split(';').next().unwrap();
+        let content = &said["content"][kind];
+        assert!(content.is_object(), "{method} {path} {}: {kind} is not described", told.status);
+        if kind.ends_with("json") {
+            let body: Value = serde_json::from_str(&told.body).unwrap();
+            let misfit = self.misfit(&body, &content["schema"]);
+            assert_eq!(misfit, None, "{method} {path} {}", told.status);
+        }
+    }
+}
+
+/// What is answered to each kind of request is what the description for programs says: status,
+/// headers, kinds and fields.
+#[test]
+fn what_is_answered_is_described() {
+    let node = Alone::start();
+    let described = told(&node, ("GET", "/v1/openapi.json", ""));
+    let described = Described(serde_json::from_str(&described.body).unwrap());
+    let (keys, key) = ("/v1/kv/{keyspace}", "/v1/kv/{keyspace}/{key}");
+    let batch = "/v1/batch";
+    let of_a = "/v1/kv/default/a";
+    let steps = r#"[{"op":"get","key":"a"},{"op":"put","key":"b","value":"1"},{"op":"increment","key":"b"},{"op":"get","key":"no"},{"op":"increment","key":"a","by":2}]"#;
+    let apart = format!(r#"{{"ops":{steps}}}"#);
+    let together = r#"{"atomic":true,"ops":[{"op":"increment","key":"b"},{"op":"put","key":"b2","value":"1"}]}"#;
+    let unmet = r#"{"atomic":true,"ops":[{"op":"check","key":"b","if_present":false},{"op":"put","key":"b2","value":"1"}]}"#;
+    let asked = [
+        ("GET", "/livez", "/livez", "", "200"),
+        ("GET", "/readyz", "/readyz?verbose", "", "200"),
+        ("GET", "/readyz", "/readyz?verbose&verbose", "", "400"),
+        ("GET", "/metrics", "/metrics", "", "200"),
+        ("GET", "/v1/status", "/v1/status", "", "200"),
+        ("GET", "/v1/openapi.json", "/v1/openapi.json", "", "200"),
+        ("PUT\ntrilith-ttl-ms: 100000\n", key, of_a, "x", "200"),
+        ("PUT\nif-none-match: *\n", key, of_a, "x", "412"),
+        ("GET", key, of_a, "", "200"),
+        ("GET\naccept: application/json\n", key, of_a, "", "200"),
+        ("GET\nif-none-match: *\n", key, of_a, "", "304"),
+        ("GET", key, "/v1/kv/default/nothing", "", "404"),
+        ("GET", key, "/v1/kv/default/a?consistency=most", "", "400"),
+        ("GET", keys, "/v1/kv/default?values&limit=1", "", "200"),
+        ("GET", keys, "/v1/kv/default?limit=0", "", "400"),
+        ("POST", batch, batch, &apart, "200"),
+        ("POST", batch, batch, together, "200"),
+        ("POST", batch, batch, unmet, "409"),
+        ("POST", batch, batch, "{", "400"),
+        ("DELETE\nif-match: \"7777\"\n", key, of_a, "", "412"),
+        ("DELETE", key, of_a, "", "200"),
+        ("DELETE", key, of_a, "", "404"),
+    ];
+    for (method, path, target, body, status) in asked {
+        let told = told(&node, (method, target, body));
+        assert_eq!(told.status, status, "{method} {target}: {}", told.body);
+        let method = method.split('\n').next().unwrap();
+        described.fits((method, path), &told);
+    }
 }
