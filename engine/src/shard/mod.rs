@@ -342,7 +342,7 @@ pub struct Shard<R: Runtime, O: Outbox> {
     counts: Counts,
     /// What the journal held when it had changed last, and which change that was.
     holdings: (u64, journal::Holdings),
-    /// Answers are given at about this moment.
+    /// Answers are given at about this moment: when the clock was looked at last for that.
     lately: Moment,
     viewers: counts::Viewers,
     stopping: Option<stop::Stopping>,
@@ -704,6 +704,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// One step of a group's core. What it asks for is to be carried out.
     fn step_core(&mut self, id: GroupId, input: Input<'_>) -> Effects {
         let (now, luck) = (self.now(), self.rng.next_u64());
+        self.lately = now;
         let Some(group) = self.groups.get_mut(&id) else { return Effects::default() };
         let mut fx = core::mem::take(&mut self.fx);
         group.raft.step(now, luck, input, &mut fx);
@@ -719,9 +720,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
         for message in fx.send.drain(..) {
             self.send(id, message);
         }
-        // Most steps come to neither, and no clock is looked at for them.
-        let comes_to = fx.committed.is_some() || fx.reads.is_some();
-        let now = if comes_to { self.now() } else { self.lately };
+        let now = self.lately;
         let Some(group) = self.groups.get_mut(&id) else { return };
         if let Some((first, last)) = fx.committed {
             self.counts.committed += (last.0 + 1).saturating_sub(first.0);

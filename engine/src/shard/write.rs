@@ -398,7 +398,8 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
     /// The disk has answered.
     pub(super) fn landed(&mut self, journal: Journal<R>, result: Result<Persisted, JournalError>) {
         self.working = None;
-        self.pace.end(self.now());
+        self.lately = self.now();
+        self.pace.end(self.lately);
         self.engine.set_files(journal.files());
         let flight = mem::take(&mut self.flight);
         match result {
@@ -431,7 +432,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             self.settling.cut(id, from);
             self.committed.insert(id);
         }
-        let now = self.now();
+        let now = self.lately;
         for flying in flight.entries {
             let Flying { group: id, index, term, bytes, record } = flying;
             let loc = persisted.loc(record);
