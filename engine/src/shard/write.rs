@@ -438,7 +438,6 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
             let loc = persisted.loc(record);
             let extent = Extent { segment: loc.segment, offset_words: loc.offset_words, bytes };
             let Some(group) = self.groups.get_mut(&id) else { continue };
-            group.has_landed(index, now);
             let Some(before) = group.window.landed(index, term, extent) else {
                 mark!("shard_replaced_while_being_written");
                 self.settling.died(extent);
@@ -451,6 +450,7 @@ impl<R: Runtime, O: Outbox> Shard<R, O> {
                 }
                 continue;
             };
+            group.has_landed(index, now);
             before.into_iter().for_each(|before| _ = self.settling.died(before));
             self.settling.wrote(id, index, extent);
             if let Some(old) = group.mended.remove(&index) {
